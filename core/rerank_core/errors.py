@@ -1,0 +1,141 @@
+"""What can go wrong, as one tree.
+
+::
+
+    RerankError
+     ├─ InvalidRequestError       the call itself is wrong: fix it and try again
+     ├─ AuthenticationError       the API key is missing or refused
+     ├─ ModelNotFoundError        nobody knows a model of this name
+     ├─ ModelLoadError            the model is known but cannot, or must not, be loaded
+     ├─ RateLimitError            too many requests for this key
+     ├─ OverloadedError           the server is full or starting; a retry may succeed
+     ├─ TimeoutError              the deadline passed
+     ├─ ConnectionError           the server could not be reached
+     ├─ ProtocolError             a scorer or server answered with something that is not an answer
+     ├─ InferenceError            the model failed while it was running
+     └─ MissingDependencyError    an optional library is not installed
+
+Every error carries ``type``, ``code`` and ``status`` as the rerank HTTP API writes them. Messages say what was
+seen, what was expected and what to do; they never hold keys, queries or documents.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+
+class RerankError(Exception):
+    """Base of all errors raised on purpose by this package.
+
+    Args:
+        message: what was seen, what was expected, what to do.
+        code: a finer, stable name for the situation; the class's own when not given.
+        param: the argument the error is about, if there is one.
+    """
+
+    type: str = "api_error"
+    code: str = "internal_error"
+    status: int = 500
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.__class__, self.message, self.code, self.param))
+
+
+def _rebuild(cls: builtins.type[RerankError], message: str, code: str, param: str | None) -> RerankError:
+    """Unpickle: exceptions with keyword-only arguments do not round-trip by themselves."""
+    error = cls.__new__(cls)
+    RerankError.__init__(error, message, code=code, param=param)
+    return error
+
+
+class InvalidRequestError(RerankError, ValueError):
+    """The call itself is wrong: a blank query, a document that is not text, a limit below one."""
+
+    type = "invalid_request_error"
+    code = "invalid_request"
+    status = 400
+
+
+class AuthenticationError(RerankError):
+    """The API key is missing or refused."""
+
+    type = "authentication_error"
+    code = "invalid_api_key"
+    status = 401
+
+
+class ModelNotFoundError(RerankError):
+    """Nobody knows a model of this name."""
+
+    type = "invalid_request_error"
+    code = "model_not_found"
+    status = 404
+
+
+class ModelLoadError(RerankError):
+    """The model is known but cannot, or must not, be loaded: it would fail or score garbage."""
+
+    code = "model_load_failed"
+
+
+class RateLimitError(RerankError):
+    """Too many requests for this key."""
+
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    status = 429
+
+
+class OverloadedError(RerankError):
+    """The server is full or starting; a retry may succeed."""
+
+    code = "overloaded"
+    status = 503
+
+
+class TimeoutError(RerankError, builtins.TimeoutError):  # noqa: A001  (the public name; builtins' is its base)
+    """The deadline passed before the scores were there."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+class ConnectionError(RerankError, builtins.ConnectionError):  # noqa: A001  (as above)
+    """The server could not be reached."""
+
+    code = "connection_failed"
+    status = 502
+
+
+class ProtocolError(RerankError):
+    """A scorer or server answered with something that is not an answer: a wrong count, NaN, a bad index."""
+
+    code = "protocol_error"
+    status = 502
+
+
+class InferenceError(RerankError):
+    """The model failed while it was running; the original error is the cause."""
+
+    code = "inference_failed"
+
+
+class MissingDependencyError(RerankError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+    code = "missing_dependency"
+
+
+def missing_dependency(library: str, *, extra: str, what: str) -> MissingDependencyError:
+    """The error for an absent optional library, with the line that installs it."""
+    return MissingDependencyError(
+        f"{what} needs the package {library!r}, which is not installed. "
+        f"Run: pip install 'rerank-plugins[{extra}]'"
+    )

@@ -1,0 +1,115 @@
+"""What the engine reports while it works: frozen records, handed to hooks.
+
+A hook is any callable that takes an event. Logging, metrics and tracing are hooks; the engine knows none of
+them. Events never hold keys, queries or documents.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+logger = logging.getLogger("rerank_core")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """A model was loaded into this process."""
+
+    model: str
+    backend: str
+    dtype: str
+    device: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A request was tokenised: ``inputs`` model inputs (windows counted singly) in ``batches`` batches."""
+
+    model: str
+    documents: int
+    inputs: int
+    tokens: int
+    batches: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScored:
+    """One batch went through the model; ``padding`` tokens of it were filling."""
+
+    model: str
+    inputs: int
+    tokens: int
+    padding: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A request was scored."""
+
+    model: str
+    documents: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """The model saw less than the whole text of ``documents`` documents, or of the query."""
+
+    model: str
+    documents: int
+    query: bool
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsed:
+    """A request met the score cache."""
+
+    model: str
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """``failed`` could not score (error code ``code``), so ``used`` did."""
+
+    failed: str
+    used: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request failed with the error code ``code``."""
+
+    model: str
+    code: str
+
+
+Event = ModelLoaded | Encoded | BatchScored | Scored | Truncated | CacheUsed | Degraded | Failed
+Hook = Callable[[Event], None]
+
+
+def emit(hooks: Iterable[Hook], event: Event) -> None:
+    """Hand ``event`` to every hook. A hook that raises is logged and does not disturb the request."""
+    for hook in hooks:
+        try:
+            hook(event)
+        except Exception:  # a broken metric must not take search down
+            logger.exception("the hook %r failed on %s", hook, type(event).__name__)
+
+
+def log_event(event: Event) -> None:
+    """The default hook: what an operator must know as warnings, the rest for debugging."""
+    level = logging.WARNING if isinstance(event, Degraded | Failed) else logging.DEBUG
+    logger.log(level, "%r", event)
+
+
+DEFAULT_HOOKS: tuple[Hook, ...] = (log_event,)

@@ -1,0 +1,1 @@
+"""Inference in this process: text pairs in, logits out."""

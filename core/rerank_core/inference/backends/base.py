@@ -1,0 +1,78 @@
+"""The backend protocol and what a loaded model consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_core.inference.encoding import Block, Encoder
+from rerank_core.inference.workers import Workers
+
+
+class Backend(Protocol):
+    """Runs a model. Knows nothing of texts, order or batching."""
+
+    @property
+    def workers(self) -> Workers:
+        """The threads that may call :meth:`run`; their number is how many batches may be in flight."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """The token budget of a batch that suits this backend and device; 0 means one input a batch."""
+        ...
+
+    def run(self, block: Block) -> NDArray[np.float32]:
+        """The logits of a block, shape [batch].
+
+        Raises:
+            InferenceError: when the model fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModelInfo:
+    """What was loaded, and why this way.
+
+    Attributes:
+        model: the name the user gave.
+        repository: the Hub repository, or None for local files.
+        revision: the Hub commit, or None for local files.
+        file: the weights file, or None where the backend decides.
+        backend: ``onnx`` or ``torch``.
+        dtype: the precision of the weights.
+        device: where it runs.
+        max_tokens: the default limit of a pair, special tokens included.
+        token_limit: the most the architecture can take, where that is known.
+        reason: why this backend was picked.
+        fingerprint: changes whenever scores may change.
+    """
+
+    model: str
+    repository: str | None
+    revision: str | None
+    file: str | None
+    backend: str
+    dtype: str
+    device: str
+    max_tokens: int
+    token_limit: int | None
+    reason: str
+    fingerprint: str
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class LoadedModel:
+    """A model in this process, shared by every scorer that asks for the same one."""
+
+    info: LoadedModelInfo
+    encoder: Encoder
+    backend: Backend

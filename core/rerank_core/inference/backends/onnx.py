@@ -1,0 +1,126 @@
+"""ONNX Runtime: one shared session, one intra-op thread, several batches in flight."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_core.errors import InferenceError, ModelLoadError
+from rerank_core.inference.encoding import Block
+from rerank_core.inference.workers import Workers, shared_workers
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+_INPUT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+# The two-label heads in the field put "relevant" at position 1.
+_BINARY = 2
+
+
+class OnnxBackend:
+    """A sequence classifier as an ONNX graph.
+
+    Args:
+        path: the ``.onnx`` file.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        ModelLoadError: when the graph cannot be read, asks for inputs no encoder gives, or has no
+            classification head.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+        self._path = path
+        self._session = _open_session(path, device)
+        self._input_types = _input_types(self._session, path)
+        _check_head(self._session, path)
+        self._own_workers = None if device == "cpu" else Workers(1, f"rerank-{device}")
+        # Dynamic quantisation takes one scale for the whole batch: neighbours would change a score.
+        self.batch_tokens = 0 if _mentions(path, b"DynamicQuantizeLinear") else _BATCH_TOKENS[device]
+
+    @property
+    def workers(self) -> Workers:
+        """The process's CPU workers, or one thread of its own on a GPU."""
+        return self._own_workers or shared_workers()
+
+    def run(self, block: Block) -> NDArray[np.float32]:
+        """The logits of a block, shape [batch]."""
+        feeds = {name: getattr(block, name).astype(kind, copy=False) for name, kind in self._input_types.items()}
+        try:
+            (logits, *_) = self._session.run(None, feeds)
+        except Exception as error:  # onnxruntime raises its own family without a common public base
+            raise InferenceError(f"{self._path.name} failed on a batch of shape {block.input_ids.shape}.") from error
+        return relevance_logits(np.asarray(logits, np.float32))
+
+    def close(self) -> None:
+        """Free the session."""
+        if self._own_workers is not None:
+            self._own_workers.close()
+        self._session = None
+
+
+def relevance_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One logit per row, from a head with one label, or with two ("not relevant", "relevant").
+
+    The difference of two softmax logits is the log-odds of the second, so its sigmoid is the probability.
+    """
+    if logits.ndim == 1:
+        return logits
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    return logits[:, 1] - logits[:, 0]
+
+
+def _open_session(path: Path, device: str) -> Any:
+    import onnxruntime
+
+    provider = _PROVIDERS.get(device)
+    if provider is None or provider not in onnxruntime.get_available_providers():
+        raise ModelLoadError(
+            f"onnxruntime here cannot run on device {device!r}; it offers "
+            f"{', '.join(onnxruntime.get_available_providers())}. Use device='cpu', or install onnxruntime-gpu."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Shapes change with every batch: planning memory per shape would only hold on to more of it.
+    options.enable_mem_pattern = False
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:
+        raise ModelLoadError(f"onnxruntime cannot load {path.name}: {error}") from error
+
+
+def _input_types(session: Any, path: Path) -> dict[str, type]:
+    known = Block.__dataclass_fields__
+    types = {}
+    for item in session.get_inputs():
+        if item.name not in known or item.type not in _INPUT_TYPES:
+            raise ModelLoadError(
+                f"{path.name} asks for the input {item.name!r} of type {item.type}; "
+                f"a cross-encoder's inputs are {', '.join(known)}, as int64 or int32."
+            )
+        types[item.name] = _INPUT_TYPES[item.type]
+    return types
+
+
+def _check_head(session: Any, path: Path) -> None:
+    output = session.get_outputs()[0]
+    labels = output.shape[-1] if len(output.shape) > 1 else 1
+    if len(output.shape) > 2 or (isinstance(labels, int) and labels not in (1, _BINARY)):  # noqa: PLR2004
+        raise ModelLoadError(
+            f"{path.name} has no relevance head: its first output {output.name!r} has shape {output.shape}, "
+            f"expected [batch, 1] or [batch, 2]. It is probably the bare encoder; load the full model with "
+            "backend='torch' and export it with `rerank export MODEL DIR`.",
+            code="no_classification_head",
+        )
+
+
+def _mentions(path: Path, operator: bytes) -> bool:
+    """Whether the graph uses an operator; its name stands in the file as plain bytes."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(operator) >= 0

@@ -1,0 +1,236 @@
+"""From a query and texts to model inputs: tokenise once, cut to fit, add what the architecture expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from rerank_core.errors import InvalidRequestError, ModelLoadError
+from rerank_core.inference.windows import character_span, window_ranges
+from rerank_core.results import Span
+
+# Tokenizer results hold strings and offsets for every token; working in chunks keeps few of them alive.
+_CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """One sequence for the model: a query with a document, or with one window of it.
+
+    Attributes:
+        text: position of the text this belongs to.
+        ids: token ids, shape [length], special tokens included.
+        types: segment ids, shape [length].
+        truncated: whether tokens of the document were left out.
+        window: the document's characters in this window, when windows are used.
+    """
+
+    text: int
+    ids: NDArray[np.int32]
+    types: NDArray[np.int8]
+    truncated: bool = False
+    window: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """All model inputs of one request, and whether the query had to be cut."""
+
+    inputs: list[ModelInput]
+    query_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A padded batch, as the model takes it: three int64 arrays of shape [batch, sequence]."""
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64]
+
+
+class Encoder(Protocol):
+    """Knows how one architecture wants its pairs."""
+
+    def encode(
+        self, query: str, texts: Sequence[str], *, max_tokens: int, windows: bool, prompt: str | None
+    ) -> EncodedRequest:
+        """Model inputs for every text, at least one each, in order; ``prompt`` is the model's instruction."""
+        ...
+
+    def pad(self, inputs: Sequence[ModelInput]) -> Block:
+        """One block of the given inputs."""
+        ...
+
+
+def share_tokens(query: int, document: int, budget: int) -> tuple[int, int]:
+    """How many query and document tokens fit into ``budget``.
+
+    The document gives way first. The query is cut only when it exceeds half the budget and the document does
+    not leave it more. This is where truncating the longest side first ends up.
+    """
+    if query + document <= budget:
+        return query, document
+    kept_query = min(query, max(budget // 2, budget - document))
+    return kept_query, min(document, budget - kept_query)
+
+
+def pad_block(inputs: Sequence[ModelInput], *, pad_id: int, left: bool = False) -> Block:
+    """Stack inputs into one block, filled up with ``pad_id`` on the right (or left)."""
+    shape = (len(inputs), max(len(item.ids) for item in inputs))
+    ids = np.full(shape, pad_id, np.int64)
+    mask = np.zeros(shape, np.int64)
+    types = np.zeros(shape, np.int64)
+    for row, item in enumerate(inputs):
+        length = len(item.ids)
+        columns = slice(shape[1] - length, None) if left else slice(0, length)
+        ids[row, columns] = item.ids
+        mask[row, columns] = 1
+        types[row, columns] = item.types
+    return Block(ids, mask, types)
+
+
+@dataclass(frozen=True, slots=True)
+class PairTemplate:
+    """The special tokens around a pair, and the segment of every part.
+
+    ``[CLS] query [SEP] document [SEP]`` with segments 0 and 1 for BERT, ``<s> query </s></s> document </s>``
+    for the RoBERTa family, and so on: read off the tokenizer itself, never assumed.
+
+    Attributes:
+        prefix: token ids before the query.
+        middle: token ids between query and document.
+        suffix: token ids after the document.
+        types: segment ids of prefix tokens, query, middle tokens, document, suffix tokens, in this order.
+    """
+
+    prefix: tuple[int, ...]
+    middle: tuple[int, ...]
+    suffix: tuple[int, ...]
+    types: tuple[int, ...]
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens the template itself takes."""
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> PairTemplate:
+        """Read the template off a tokenizer by encoding a probe pair.
+
+        Raises:
+            ModelLoadError: when the tokenizer does not put the query before the document.
+        """
+        probe = tokenizer.encode("a", "b", add_special_tokens=True)
+        sides = probe.sequence_ids
+        if 0 not in sides or 1 not in sides or sides.index(0) > sides.index(1):
+            raise ModelLoadError(
+                "the tokenizer does not build pairs of a query followed by a document, "
+                "so this cannot be a cross-encoder's tokenizer."
+            )
+        first, second = sides.index(0), sides.index(1)
+        first_end = len(sides) - sides[::-1].index(0)
+        second_end = len(sides) - sides[::-1].index(1)
+        ids, types = probe.ids, probe.type_ids
+        return cls(
+            prefix=tuple(ids[:first]),
+            middle=tuple(ids[first_end:second]),
+            suffix=tuple(ids[second_end:]),
+            types=(*types[: first + 1], *types[first_end : second + 1], *types[second_end:]),
+        )
+
+    def assemble(
+        self, query: list[int], document: list[int]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+        """Token and segment ids of the pair, each of shape [length]."""
+        ids = np.array([*self.prefix, *query, *self.middle, *document, *self.suffix], np.int32)
+        runs = [1] * len(self.types)
+        runs[len(self.prefix)] = len(query)
+        runs[len(self.prefix) + 1 + len(self.middle)] = len(document)
+        return ids, np.repeat(np.array(self.types, np.int8), runs)
+
+
+class PairEncoder:
+    """Encodes pairs for encoders with a classification head, with the fast tokenizer of the model.
+
+    Args:
+        tokenizer: the model's own tokenizer; this object takes it over (its truncation and padding are off).
+        pad_id: the token id to fill up with.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, pad_id: int = 0) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._template = PairTemplate.of(tokenizer)
+        self._pad_id = pad_id
+
+    @classmethod
+    def from_file(cls, path: Path) -> PairEncoder:
+        """Read a ``tokenizer.json``.
+
+        Raises:
+            ModelLoadError: when there is none, or it cannot be read.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelLoadError(f"cannot read the tokenizer file {path.name!r}: {error}") from error
+        padding = tokenizer.padding
+        pad_id = int(padding["pad_id"]) if padding else _pad_id_by_name(tokenizer)
+        return cls(tokenizer, pad_id=pad_id)
+
+    def encode(
+        self, query: str, texts: Sequence[str], *, max_tokens: int, windows: bool, prompt: str | None = None
+    ) -> EncodedRequest:
+        """Model inputs for every text, at least one each, in order.
+
+        A ``prompt`` goes directly before the query, as sentence-transformers does for these models.
+
+        Raises:
+            InvalidRequestError: when ``max_tokens`` leaves no room for one query and one document token.
+        """
+        budget = max_tokens - self._template.special_tokens
+        if budget < 2:  # noqa: PLR2004  (one token each)
+            raise InvalidRequestError(
+                f"max_tokens={max_tokens} leaves no room for text: this model's special tokens take "
+                f"{self._template.special_tokens}.",
+                param="max_tokens",
+            )
+        query_ids = self._tokenizer.encode((prompt or "") + query, add_special_tokens=False).ids
+        inputs: list[ModelInput] = []
+        query_truncated = False
+        for position, encoding in self._encode_texts(texts):
+            kept_query, kept_text = share_tokens(len(query_ids), len(encoding.ids), budget)
+            query_truncated |= kept_query < len(query_ids)
+            ranges = window_ranges(len(encoding.ids), max(1, kept_text)) if windows else [(0, kept_text)]
+            for start, stop in ranges:
+                ids, types = self._template.assemble(query_ids[:kept_query], encoding.ids[start:stop])
+                cut = kept_query < len(query_ids) or (not windows and stop < len(encoding.ids))
+                span = character_span(encoding.offsets, start, stop) if windows else None
+                inputs.append(ModelInput(position, ids, types, truncated=cut, window=span))
+        return EncodedRequest(inputs, query_truncated)
+
+    def pad(self, inputs: Sequence[ModelInput]) -> Block:
+        """One block of the given inputs, filled up on the right."""
+        return pad_block(inputs, pad_id=self._pad_id)
+
+    def _encode_texts(self, texts: Sequence[str]) -> Iterator[tuple[int, Encoding]]:
+        for start in range(0, len(texts), _CHUNK):
+            chunk = list(texts[start : start + _CHUNK])
+            encodings = self._tokenizer.encode_batch(chunk, add_special_tokens=False)
+            yield from enumerate(encodings, start)
+
+
+def _pad_id_by_name(tokenizer: Tokenizer) -> int:
+    """The id of the padding token by its usual names; 0, hidden by the attention mask, where there is none."""
+    for name in ("[PAD]", "<pad>", "<|endoftext|>"):
+        if (token_id := tokenizer.token_to_id(name)) is not None:
+            return int(token_id)
+    return 0

@@ -1,0 +1,239 @@
+"""Choosing a backend, loading a model, and keeping one of each per process."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from rerank_core.errors import MissingDependencyError, ModelLoadError
+from rerank_core.events import Hook, ModelLoaded, emit
+from rerank_core.inference.backends.base import Backend, LoadedModel, LoadedModelInfo
+from rerank_core.inference.backends.onnx import OnnxBackend
+from rerank_core.inference.encoding import Encoder, PairEncoder
+from rerank_core.models.source import ModelFiles, locate
+
+_ONNX_FILES = {
+    "float32": ("onnx/model.onnx", "model.onnx"),
+    "float16": ("onnx/model_fp16.onnx", "model_fp16.onnx"),
+    "int8": ("model_int8.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx", "model_quantized.onnx"),
+}
+_INT8_PATTERNS = ("*qint8*.onnx", "*quint8*.onnx")
+_WEIGHTS = ("*.safetensors", "*/*.safetensors", "*.safetensors.index.json")
+_PICKLES = ("pytorch_model*.bin", "*/pytorch_model*.bin", "pytorch_model.bin.index.json")
+_NO_LIMIT = 1_000_000  # tokenizers without a limit of their own say 1e30
+# Position ids of the RoBERTa family start behind the padding id, so two positions hold no token.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Everything that decides which weights end up where; equal options share one model in memory."""
+
+    model: str | Path
+    backend: str = "auto"
+    device: str | None = None
+    dtype: str | None = None
+    device_map: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    local_files_only: bool = False
+
+
+_models: weakref.WeakValueDictionary[LoadOptions, LoadedModel] = weakref.WeakValueDictionary()
+_locks: dict[LoadOptions, threading.Lock] = {}
+_guard = threading.Lock()
+
+
+def shared_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
+    """The model for these options, loaded now or shared with whoever loaded it before.
+
+    It stays in memory for as long as somebody holds it.
+
+    Raises:
+        ModelNotFoundError, ModelLoadError, MissingDependencyError: see :func:`load_model`.
+    """
+    with _guard:
+        lock = _locks.setdefault(options, threading.Lock())
+    with lock:
+        model = _models.get(options)
+        if model is None:
+            started = time.perf_counter()
+            model = _models[options] = load_model(options)
+            weakref.finalize(model, model.backend.close)
+            info, seconds = model.info, time.perf_counter() - started
+            emit(hooks, ModelLoaded(info.model, info.backend, info.dtype, info.device, seconds))
+        return model
+
+
+def load_model(options: LoadOptions) -> LoadedModel:
+    """Find the files, pick a backend and load.
+
+    Raises:
+        ModelNotFoundError: when nobody knows the model.
+        ModelLoadError: when it cannot, or must not, be loaded.
+        MissingDependencyError: when the only possible backend is not installed.
+    """
+    files = locate(options.model, revision=options.revision, local_files_only=options.local_files_only)
+    backend = _allowed_backend(options, files)
+    if backend == "auto":
+        return _load_fastest(options, files)
+    load = _load_onnx if backend == "onnx" else _load_torch
+    return load(options, files, "asked for" if options.backend == backend else "the only one for this model")
+
+
+def _allowed_backend(options: LoadOptions, files: ModelFiles) -> str:
+    only = files.spec.backend if files.spec else None
+    if files.onnx_file is not None:
+        only = "onnx"
+    if only is not None and options.backend not in ("auto", only):
+        raise ModelLoadError(
+            f"model {files.name!r} loads with backend={only!r} only, got backend={options.backend!r}."
+        )
+    return only or options.backend
+
+
+def _load_fastest(options: LoadOptions, files: ModelFiles) -> LoadedModel:
+    """The fastest backend that keeps the scores: ONNX in float32 on the CPU, torch on an accelerator."""
+    if options.device_map is not None or options.device not in (None, "cpu"):
+        return _load_torch(options, files, f"device {options.device or options.device_map!r} was asked for")
+    if options.device is None and options.dtype != "int8" and (accelerator := _accelerator()):
+        return _load_torch(options, files, f"{accelerator} is available")
+    if options.dtype == "bfloat16":
+        return _load_torch(options, files, "ONNX files do not come in bfloat16")
+    if _onnx_name(files, options.dtype) is None:
+        return _load_torch(options, files, f"there is no ONNX file in {options.dtype or 'float32'}")
+    try:
+        return _load_onnx(options, files, "an ONNX file with the same scores is faster on a CPU")
+    except ModelLoadError as error:
+        try:
+            return _load_torch(options, files, f"the ONNX file was refused: {error.message}")
+        except MissingDependencyError:
+            raise error from None
+
+
+def _accelerator() -> str | None:
+    """``cuda`` or ``mps`` when torch is installed and has one."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
+    name = _onnx_name(files, options.dtype)
+    if name is None:
+        wanted = options.dtype or "float32"
+        raise ModelLoadError(
+            f"model {files.name!r} has no ONNX file in {wanted} "
+            f"(it has: {', '.join(files.match('*.onnx')) or 'none'}). "
+            f"Make one with: rerank export {files.name} DIR",
+            code="no_onnx_file",
+        )
+    folder = files.fetch([name, f"{name}_data", f"{name}.data"])
+    tokenizer = folder / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise ModelLoadError(f"model {files.name!r} has no tokenizer.json beside its ONNX file.")
+    device = options.device or "cpu"
+    encoder, backend = PairEncoder.from_file(tokenizer), OnnxBackend(folder / name, device=device)
+    return _loaded(files, encoder, backend, "onnx", _onnx_dtype(files, name), device, name, reason)
+
+
+def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
+    from rerank_core.inference.backends.torch import check_remote_code, load_torch
+
+    if options.dtype == "int8":
+        raise ModelLoadError(
+            f"model {files.name!r} has no int8 ONNX file, and torch does not run int8 here. "
+            f"Make one with: rerank export {files.name} DIR",
+            code="no_onnx_file",
+        )
+    # Before the download: nobody should wait for gigabytes only to be refused.
+    check_remote_code(files.folder, trust_remote_code=options.trust_remote_code, revision=options.revision)
+    safetensors = bool(files.match(*_WEIGHTS))
+    code = ("*.py",) if options.trust_remote_code else ()
+    folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
+    backend = load_torch(
+        folder,
+        device=options.device,
+        dtype=options.dtype,
+        device_map=options.device_map,
+        trust_remote_code=options.trust_remote_code,
+        revision=options.revision,
+        prefer_safetensors=safetensors,
+    )
+    dtype = options.dtype or "float32"
+    return _loaded(files, backend.encoder(), backend, "torch", dtype, backend.device, None, reason)
+
+
+def _loaded(
+    files: ModelFiles,
+    encoder: Encoder,
+    backend: Backend,
+    backend_name: str,
+    dtype: str,
+    device: str,
+    file: str | None,
+    reason: str,
+) -> LoadedModel:
+    default, limit = token_limits(files)
+    info = LoadedModelInfo(
+        model=files.name,
+        repository=files.repository,
+        revision=files.revision,
+        file=file,
+        backend=backend_name,
+        dtype=dtype,
+        device=device,
+        max_tokens=default,
+        token_limit=limit,
+        reason=reason,
+        fingerprint=files.fingerprint,
+    )
+    return LoadedModel(info, encoder, backend)
+
+
+def _onnx_name(files: ModelFiles, dtype: str | None) -> str | None:
+    """The ONNX file for a precision; None where there is no such file."""
+    if files.onnx_file is not None:
+        return files.onnx_file
+    own = files.spec.dtype if files.spec else None
+    if own is not None:
+        return "model.onnx" if dtype in (None, own) else None
+    for name in _ONNX_FILES.get(dtype or "float32", ()):
+        if name in files.names:
+            return name
+    return next(iter(files.match(*_INT8_PATTERNS)), None) if dtype == "int8" else None
+
+
+def _onnx_dtype(files: ModelFiles, name: str) -> str:
+    if files.spec is not None and files.spec.dtype is not None:
+        return files.spec.dtype
+    if "fp16" in name:
+        return "float16"
+    return "int8" if any(mark in name for mark in ("int8", "quantized")) else "float32"
+
+
+def token_limits(files: ModelFiles) -> tuple[int, int | None]:
+    """The default number of tokens a pair may have, and the most the architecture takes, if known."""
+    config = files.read_json("config.json")
+    positions = config.get("max_position_embeddings")
+    limit = positions if isinstance(positions, int) and positions > 0 else None
+    if limit is not None and config.get("model_type") in _OFFSET_POSITIONS:
+        limit -= 2
+    if files.spec is not None:
+        return files.spec.max_tokens, limit
+    stated = (
+        files.read_json("sentence_bert_config.json").get("max_seq_length"),
+        files.read_json("tokenizer_config.json").get("model_max_length"),
+        limit,
+    )
+    known = [int(value) for value in stated if isinstance(value, int | float) and 0 < value < _NO_LIMIT]
+    return min(known, default=512), limit

@@ -1,0 +1,37 @@
+"""Cutting a long token sequence into overlapping windows. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rerank_core.results import Span
+
+
+def window_ranges(length: int, size: int) -> list[tuple[int, int]]:
+    """Half-open token ranges that cover ``0..length``, each at most ``size`` long.
+
+    Neighbours overlap by at least a quarter of ``size``, so that a passage cut by one border stands whole in
+    the next window as long as it is shorter than that. The last window is moved back to be full.
+
+    Raises:
+        ValueError: when ``size`` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"a window must hold at least one token, got {size}.")
+    if length <= size:
+        return [(0, length)]
+    stride = max(1, size - -(-size // 4))
+    starts = [*range(0, length - size, stride), length - size]
+    return [(start, start + size) for start in starts]
+
+
+def character_span(offsets: Sequence[tuple[int, int]], start: int, stop: int) -> Span:
+    """The characters covered by tokens ``start..stop``, from the tokenizer's per-token character offsets.
+
+    Several tokens may share one character (bytes of an emoji) and some characters have no token (white space),
+    so the span runs from the first character of any token to the last.
+    """
+    if start >= stop:
+        return Span(0, 0)
+    covered = offsets[start:stop]
+    return Span(min(first for first, _ in covered), max(last for _, last in covered))

@@ -1,0 +1,226 @@
+"""From a model's name to its files: the bundled folder, a local folder or file, or a Hub repository."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rerank_core.errors import ModelLoadError, ModelNotFoundError
+from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec
+
+_BUNDLED = Path(__file__).parent / DEFAULT_MODEL
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's files, on this machine or still on the Hub.
+
+    Attributes:
+        name: what the user asked for.
+        folder: the local folder that holds (at least) the small files.
+        names: all files the model has, relative to the folder, downloaded or not.
+        spec: the registry's entry, if there is one.
+        repository: the Hub repository, or None for local files.
+        revision: the Hub commit, or None for local files.
+        onnx_file: the ONNX file the user pointed at, relative to the folder.
+        offline: whether nothing may be downloaded.
+    """
+
+    name: str
+    folder: Path
+    names: frozenset[str]
+    spec: ModelSpec | None = None
+    repository: str | None = None
+    revision: str | None = None
+    onnx_file: str | None = None
+    offline: bool = False
+
+    def fetch(self, patterns: Sequence[str]) -> Path:
+        """Make sure that the files matching ``patterns`` are on this machine; returns the folder.
+
+        Raises:
+            ModelLoadError: when they cannot be downloaded.
+        """
+        if self.repository is None:
+            return self.folder
+        return _snapshot(self.name, self.repository, self.revision, patterns, offline=self.offline)
+
+    def match(self, *patterns: str) -> list[str]:
+        """The names of all files that match one of the patterns, sorted."""
+        return sorted(name for name in self.names if any(fnmatch(name, pattern) for pattern in patterns))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A small JSON file of the model, or ``{}`` where it does not exist.
+
+        Raises:
+            ModelLoadError: when it is not JSON.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelLoadError(f"{name} of model {self.name!r} is not valid JSON: {error}") from error
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the files may have changed: the Hub commit, or names, sizes and times."""
+        if self.repository is not None:
+            return f"{self.repository}@{self.revision}"
+        if self.folder == _BUNDLED:
+            return self.name + ":" + hashlib.sha256((_BUNDLED / "sha256.json").read_bytes()).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for name in sorted(self.names):
+            status = (self.folder / name).stat()
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        return f"{self.folder}:{digest.hexdigest()[:16]}"
+
+
+def locate(model: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> ModelFiles:
+    """Find a model by registry name, local folder, local ``.onnx`` file or Hub id.
+
+    Raises:
+        ModelNotFoundError: when nothing has this name.
+        ModelLoadError: when it is known but its small files cannot be had.
+    """
+    name = str(model)
+    spec = REGISTRY.get(name)
+    if spec is not None and spec.repository is None:
+        verify_bundled(_BUNDLED)
+        return _local(_BUNDLED, name, spec)
+    if spec is not None and spec.repository is not None:
+        return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _local(path, name)
+    if path.is_file() and path.suffix == ".onnx":
+        folder = path.parent.parent if path.parent.name == "onnx" else path.parent
+        return replace(_local(folder, name), onnx_file=path.relative_to(folder).as_posix())
+    if isinstance(model, Path) or not _is_hub_id(name):
+        raise ModelNotFoundError(
+            f"no model named {name!r}: it is not in the registry ({', '.join(REGISTRY)}), not a folder or "
+            ".onnx file on this machine, and not a Hub id of the form 'owner/name'."
+        )
+    return _on_hub(name, name, None, revision, offline=local_files_only)
+
+
+def verify_bundled(folder: Path) -> None:
+    """Check the bundled model's files against their recorded sha256.
+
+    Raises:
+        ModelLoadError: when one is missing or differs: a damaged model must not score.
+    """
+    try:
+        recorded = json.loads((folder / "sha256.json").read_text(encoding="utf-8"))
+        for name, expected in recorded.items():
+            with (folder / name).open("rb") as file:
+                seen = hashlib.file_digest(file, "sha256").hexdigest()
+            if seen != expected:
+                raise ModelLoadError(
+                    f"the bundled file {name} is damaged: its sha256 is {seen[:12]}..., "
+                    f"expected {expected[:12]}... Reinstall rerank-plugins."
+                )
+    except OSError as error:
+        raise ModelLoadError(
+            f"the bundled model is incomplete ({error.__class__.__name__}). Reinstall rerank-plugins."
+        ) from error
+
+
+def is_cached(spec: ModelSpec) -> bool:
+    """Whether a registry model can be loaded without a network as far as the Hub cache shows."""
+    if spec.repository is None:
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(spec.repository, "config.json"), str)
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, _, rest = name.partition("/")
+    return bool(owner and rest) and "/" not in rest and not name.startswith((".", "~", "/")) and "\\" not in name
+
+
+def _local(folder: Path, name: str, spec: ModelSpec | None = None) -> ModelFiles:
+    names = frozenset(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and len(path.relative_to(folder).parts) <= 2  # noqa: PLR2004  (folder/file at most)
+    )
+    return ModelFiles(name, folder, names, spec)
+
+
+def _on_hub(
+    name: str, repository: str, spec: ModelSpec | None, revision: str | None, *, offline: bool
+) -> ModelFiles:
+    patterns = [*_SMALL_FILES, *(f"*/{pattern}" for pattern in _SMALL_FILES)]
+    folder = _snapshot(name, repository, revision, patterns, offline=offline)
+    files = _local(folder, name, spec)
+    commit = folder.name
+    names = files.names if offline else files.names | _names_on_hub(repository, commit)
+    return replace(files, names=names, repository=repository, revision=commit, offline=offline)
+
+
+def _names_on_hub(repository: str, commit: str) -> frozenset[str]:
+    """All files of the repository; empty when the Hub cannot be asked (the cache then says what there is)."""
+    from huggingface_hub import HfApi
+
+    try:
+        return frozenset(HfApi().list_repo_files(repository, revision=commit))
+    except Exception:  # noqa: BLE001  (offline, down, refused: each hub version has its own errors for it)
+        return frozenset()
+
+
+def _snapshot(
+    name: str, repository: str, revision: str | None, patterns: Sequence[str], *, offline: bool
+) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, allow_patterns=list(patterns), local_files_only=offline
+        )
+    except RevisionNotFoundError as error:
+        raise ModelLoadError(
+            f"model {name!r} ({repository}) has no revision {revision!r} on the Hub.", code="revision_not_found"
+        ) from error
+    except GatedRepoError as error:
+        raise ModelLoadError(
+            f"model {name!r} ({repository}) is gated: accept its terms on the Hub and set HF_TOKEN."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"no model named {name!r}: the Hub has no repository {repository!r} (or it is private and HF_TOKEN "
+            f"is not set). Models known by name: {', '.join(REGISTRY)}."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise _unavailable(name, repository, offline=offline) from error
+    return Path(folder)
+
+
+def _unavailable(name: str, repository: str, *, offline: bool) -> ModelLoadError:
+    offline = offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    why = "downloads are switched off and it is not in the local cache" if offline else "the Hub did not answer"
+    return ModelLoadError(
+        f"cannot get model {name!r} ({repository}): {why}. Three ways out: "
+        "download it once on a machine with network access (`hf download "
+        f"{repository}`) and unset HF_HUB_OFFLINE and local_files_only there; "
+        "pass the path of a local folder that holds the model; "
+        f"or use the bundled model, Reranker({DEFAULT_MODEL!r}), which needs no download.",
+        code="model_unavailable",
+    )

@@ -1,0 +1,80 @@
+"""Duplicates, threshold, order, limit. Pure functions on plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+from rerank_core.errors import InvalidRequestError
+
+T = TypeVar("T", bound=Hashable)
+
+
+def sigmoid(logit: float) -> float:
+    """The logistic function in float64, exact in both tails: never overflows, 0..1."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    power = math.exp(logit)
+    return power / (1.0 + power)
+
+
+def unique(values: Sequence[T]) -> tuple[list[T], list[int]]:
+    """The distinct values in order of first appearance, and for each input the position of its value there."""
+    positions: dict[T, int] = {}
+    index = [positions.setdefault(value, len(positions)) for value in values]
+    return list(positions), index
+
+
+def check_top_n(top_n: object) -> int | None:
+    """``top_n`` if it is None or a whole number of at least 1.
+
+    Raises:
+        InvalidRequestError: otherwise (code ``invalid_top_n``).
+    """
+    if top_n is None:
+        return None
+    if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:
+        raise InvalidRequestError(
+            f"top_n must be a whole number of at least 1, or None for all documents; got {top_n!r}.",
+            code="invalid_top_n",
+            param="top_n",
+        )
+    return top_n
+
+
+def check_threshold(threshold: object) -> float | None:
+    """``threshold`` as a float if it is None or within 0..1.
+
+    Raises:
+        InvalidRequestError: otherwise (code ``invalid_score_threshold``).
+    """
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise InvalidRequestError(
+            f"score_threshold must be a number from 0 to 1, or None for no threshold; got {threshold!r}.",
+            code="invalid_score_threshold",
+            param="score_threshold",
+        )
+    return float(threshold)
+
+
+def order(
+    keys: Sequence[float],
+    probabilities: Sequence[float],
+    *,
+    threshold: float | None = None,
+    top_n: int | None = None,
+) -> list[int]:
+    """Positions of the kept items, best first.
+
+    Args:
+        keys: what to sort by, highest first; ties keep their input order.
+        probabilities: what the threshold is compared with, inclusive.
+        threshold: items below it are dropped, before the limit is applied.
+        top_n: how many to keep at most.
+    """
+    kept = [i for i, probability in enumerate(probabilities) if threshold is None or probability >= threshold]
+    kept.sort(key=lambda i: -keys[i])
+    return kept[:top_n]

@@ -1,0 +1,260 @@
+"""The engine's door."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from rerank_core.documents import DocumentLike, check_documents, check_query, clean_text
+from rerank_core.errors import InvalidRequestError
+from rerank_core.events import DEFAULT_HOOKS, Hook
+from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.ranking import check_threshold, check_top_n, order, unique
+from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
+from rerank_core.scoring.base import Scorer, Scores, check_scores
+from rerank_core.scoring.local import LocalOptions, LocalScorer
+
+if TYPE_CHECKING:
+    from rerank_core.inference.backends.base import LoadedModelInfo
+
+
+class Reranker:
+    """Ranks documents by relevance to a query.
+
+    Cheap to make: the model is loaded on first use (or by :meth:`warm_up`), once per process however many
+    rerankers use it. Safe to share between threads and event loops.
+
+    Args:
+        model: ``rerank-mini-en-v1`` (bundled, the default), any name of ``rerank models``, a local folder or
+            ``.onnx`` file, or any Hugging Face Hub id.
+        provider: where the model runs; ``"local"`` is this process.
+        scorer: a ready scorer (with a cache, a fallback, a cascade) instead of a model; no other option except
+            ``hooks`` may then be given.
+        long_documents: what happens to a document longer than the model reads: ``"truncate"`` reads its
+            beginning, ``"windows"`` reads all of it in overlapping windows and takes the best one's score.
+        max_tokens: most tokens of query and document together; None for the model's own limit.
+        batch_tokens: token budget of a batch; None for what suits the backend.
+        threads: most batches in flight at once; None, or anything above, for all CPUs the process may use.
+        backend: ``"auto"`` (the fastest that keeps the scores), ``"onnx"`` or ``"torch"``.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``; None for the best there is.
+        dtype: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"`` (ONNX); None for the model's own file
+            format if it is bundled, float32 otherwise.
+        device_map: passed to transformers untouched, to spread a model over devices; None for one device.
+        prompt: the instruction for models trained with one.
+        revision: a Hub commit, branch or tag.
+        trust_remote_code: whether a checkpoint may run its own code; for Hub models ``revision`` must then be a
+            full commit hash.
+        local_files_only: whether downloading is forbidden (``HF_HUB_OFFLINE=1`` does the same).
+        hooks: called with each event of :mod:`rerank_core.events`.
+
+    Raises:
+        InvalidRequestError: when an option has a value it cannot have.
+
+    Example:
+        >>> from rerank_core import Reranker
+        >>> response = Reranker().rerank("What is the capital of France?", ["Berlin is big.", "Paris, of course."])
+        >>> response[0].index
+        1
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        provider: Literal["local"] = "local",
+        scorer: Scorer | None = None,
+        long_documents: str = "truncate",
+        max_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        threads: int | None = None,
+        backend: str = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+        device_map: str | None = None,
+        prompt: str | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        local_files_only: bool = False,
+        hooks: Sequence[Hook] = DEFAULT_HOOKS,
+    ) -> None:
+        if provider != "local":
+            raise InvalidRequestError(
+                f"provider must be 'local' in this version, got {provider!r}.", param="provider"
+            )
+        options = LocalOptions(
+            long_documents=long_documents,
+            max_tokens=max_tokens,
+            batch_tokens=batch_tokens,
+            threads=threads,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            device_map=device_map,
+            prompt=prompt,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            local_files_only=local_files_only,
+        )
+        if scorer is None:
+            scorer = LocalScorer(DEFAULT_MODEL if model is None else model, options, hooks=hooks)
+        elif model is not None or options != LocalOptions():
+            raise InvalidRequestError(
+                "scorer= brings its own model and options; give either a scorer, or a model with options.",
+                param="scorer",
+            )
+        self.provider = provider
+        self._scorer = scorer
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._scorer.model
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer behind this door."""
+        return self._scorer
+
+    @property
+    def loaded(self) -> LoadedModelInfo | None:
+        """What was loaded, where and why; None before the first use, or when the scorer is not a plain model."""
+        return self._scorer.loaded if isinstance(self._scorer, LocalScorer) else None
+
+    def __repr__(self) -> str:
+        loaded = self.loaded
+        where = f", backend={loaded.backend!r}, dtype={loaded.dtype!r}, device={loaded.device!r}" if loaded else ""
+        return f"{type(self).__name__}(model={self.model!r}, provider={self.provider!r}{where})"
+
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+    ) -> RerankResponse:
+        """Rank ``documents`` by relevance to ``query``.
+
+        Args:
+            query: what is looked for; not blank.
+            documents: strings, mappings with a ``text`` (other fields come back as metadata) or
+                :class:`~rerank_core.Document` objects. Equal texts are scored once and share the score.
+            top_n: most results to return; None for all.
+            score_threshold: results below this probability (0..1) are left out, before ``top_n`` applies.
+
+        Returns:
+            The results, best first; documents with equal scores keep their order. An empty list of documents
+            gives an empty response and loads no model.
+
+        Raises:
+            InvalidRequestError: when an argument is wrong; its ``code`` and ``param`` say which.
+            RerankError: when the model cannot be loaded or fails.
+        """
+        request = _Request(query, documents, top_n, score_threshold)
+        scores = self._scorer.score(request.query, request.texts) if request.texts else None
+        return request.response(self.model, scores)
+
+    async def arerank(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+    ) -> RerankResponse:
+        """:meth:`rerank` for asynchronous code: the event loop goes on while the model works.
+
+        Raises:
+            The same as :meth:`rerank`.
+        """
+        request = _Request(query, documents, top_n, score_threshold)
+        scores = await self._scorer.ascore(request.query, request.texts) if request.texts else None
+        return request.response(self.model, scores)
+
+    def warm_up(self) -> None:
+        """Load the model now, and run it once.
+
+        Raises:
+            RerankError: when it cannot be loaded or fails.
+        """
+        self._scorer.warm_up()
+
+    def close(self) -> None:
+        """Let go of the model. Closing twice is fine; ranking afterwards is an error (code ``closed``)."""
+        self._scorer.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close` for asynchronous code."""
+        await self._scorer.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Request:
+    """One validated call: what the scorer needs to know, and how its answer becomes the response."""
+
+    def __init__(self, query: object, documents: object, top_n: object, score_threshold: object) -> None:
+        self._started = time.perf_counter()
+        self.query = check_query(query)
+        self._documents: list[Document] = check_documents(documents)
+        self._top_n = check_top_n(top_n)
+        self._threshold = check_threshold(score_threshold)
+        self.texts, self._text_of = unique([clean_text(document.text) for document in self._documents])
+
+    def response(self, model: str, scores: Scores | None) -> RerankResponse:
+        call_id = f"rerank-{uuid.uuid4().hex[:24]}"
+        if scores is None:
+            total = time.perf_counter() - self._started
+            return RerankResponse(call_id, model, (), timings=Timings(total=total))
+        check_scores(scores, len(self.texts))
+        keys = scores.keys()
+        positions = order(
+            [keys[text] for text in self._text_of],
+            [scores.items[text].relevance_score for text in self._text_of],
+            threshold=self._threshold,
+            top_n=self._top_n,
+        )
+        return RerankResponse(
+            id=call_id,
+            model=scores.model,
+            results=tuple(self._result(rank, position, scores) for rank, position in enumerate(positions, 1)),
+            usage=Usage(scores.tokens, scores.tokens),
+            timings=Timings(
+                scores.encode_seconds, scores.inference_seconds, time.perf_counter() - self._started
+            ),
+            query_truncated=scores.query_truncated,
+            degraded=scores.degraded,
+        )
+
+    def _result(self, rank: int, position: int, scores: Scores) -> RerankResult:
+        score = scores.items[self._text_of[position]]
+        return RerankResult(
+            index=position,
+            rank=rank,
+            previous_rank=position + 1,
+            relevance_score=score.relevance_score,
+            logit=score.logit,
+            document=self._documents[position],
+            truncated=score.truncated,
+            window=score.window,
+            cached=score.cached,
+            degraded=score.degraded,
+        )

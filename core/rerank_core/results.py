@@ -1,0 +1,209 @@
+"""What goes in and what comes out: documents, results, responses. All frozen, all plain data.
+
+Text never appears in a ``repr``, so values can be logged without leaking what users search for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, overload
+
+
+class Span(NamedTuple):
+    """A half-open range of characters: ``text[span.start:span.end]``."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Document:
+    """A text to rank, with whatever else its owner knows about it.
+
+    Args:
+        text: what the model reads.
+        metadata: any other fields; never read, never changed, handed back with the result.
+    """
+
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.text)} characters, {len(self.metadata)} metadata fields)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"text": ..., "metadata": {...}}``."""
+        return {"text": self.text, "metadata": dict(self.metadata)}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RerankResult:
+    """One ranked document.
+
+    Attributes:
+        index: the document's position in the caller's list, from 0.
+        rank: its place in the new order, from 1.
+        previous_rank: its place in the caller's order, from 1.
+        relevance_score: probability of relevance, 0..1: the sigmoid of ``logit`` in float64.
+        logit: the model's raw output, or None where a scorer reports probabilities only.
+        document: the document, as given.
+        truncated: whether the model saw less than the whole query and document.
+        window: the characters of the best window when long documents are cut into windows.
+        cached: whether the score comes from a cache.
+        degraded: whether the score comes from a stand-in because the model asked for had failed.
+    """
+
+    index: int
+    rank: int
+    previous_rank: int
+    relevance_score: float
+    logit: float | None
+    document: Document
+    truncated: bool = False
+    window: Span | None = None
+    cached: bool = False
+    degraded: bool = False
+
+    @property
+    def text(self) -> str:
+        """The document's text."""
+        return self.document.text
+
+    @property
+    def passage(self) -> str:
+        """The text of the best window, or the whole text when there were no windows."""
+        return self.text if self.window is None else self.text[self.window.start : self.window.end]
+
+    def __repr__(self) -> str:
+        flags = [name for name in ("truncated", "cached", "degraded") if getattr(self, name)]
+        parts = [f"index={self.index}", f"rank={self.rank}", f"relevance_score={self.relevance_score:.4f}"]
+        return f"{type(self).__name__}({', '.join(parts + flags)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON as far as the metadata is."""
+        return {
+            "index": self.index,
+            "rank": self.rank,
+            "previous_rank": self.previous_rank,
+            "relevance_score": self.relevance_score,
+            "logit": self.logit,
+            "document": self.document.to_dict(),
+            "truncated": self.truncated,
+            "window": None if self.window is None else list(self.window),
+            "cached": self.cached,
+            "degraded": self.degraded,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RerankResult:
+        """The inverse of :meth:`to_dict`."""
+        window = data["window"]
+        return cls(
+            **{
+                **data,
+                "document": Document(**data["document"]),
+                "window": None if window is None else Span(*window),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens really fed to the model: special tokens and every window included, padding not.
+
+    Texts that occur twice, and scores from a cache, cost nothing.
+    """
+
+    prompt_tokens: int = 0
+    total_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall-clock seconds of one call.
+
+    Attributes:
+        encode: tokenising and planning the batches.
+        inference: running the model.
+        total: everything, from the call to the response, loading the model included.
+    """
+
+    encode: float = 0.0
+    inference: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RerankResponse(Sequence[RerankResult]):
+    """The ranking: a sequence of results, best first, with the facts of the call.
+
+    Attributes:
+        id: a unique id of this call, ``rerank-`` and 24 hexadecimal digits.
+        model: the model that scored.
+        results: the ranked results, best first.
+        usage: tokens fed to the model.
+        timings: where the time went.
+        query_truncated: whether the query alone was too long and was cut.
+        degraded: whether a stand-in scored because the model asked for had failed.
+    """
+
+    id: str
+    model: str
+    results: tuple[RerankResult, ...]
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    query_truncated: bool = False
+    degraded: bool = False
+
+    @overload
+    def __getitem__(self, position: int) -> RerankResult: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[RerankResult, ...]: ...
+    def __getitem__(self, position: int | slice) -> RerankResult | tuple[RerankResult, ...]:
+        return self.results[position]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[RerankResult]:
+        return iter(self.results)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(id={self.id!r}, model={self.model!r}, results={len(self.results)}, "
+            f"prompt_tokens={self.usage.prompt_tokens})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON as far as the documents' metadata is."""
+        return {
+            "id": self.id,
+            "model": self.model,
+            "results": [result.to_dict() for result in self.results],
+            "usage": asdict(self.usage),
+            "timings": asdict(self.timings),
+            "query_truncated": self.query_truncated,
+            "degraded": self.degraded,
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """:meth:`to_dict` as JSON text.
+
+        Raises:
+            TypeError: when a document's metadata holds a value JSON cannot express.
+        """
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RerankResponse:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            **{
+                **data,
+                "results": tuple(RerankResult.from_dict(result) for result in data["results"]),
+                "usage": Usage(**data["usage"]),
+                "timings": Timings(**data["timings"]),
+            }
+        )

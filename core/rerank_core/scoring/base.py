@@ -1,0 +1,139 @@
+"""The scorer protocol: a query and texts in, one score per text out, in the same order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from rerank_core.errors import ProtocolError
+from rerank_core.ranking import sigmoid
+from rerank_core.results import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How relevant one text is.
+
+    Attributes:
+        relevance_score: probability, 0..1.
+        logit: the model's raw output, or None where only the probability is known.
+        truncated: whether the model saw less than the whole query and text.
+        window: the characters of the best window, when windows were used.
+        cached: whether the score comes from a cache.
+        degraded: whether a stand-in gave it.
+    """
+
+    relevance_score: float
+    logit: float | None = None
+    truncated: bool = False
+    window: Span | None = None
+    cached: bool = False
+    degraded: bool = False
+
+    @classmethod
+    def from_logit(cls, logit: float, *, truncated: bool = False, window: Span | None = None) -> Score:
+        """The score of a raw model output."""
+        return cls(sigmoid(logit), logit, truncated=truncated, window=window)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer answers: one :class:`Score` per text, in order, and the facts of the call.
+
+    Attributes:
+        items: one score per text.
+        model: the model that scored.
+        tokens: tokens fed to the model.
+        query_truncated: whether the query had to be cut.
+        encode_seconds: time spent tokenising.
+        inference_seconds: time spent in the model.
+    """
+
+    items: tuple[Score, ...]
+    model: str
+    tokens: int = 0
+    query_truncated: bool = False
+    encode_seconds: float = 0.0
+    inference_seconds: float = 0.0
+
+    @property
+    def degraded(self) -> bool:
+        """Whether any score comes from a stand-in."""
+        return any(score.degraded for score in self.items)
+
+    def keys(self) -> list[float]:
+        """What to sort by: logits where every score has one, else probabilities."""
+        logits = [score.logit for score in self.items if score.logit is not None]
+        return logits if len(logits) == len(self.items) else [score.relevance_score for score in self.items]
+
+    def as_degraded(self) -> Scores:
+        """The same scores, marked as a stand-in's."""
+        return replace(self, items=tuple(replace(score, degraded=True) for score in self.items))
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Anything that scores texts against a query.
+
+    Implementations must be safe to call from several threads at once, give one finite score per text in the
+    order of the texts, and raise only :class:`~rerank_core.errors.RerankError`. ``score`` is never called
+    with an empty list of texts or a blank query.
+    """
+
+    @property
+    def model(self) -> str:
+        """The name of the model, for people."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides a score besides the texts: model, revision, precision, limits.
+
+        Equal identities give equal scores, also in another process. May load the model.
+        """
+        ...
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        """Score every text."""
+        ...
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        """Score every text without blocking the event loop."""
+        ...
+
+    def warm_up(self) -> None:
+        """Do now what the first call would otherwise wait for."""
+        ...
+
+    def close(self) -> None:
+        """Let go of models and connections. Closing twice is fine."""
+        ...
+
+    async def aclose(self) -> None:
+        """``close`` for asynchronous code."""
+        ...
+
+
+def check_scores(scores: Scores, expected: int) -> Scores:
+    """``scores`` if it answers exactly ``expected`` texts with finite numbers.
+
+    Raises:
+        ProtocolError: otherwise: a wrong answer must never turn into a silently shorter ranking.
+    """
+    if len(scores.items) != expected:
+        raise ProtocolError(
+            f"the scorer for {scores.model!r} gave {len(scores.items)} scores for {expected} texts.",
+            code="wrong_score_count",
+        )
+    for position, score in enumerate(scores.items):
+        if not math.isfinite(score.relevance_score) or (
+            score.logit is not None and not math.isfinite(score.logit)
+        ):
+            raise ProtocolError(
+                f"the scorer for {scores.model!r} gave a score that is not a finite number "
+                f"for the text at position {position}.",
+                code="non_finite_score",
+            )
+    return scores
