@@ -136,6 +136,5 @@ class MissingDependencyError(RerankError, ImportError):
 def missing_dependency(library: str, *, extra: str, what: str) -> MissingDependencyError:
     """The error for an absent optional library, with the line that installs it."""
     return MissingDependencyError(
-        f"{what} needs the package {library!r}, which is not installed. "
-        f"Run: pip install 'rerank-plugins[{extra}]'"
+        f"{what} needs the package {library!r}, which is not installed. Run: pip install 'rerank-plugins[{extra}]'"
     )

@@ -82,9 +82,7 @@ class Reranker:
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
         if provider != "local":
-            raise InvalidRequestError(
-                f"provider must be 'local' in this version, got {provider!r}.", param="provider"
-            )
+            raise InvalidRequestError(f"provider must be 'local' in this version, got {provider!r}.", param="provider")
         options = LocalOptions(
             long_documents=long_documents,
             max_tokens=max_tokens,
@@ -237,9 +235,7 @@ class _Request:
             model=scores.model,
             results=tuple(self._result(rank, position, scores) for rank, position in enumerate(positions, 1)),
             usage=Usage(scores.tokens, scores.tokens),
-            timings=Timings(
-                scores.encode_seconds, scores.inference_seconds, time.perf_counter() - self._started
-            ),
+            timings=Timings(scores.encode_seconds, scores.inference_seconds, time.perf_counter() - self._started),
             query_truncated=scores.query_truncated,
             degraded=scores.degraded,
         )

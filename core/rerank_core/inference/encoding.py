@@ -145,9 +145,7 @@ class PairTemplate:
             types=(*types[: first + 1], *types[first_end : second + 1], *types[second_end:]),
         )
 
-    def assemble(
-        self, query: list[int], document: list[int]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    def assemble(self, query: list[int], document: list[int]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
         """Token and segment ids of the pair, each of shape [length]."""
         ids = np.array([*self.prefix, *query, *self.middle, *document, *self.suffix], np.int32)
         runs = [1] * len(self.types)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ def export_onnx(
     int8: bool = True,
     revision: str | None = None,
     local_files_only: bool = False,
-    on_step: Callable[[str], None] = lambda step: None,
+    on_step: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Write ``model.onnx`` (and ``model_int8.onnx``) with tokenizer and configuration to ``target``.
 
@@ -87,11 +89,10 @@ def export_onnx(
         raise ModelLoadError(f"{target} exists and is not an empty folder; name a new one.", code="target_exists")
     for library in ("onnx", "onnxscript"):
         _require(library)
+    on_step = on_step or _ignore
     on_step("loading the checkpoint")
     files = locate(model, revision=revision, local_files_only=local_files_only)
-    loaded = load_model(
-        LoadOptions(model, "torch", "cpu", revision=revision, local_files_only=local_files_only)
-    )
+    loaded = load_model(LoadOptions(model, "torch", "cpu", revision=revision, local_files_only=local_files_only))
     if not isinstance(loaded.backend, TorchBackend) or not isinstance(loaded.encoder, PairEncoder):
         raise ModelLoadError(
             f"{files.name!r} is a generative reranker; only models with a relevance head can be exported."
@@ -117,6 +118,10 @@ def export_onnx(
             target.rmdir()
         folder.rename(target)
     return ExportReport(target, tuple(sorted(target.glob("*.onnx"))), float32, difference)
+
+
+def _ignore(_step: str) -> None:
+    pass
 
 
 def _require(library: str) -> None:
@@ -145,7 +150,7 @@ def _write_graph(backend: TorchBackend, block: Block, path: Path) -> None:
     arguments = tuple(torch.from_numpy(getattr(block, name)) for name in names)
     batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=2)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_exporter():
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 network,
@@ -153,13 +158,28 @@ def _write_graph(backend: TorchBackend, block: Block, path: Path) -> None:
                 dynamo=True,
                 input_names=list(names),
                 output_names=["logits"],
-                dynamic_shapes=tuple({0: batch, 1: sequence} for _ in names),
+                dynamic_shapes=(tuple({0: batch, 1: sequence} for _ in names),),  # one *arrays argument
                 opset_version=_OPSET,
                 verbose=False,
             )
             program.save(str(path))
     except Exception as error:
-        raise ModelLoadError(f"torch cannot express this model as an ONNX graph: {error}") from error
+        reason = str(error).strip().splitlines()[0]
+        raise ModelLoadError(f"torch cannot express this model as an ONNX graph: {reason}") from error
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter's log is for its developers: torchvision's absence, folded constants."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _copy_files(backend: TorchBackend, source: Path, target: Path) -> None:

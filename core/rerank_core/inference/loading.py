@@ -91,9 +91,7 @@ def _allowed_backend(options: LoadOptions, files: ModelFiles) -> str:
     if files.onnx_file is not None:
         only = "onnx"
     if only is not None and options.backend not in ("auto", only):
-        raise ModelLoadError(
-            f"model {files.name!r} loads with backend={only!r} only, got backend={options.backend!r}."
-        )
+        raise ModelLoadError(f"model {files.name!r} loads with backend={only!r} only, got backend={options.backend!r}.")
     return only or options.backend
 
 
@@ -143,7 +141,8 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
         raise ModelLoadError(f"model {files.name!r} has no tokenizer.json beside its ONNX file.")
     device = options.device or "cpu"
     encoder, backend = PairEncoder.from_file(tokenizer), OnnxBackend(folder / name, device=device)
-    return _loaded(files, encoder, backend, "onnx", _onnx_dtype(files, name), device, name, reason)
+    dtype = _onnx_dtype(files, name)
+    return _loaded(files, encoder, backend, name="onnx", dtype=dtype, device=device, file=name, reason=reason)
 
 
 def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
@@ -170,14 +169,16 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
         prefer_safetensors=safetensors,
     )
     dtype = options.dtype or "float32"
-    return _loaded(files, backend.encoder(), backend, "torch", dtype, backend.device, None, reason)
+    encoder = backend.encoder()
+    return _loaded(files, encoder, backend, name="torch", dtype=dtype, device=backend.device, file=None, reason=reason)
 
 
 def _loaded(
     files: ModelFiles,
     encoder: Encoder,
     backend: Backend,
-    backend_name: str,
+    *,
+    name: str,
     dtype: str,
     device: str,
     file: str | None,
@@ -189,7 +190,7 @@ def _loaded(
         repository=files.repository,
         revision=files.revision,
         file=file,
-        backend=backend_name,
+        backend=name,
         dtype=dtype,
         device=device,
         max_tokens=default,

@@ -15,23 +15,20 @@ Source of the integer arithmetic: the ONNX operators ``QuantizeLinear`` and ONNX
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerank_core.errors import missing_dependency
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 _WEIGHT_LEVELS = 63.0
 _TABLE_LEVELS = 127.0
 _ACTIVATION_LEVELS = 127.0
 _ZERO_POINT = 128
 _MIN_TABLE_ROWS = 1024  # smaller tables (positions, segments) are not worth the extra operators
-_CONSTANTS = {
+_CONSTANTS: dict[str, NDArray[Any]] = {
     "q8_one": np.array(1.0, np.float32),
     "q8_zero_point": np.array(_ZERO_POINT, np.uint8),
     "q8_inverse_levels": np.array(1.0 / _ACTIVATION_LEVELS, np.float32),
@@ -57,9 +54,7 @@ def quantize_int8(source: Path, target: Path) -> None:
     onnx.save(model, target)
 
 
-def _symmetric(
-    values: NDArray[np.float32], levels: float, axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _symmetric(values: NDArray[np.float32], levels: float, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round ``values`` to ``-levels..levels`` with one scale per slice; returns the integers and the scales."""
     scale = np.abs(values).max(axis=axis, keepdims=True) / levels
     scale[scale == 0] = 1.0
@@ -98,8 +93,10 @@ class _GraphQuantizer:
         return name in self._weights and self._weights[name].ndim == 2  # noqa: PLR2004  (a matrix)
 
     def _is_table(self, name: str) -> bool:
-        return self._is_matrix(name) and min(self._weights[name].shape) > 1 and (
-            self._weights[name].shape[0] >= _MIN_TABLE_ROWS
+        return (
+            self._is_matrix(name)
+            and min(self._weights[name].shape) > 1
+            and (self._weights[name].shape[0] >= _MIN_TABLE_ROWS)
         )
 
     def _matmul(self, name: str, rows: str, weight: str, output: str) -> None:
@@ -140,10 +137,10 @@ class _GraphQuantizer:
         self._added[f"{table}_q8"] = integers
         self._added[f"{table}_q8_scale"] = scale
         self._nodes += [
-            self._node("Gather", [f"{table}_q8", ids], [f"{output}_q8"], axis=0),
-            self._node("Cast", [f"{output}_q8"], [f"{output}_q8_float"], to=1),
-            self._node("Gather", [f"{table}_q8_scale", ids], [f"{output}_q8_scale"], axis=0),
-            self._node("Mul", [f"{output}_q8_float", f"{output}_q8_scale"], [output]),
+            self._node("Gather", [f"{table}_q8", ids], [f"{output}_q8_row"], axis=0),
+            self._node("Cast", [f"{output}_q8_row"], [f"{output}_q8_row_float"], to=1),
+            self._node("Gather", [f"{table}_q8_scale", ids], [f"{output}_q8_row_scale"], axis=0),
+            self._node("Mul", [f"{output}_q8_row_float", f"{output}_q8_row_scale"], [output]),
         ]
 
     def _keep_used_initializers(self) -> None:

@@ -100,7 +100,7 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
     if spec is not None and spec.repository is not None:
         return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return _local(path, name)
     if path.is_file() and path.suffix == ".onnx":
         folder = path.parent.parent if path.parent.name == "onnx" else path.parent
@@ -158,9 +158,7 @@ def _local(folder: Path, name: str, spec: ModelSpec | None = None) -> ModelFiles
     return ModelFiles(name, folder, names, spec)
 
 
-def _on_hub(
-    name: str, repository: str, spec: ModelSpec | None, revision: str | None, *, offline: bool
-) -> ModelFiles:
+def _on_hub(name: str, repository: str, spec: ModelSpec | None, revision: str | None, *, offline: bool) -> ModelFiles:
     patterns = [*_SMALL_FILES, *(f"*/{pattern}" for pattern in _SMALL_FILES)]
     folder = _snapshot(name, repository, revision, patterns, offline=offline)
     files = _local(folder, name, spec)
@@ -179,9 +177,7 @@ def _names_on_hub(repository: str, commit: str) -> frozenset[str]:
         return frozenset()
 
 
-def _snapshot(
-    name: str, repository: str, revision: str | None, patterns: Sequence[str], *, offline: bool
-) -> Path:
+def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequence[str], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -197,7 +193,8 @@ def _snapshot(
         )
     except RevisionNotFoundError as error:
         raise ModelLoadError(
-            f"model {name!r} ({repository}) has no revision {revision!r} on the Hub.", code="revision_not_found"
+            f"model {name!r} ({repository}) has no revision {revision!r} on the Hub.",
+            code="revision_not_found",
         ) from error
     except GatedRepoError as error:
         raise ModelLoadError(

@@ -128,9 +128,7 @@ def check_scores(scores: Scores, expected: int) -> Scores:
             code="wrong_score_count",
         )
     for position, score in enumerate(scores.items):
-        if not math.isfinite(score.relevance_score) or (
-            score.logit is not None and not math.isfinite(score.logit)
-        ):
+        if not math.isfinite(score.relevance_score) or (score.logit is not None and not math.isfinite(score.logit)):
             raise ProtocolError(
                 f"the scorer for {scores.model!r} gave a score that is not a finite number "
                 f"for the text at position {position}.",

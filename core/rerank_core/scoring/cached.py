@@ -95,9 +95,7 @@ class CachedScorer:
         emit(self._hooks, CacheUsed(self.model, len(known), len(missing)))
         return keys, known, missing
 
-    def _combine(
-        self, keys: list[bytes], known: dict[int, Score], missing: list[int], fresh: Scores | None
-    ) -> Scores:
+    def _combine(self, keys: list[bytes], known: dict[int, Score], missing: list[int], fresh: Scores | None) -> Scores:
         if fresh is None:
             return Scores(tuple(known[i] for i in range(len(keys))), self.model)
         check_scores(fresh, len(missing))

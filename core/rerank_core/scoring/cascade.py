@@ -92,12 +92,10 @@ def _merge(cheap: Scores, dear: Scores, best: list[int]) -> Scores:
     seen = dict(zip(best, dear.items, strict=True))
     tail = [i for i in range(len(cheap.items)) if i not in seen]
     logits = {i: _logit(cheap.items[i]) for i in tail}
-    shift = 0.0
-    if tail:
-        lowest = min(_logit(score) for score in dear.items)
-        shift = max(0.0, max(logits.values()) - math.nextafter(lowest, -math.inf))
+    ceiling = math.nextafter(min(_logit(score) for score in dear.items), -math.inf)
+    shift = max(0.0, max(logits.values(), default=-math.inf) - ceiling)
     for i in tail:
-        moved = logits[i] - shift
+        moved = min(logits[i] - shift, ceiling)  # min: the difference alone may round up to the ceiling's neighbour
         seen[i] = replace(cheap.items[i], logit=moved, relevance_score=sigmoid(moved))
     items = tuple(seen[i] if i in logits else _with_logit(seen[i]) for i in range(len(cheap.items)))
     return Scores(

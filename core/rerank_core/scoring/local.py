@@ -115,7 +115,14 @@ class LocalScorer:
         options = self.options
         limit = options.max_tokens or info.max_tokens
         return "|".join(
-            (info.fingerprint, info.backend, info.dtype, str(limit), options.long_documents, options.prompt or "")
+            (
+                info.fingerprint,
+                info.backend,
+                info.dtype,
+                str(limit),
+                options.long_documents,
+                options.prompt or "",
+            )
         )
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
@@ -144,7 +151,7 @@ class LocalScorer:
             The same as :meth:`score`.
         """
         try:
-            loaded = self._loaded or await asyncio.to_thread(self._load)
+            loaded = await asyncio.to_thread(self._load) if self._loaded is None else self._loaded
             workers = loaded.backend.workers
             plan = await asyncio.wrap_future(workers.submit(lambda: self._plan(loaded, query, texts)))
             running = time.perf_counter()
@@ -243,9 +250,7 @@ class LocalScorer:
 
         return loaded.backend.workers.map(run, plan.batches, limit=self._in_flight(loaded))
 
-    def _collect(
-        self, loaded: LoadedModel, plan: _Plan, logits: list[NDArray[np.float32]], inference: float
-    ) -> Scores:
+    def _collect(self, loaded: LoadedModel, plan: _Plan, logits: list[NDArray[np.float32]], inference: float) -> Scores:
         best: list[tuple[float, ModelInput] | None] = [None] * plan.texts
         for batch, values in zip(plan.batches, logits, strict=True):
             for position, value in zip(batch, values.tolist(), strict=True):
@@ -309,6 +314,4 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 def _check_positive(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InvalidRequestError(
-            f"{name} must be a whole number of at least 1, or None; got {value!r}.", param=name
-        )
+        raise InvalidRequestError(f"{name} must be a whole number of at least 1, or None; got {value!r}.", param=name)

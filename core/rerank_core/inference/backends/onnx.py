@@ -15,7 +15,7 @@ from rerank_core.inference.workers import Workers, shared_workers
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
-_INPUT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_INPUT_TYPES: dict[str, type[np.signedinteger[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 # The two-label heads in the field put "relevant" at position 1.
 _BINARY = 2
 
@@ -95,9 +95,9 @@ def _open_session(path: Path, device: str) -> Any:
         raise ModelLoadError(f"onnxruntime cannot load {path.name}: {error}") from error
 
 
-def _input_types(session: Any, path: Path) -> dict[str, type]:
+def _input_types(session: Any, path: Path) -> dict[str, type[np.signedinteger[Any]]]:
     known = Block.__dataclass_fields__
-    types = {}
+    types: dict[str, type[np.signedinteger[Any]]] = {}
     for item in session.get_inputs():
         if item.name not in known or item.type not in _INPUT_TYPES:
             raise ModelLoadError(

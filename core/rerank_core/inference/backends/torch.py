@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rerank_core.inference.encoding import (
 )
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.inference.workers import Workers
+from rerank_core.results import Span
 
 _CPU_BATCH_TOKENS = 2_048  # torch's own threads want more than one short pair to chew on
 _GPU_BATCH_TOKENS = 32_768
@@ -46,6 +48,7 @@ class TorchBackend:
         self.workers = Workers(1, "rerank-torch")
         self._transformer = model[0]
         self._generative = self._transformer.transformer_task == "text-generation"
+        self._modality = "message" if "message" in self._transformer.modality_config else "text"
         self._takes_types = "token_type_ids" in self._transformer.tokenizer.model_input_names
 
     def encoder(self) -> Encoder:
@@ -99,7 +102,7 @@ class TorchBackend:
             "attention_mask": torch.from_numpy(block.attention_mask).to(self.device),
         }
         if self._generative:
-            features |= {"modality": "message", "logits_to_keep": 1}
+            features |= {"modality": self._modality, "logits_to_keep": 1}
         elif self._takes_types:
             features["token_type_ids"] = torch.from_numpy(block.token_type_ids).to(self.device)
         try:
@@ -117,8 +120,8 @@ class TorchBackend:
 class ChatEncoder:
     """Encodes pairs for generative rerankers, through the model's own chat template.
 
-    The template is rendered by sentence-transformers; the document is shortened beforehand, on token
-    boundaries, so that the template's ending, where the answer is read, is never cut off.
+    sentence-transformers renders the template, and restores its ending, where the answer is read, after
+    truncation.
 
     Args:
         model: the loaded cross-encoder.
@@ -128,6 +131,10 @@ class ChatEncoder:
         self._model = model
         self._tokenizer = model[0].tokenizer
         self._pad_id = int(self._tokenizer.pad_token_id)
+        try:
+            self._render("a", "a", None, limit=None)
+        except Exception as error:  # sentence-transformers' own words say what the template lacks
+            raise ModelLoadError(f"the chat template does not take a query and a document: {error}") from error
 
     def encode(
         self, query: str, texts: Sequence[str], *, max_tokens: int, windows: bool, prompt: str | None = None
@@ -137,53 +144,56 @@ class ChatEncoder:
         Raises:
             InvalidRequestError: when ``max_tokens`` leaves no room beside the template.
         """
-        query_tokens = self._tokens(query)
-        frame = len(self._render("", "", prompt))
+        frame = len(self._render("a", "a", prompt, limit=None))
         budget = max_tokens - frame
         if budget < 2:  # noqa: PLR2004  (one token each)
             raise InvalidRequestError(
                 f"max_tokens={max_tokens} leaves no room for text: the template and instruction take {frame}.",
                 param="max_tokens",
             )
+        query_offsets = self._offsets(query)
         inputs: list[ModelInput] = []
         query_truncated = False
         for position, text in enumerate(texts):
-            offsets = self._tokens(text)
-            kept_query, kept_text = share_tokens(len(query_tokens), len(offsets), budget)
-            cut_query = kept_query < len(query_tokens)
-            query_truncated |= cut_query
-            short_query = query[: character_span(query_tokens, 0, kept_query).end] if cut_query else query
-            ranges = window_ranges(len(offsets), max(1, kept_text)) if windows else [(0, kept_text)]
-            for start, stop in ranges:
-                whole = (start, stop) == (0, len(offsets))
+            offsets = self._offsets(text)
+            kept_query, kept_text = share_tokens(len(query_offsets), len(offsets), budget)
+            cut = kept_query < len(query_offsets)
+            query_truncated |= cut
+            short = query[: character_span(query_offsets, 0, kept_query).end] if cut else query
+            if not windows:
+                inputs.append(self._whole(position, short, text, prompt, max_tokens, cut=cut))
+                continue
+            for start, stop in window_ranges(len(offsets), max(1, kept_text)):
                 span = character_span(offsets, start, stop)
-                ids = np.array(
-                    self._render(short_query, text if whole else text[span.start : span.end], prompt), np.int32
-                )
-                inputs.append(
-                    ModelInput(
-                        position,
-                        ids,
-                        np.zeros(len(ids), np.int8),
-                        truncated=cut_query or (not windows and not whole),
-                        window=span if windows else None,
-                    )
-                )
+                ids = self._render(short, text[span.start : span.end], prompt, limit=max_tokens)
+                inputs.append(_model_input(position, ids, truncated=cut, window=span))
         return EncodedRequest(inputs, query_truncated)
 
     def pad(self, inputs: Sequence[ModelInput]) -> Block:
         """One block of the given inputs, filled up on the left: the answer is read at the last position."""
         return pad_block(inputs, pad_id=self._pad_id, left=True)
 
-    def _tokens(self, text: str) -> list[tuple[int, int]]:
+    def _whole(self, position: int, query: str, text: str, prompt: str | None, limit: int, *, cut: bool) -> ModelInput:
+        """The pair in one piece, its document shortened if it must be."""
+        ids = self._render(query, text, prompt, limit=limit)
+        if not cut and len(ids) >= limit:
+            cut = len(self._render(query, text, prompt, limit=None)) > limit
+        return _model_input(position, ids, truncated=cut)
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
         """The character offsets of the text's tokens."""
         encoding = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
         return list(encoding.offsets)
 
-    def _render(self, query: str, document: str, prompt: str | None) -> list[int]:
-        features = self._model.preprocess([(query, document)], prompt=prompt)
+    def _render(self, query: str, document: str, prompt: str | None, *, limit: int | None) -> list[int]:
+        text: dict[str, Any] = {"truncation": False} if limit is None else {"max_length": limit}
+        features = self._model.preprocess([(query, document)], prompt=prompt, processing_kwargs={"text": text})
         ids: list[int] = features["input_ids"][0].tolist()
         return ids
+
+
+def _model_input(position: int, ids: list[int], *, truncated: bool, window: Span | None = None) -> ModelInput:
+    return ModelInput(position, np.array(ids, np.int32), np.zeros(len(ids), np.int8), truncated, window)
 
 
 def load_torch(
@@ -215,7 +225,7 @@ def load_torch(
     if device_map is not None:
         model_kwargs["device_map"] = device_map
     try:
-        with _quiet("transformers"), _quiet("sentence_transformers"):
+        with _quiet():
             model = CrossEncoder(
                 str(folder),
                 device=device,
@@ -233,6 +243,12 @@ def load_torch(
             "which would be random numbers, and so would its scores. It is probably a bare encoder without a "
             "relevance head, or made for other code. Use a cross-encoder checkpoint.",
             code="weights_missing",
+        )
+    if _scores_without_template(model, folder):
+        raise ModelLoadError(
+            f"{folder.name!r} is a language model without a chat template for a query and a document; what it answers "
+            "to a bare pair is not a relevance score. Add the template its authors give, or use another model.",
+            code="no_pair_template",
         )
     if model.num_labels > 2:  # noqa: PLR2004  (one label, or "not relevant" and "relevant")
         raise ModelLoadError(
@@ -268,6 +284,13 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
         )
 
 
+def _scores_without_template(model: Any, folder: Path) -> bool:
+    """Whether a causal model would be fed bare pairs although nobody configured it so (``modules.json``)."""
+    transformer = model[0]
+    generative = transformer.transformer_task == "text-generation"
+    return generative and "message" not in transformer.modality_config and not (folder / "modules.json").is_file()
+
+
 def _missing_weights(model: Any, folder: Path) -> set[str]:
     """Names of parameters the checkpoint does not hold, from a second, weightless load of the same class."""
     transformer = model[0].model
@@ -282,16 +305,23 @@ def _missing_weights(model: Any, folder: Path) -> set[str]:
     return {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
 
 
-class _quiet:  # noqa: N801  (reads as a verb: with quiet(...))
-    """Silence a library's log while it loads; what matters comes back as our error."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No logs and progress bars from the libraries while they load; what matters comes back as our error."""
+    from transformers.utils import logging as transformers_logging
 
-    def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(name)
-        self._level = self._logger.level
+    bars: Any = transformers_logging
 
-    def __enter__(self) -> None:
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
+    levels = [logger.level for logger in loggers]
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()

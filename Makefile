@@ -1,0 +1,55 @@
+# `make demo` and `make test` each work as the first command after a clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-fast test-lowest lint types format clean
+
+# The base install is all the demo needs.
+demo: $(VENV)/.base
+	@$(BIN)/python examples/demo.py
+	@echo
+	@echo '$$ rerank query "which commands set everything up" README.md CONTRIBUTING.md -n 3'
+	@$(BIN)/rerank query "which commands set everything up" README.md CONTRIBUTING.md -n 3
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+# Without the tests that build torch checkpoints: seconds, all day long.
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not torch" -q
+
+# The lower bounds of pyproject.toml, as uv resolves them, with the tests that need no torch.
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		--editable '.[test]'
+	.venv-lowest/bin/python -m pytest -m "not torch" -q --no-cov
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-lowest dist build .coverage
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the base package ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing everything the tests need ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.base

@@ -1,0 +1,166 @@
+"""The commands. Each reads its arguments, calls the engine and shows what came back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_core.errors import InvalidRequestError, RerankError
+
+EXIT_FOUND = 0
+EXIT_NOTHING = 1
+EXIT_USAGE = 2
+EXIT_MODEL = 3
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Rank texts by relevance to a query, with a cross-encoder, offline.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Split(StrEnum):
+    """How a text file becomes documents."""
+
+    FILE = "file"
+    PARAGRAPH = "paragraph"
+    LINE = "line"
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Errors as one line on standard error and an exit code; Ctrl-C as silence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except RerankError as error:
+        typer.echo(f"rerank: {error}", err=True)
+        code = EXIT_USAGE if isinstance(error, InvalidRequestError) else EXIT_MODEL
+        raise typer.Exit(code) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from rerank_core import __version__
+
+        typer.echo(f"rerank-plugins {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def query(  # noqa: PLR0917  (typer reads them by name)
+    text: Annotated[str, typer.Argument(metavar="QUERY", help="What you are looking for.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Files or folders (.txt .md .rst .jsonl .csv .parquet), or - for standard input."),
+    ],
+    split: Annotated[
+        Split, typer.Option(help="What a document is in text files and standard input.")
+    ] = Split.PARAGRAPH,
+    field: Annotated[str, typer.Option(help="The field or column that holds the text, in data files.")] = "text",
+    top_n: Annotated[int | None, typer.Option("--top-n", "-n", help="Show at most this many.")] = 10,
+    show_all: Annotated[bool, typer.Option("--all", help="Show everything, whatever --top-n says.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", "-t", help="Leave out scores below this (0 to 1).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model of `rerank models`, a folder or a Hub id.")
+    ] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Read long documents to the end, in overlapping windows.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole response as JSON.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a result.")] = False,
+) -> None:
+    """Rank the documents in FILES by relevance to QUERY.
+
+    Works as a semantic grep:
+
+        rerank query "how do I install it" README.md docs/ --split paragraph
+
+    Exit codes: 0 found, 1 nothing (above the threshold), 2 usage or input error, 3 model error.
+    """
+    from rerank_core import Reranker
+    from rerank_core.cli.progress import progress_hook
+    from rerank_core.cli.read import read_documents
+    from rerank_core.cli.show import print_results
+
+    if as_json and as_jsonl:
+        raise typer.BadParameter("give --json or --jsonl, not both")
+    with _exit_codes(), progress_hook() as hook:
+        documents = read_documents(files, split=split.value, field=field)
+        reranker = Reranker(model, long_documents="windows" if windows else "truncate", hooks=(hook,))
+        response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
+    if as_json:
+        typer.echo(json.dumps(response.to_dict(), ensure_ascii=False, default=str))
+    elif as_jsonl:
+        for result in response:
+            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, default=str))
+    else:
+        print_results(response, documents=len(documents))
+    raise typer.Exit(EXIT_FOUND if len(response) else EXIT_NOTHING)
+
+
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the models known by name, and which of them are on this machine."""
+    from rerank_core.cli.show import print_models
+    from rerank_core.models import REGISTRY
+    from rerank_core.models.source import is_cached
+
+    with _exit_codes():
+        specs = [(spec, is_cached(spec)) for spec in REGISTRY.values()]
+    if as_json:
+        typer.echo(json.dumps([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs]))
+    else:
+        print_models(specs)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A checkpoint folder, a model of `rerank models` or a Hub id.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the ONNX files.")],
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write an int8 graph as well.")] = True,
+    revision: Annotated[str | None, typer.Option(help="A Hub commit, branch or tag.")] = None,
+) -> None:
+    """Turn a torch checkpoint into local ONNX files, and check their scores against torch.
+
+    Needs: pip install 'rerank-plugins[torch]'. The result runs without torch: Reranker("DIR"), or
+    Reranker("DIR", dtype="int8").
+    """
+    from rerank_core.cli.progress import status
+
+    with _exit_codes(), status("importing torch") as on_step:
+        try:
+            from rerank_core.inference.export import export_onnx
+        except ImportError as error:
+            from rerank_core.errors import missing_dependency
+
+            raise missing_dependency("torch", extra="torch", what="exporting a model") from error
+        report = export_onnx(model, folder, int8=int8, revision=revision, on_step=on_step)
+    for path in report.files:
+        typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"float32: largest difference of a logit from torch {report.float32_difference:.1e}")
+    if report.int8_difference is not None:
+        typer.echo(f"int8: largest difference of a probability from torch {report.int8_difference:.4f}")

@@ -1,0 +1,39 @@
+"""Progress on standard error, only when a person is watching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rerank_core.events import BatchScored, Encoded, Event, Hook
+
+
+@contextmanager
+def progress_hook() -> Iterator[Hook]:
+    """A hook that shows how many inputs have been scored; silent when standard error is not a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("loading", total=None)
+
+        def hook(event: Event) -> None:
+            if isinstance(event, Encoded):
+                progress.update(task, description="scoring", total=event.inputs)
+            elif isinstance(event, BatchScored):
+                progress.advance(task, event.inputs)
+
+        yield hook
+
+
+@contextmanager
+def status(first: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done; call the yielded function with each next step."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda step: console.print(f"{step} ...", highlight=False)
+        return
+    with console.status(first) as line:
+        yield line.update

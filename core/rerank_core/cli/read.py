@@ -1,0 +1,176 @@
+"""From files, folders and standard input to documents with their place of origin."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rerank_core.errors import InvalidRequestError, missing_dependency
+from rerank_core.results import Document
+
+STDIN = "-"
+TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst"})
+_BLANK_LINES = re.compile(r"\n[ \t]*\n")
+
+
+def read_documents(paths: list[str], *, split: str, field: str) -> list[Document]:
+    """Every document in the given files, in order.
+
+    Folders are searched for files of the known kinds, hidden ones left out. Each document's metadata holds
+    ``file``, ``line`` (from 1) and, for data files, the row's other ``fields``.
+
+    Args:
+        paths: files, folders, or ``-`` for standard input (read as text).
+        split: ``file``, ``paragraph`` or ``line``: what a document is in text.
+        field: where the text stands in data files.
+
+    Raises:
+        InvalidRequestError: when a file does not exist, is of an unknown kind or cannot be understood; the
+            message names the file and, where there is one, the line.
+        MissingDependencyError: for Parquet files without pyarrow.
+    """
+    return [document for path in paths for document in _read(path, split, field)]
+
+
+def _read(path: str, split: str, field: str) -> Iterator[Document]:
+    if path == STDIN:
+        yield from _split_text(_decode(sys.stdin.buffer.read(), "standard input"), "-", split)
+        return
+    for file in _expand(Path(path)):
+        if file.suffix in _DATA_READERS:
+            for line, row in _DATA_READERS[file.suffix](file):
+                yield _row_document(row, file, line, field)
+        else:
+            yield from _split_text(_decode(_bytes(file), str(file)), str(file), split)
+
+
+def _expand(path: Path) -> list[Path]:
+    """The file itself, or the readable files below a folder."""
+    known = TEXT_SUFFIXES | set(_DATA_READERS)
+    if path.is_dir():
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix in known
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+        if not files:
+            raise InvalidRequestError(f"the folder {path} holds no files of a known kind ({', '.join(sorted(known))}).")
+        return files
+    if not path.exists():
+        raise InvalidRequestError(f"there is no file {path}.")
+    if path.suffix in _DATA_READERS or path.suffix in TEXT_SUFFIXES or not path.suffix:
+        return [path]
+    raise InvalidRequestError(
+        f"{path} is of an unknown kind; known are {', '.join(sorted(known))}. "
+        f"Text of any other kind can be piped in: rerank query ... - < {path.name}"
+    )
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {file}: {error.strerror}.") from error
+
+
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"{name} is not UTF-8 text (byte {error.start}).") from error
+
+
+def _split_text(text: str, name: str, split: str) -> Iterator[Document]:
+    for line, piece in _SPLITTERS[split](text):
+        if piece.strip():
+            yield Document(piece, {"file": name, "line": line})
+
+
+def _whole(text: str) -> Iterator[tuple[int, str]]:
+    yield 1, text
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        yield number, line.strip()
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    start = 0
+    for border in [*_BLANK_LINES.finditer(text), None]:
+        piece = text[start : border.start() if border else len(text)]
+        leading = len(piece) - len(piece.lstrip())
+        yield text.count("\n", 0, start + leading) + 1, piece.strip()
+        start = border.end() if border else len(text)
+
+
+_SPLITTERS: dict[str, Callable[[str], Iterator[tuple[int, str]]]] = {
+    "file": _whole,
+    "line": _lines,
+    "paragraph": _paragraphs,
+}
+
+
+def _row_document(row: object, file: Path, line: int, field: str) -> Document:
+    if isinstance(row, str):
+        return Document(row, {"file": str(file), "line": line})
+    if not isinstance(row, Mapping):
+        raise InvalidRequestError(
+            f"{file}:{line} is {type(row).__name__}; expected a string or an object with a {field!r} field."
+        )
+    text = row.get(field)
+    if not isinstance(text, str):
+        seen = f"{type(text).__name__} in it" if field in row else f"only {', '.join(map(str, row)) or 'nothing'}"
+        raise InvalidRequestError(
+            f"{file}:{line} has no text under {field!r} ({seen}); name the right field with --field."
+        )
+    rest = {key: value for key, value in row.items() if key != field}
+    return Document(text, {"file": str(file), "line": line} | ({"fields": rest} if rest else {}))
+
+
+def _read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(_decode(_bytes(file), str(file)).split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise InvalidRequestError(f"{file}:{number} is not JSON: {error}.") from error
+
+
+def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(_decode(_bytes(file), str(file)), newline=""))
+    try:
+        line = reader.line_num + 1
+        for row in reader:
+            yield max(line, 2), {key: value for key, value in row.items() if key is not None}
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InvalidRequestError(f"{file}:{reader.line_num} is not CSV: {error}.") from error
+
+
+def _read_parquet(file: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise missing_dependency("pyarrow", extra="parquet", what="reading Parquet files") from error
+    try:
+        table = parquet.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise InvalidRequestError(f"{file} is not a Parquet file: {error}.") from error
+    yield from enumerate(table.to_pylist(), 1)
+
+
+_DATA_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

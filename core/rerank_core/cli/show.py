@@ -1,0 +1,81 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rerank_core.models import ModelSpec
+from rerank_core.results import RerankResponse, RerankResult
+
+_BAR = 10
+_SNIPPET = 160
+
+
+def score_bar(score: float, width: int = _BAR) -> str:
+    """A bar of ``width`` characters, filled in proportion to a score of 0..1."""
+    filled = round(score * width)
+    return "█" * filled + "░" * (width - filled)
+
+
+def print_results(response: RerankResponse, *, documents: int) -> None:
+    """Print rank, score, place and text of every result."""
+    console = Console()
+    if not len(response):
+        console.print(f"nothing found in {documents} documents", style="dim")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", justify="right", style="dim")
+    table.add_column("score", no_wrap=True)
+    if any("file" in result.document.metadata for result in response):
+        table.add_column("where", style="cyan", overflow="fold", max_width=36)
+    table.add_column("text", ratio=1)
+    for result in response:
+        score = Text(f"{result.relevance_score:.3f} ")
+        score.append(score_bar(result.relevance_score), style="green" if result.relevance_score >= 0.5 else "yellow")  # noqa: PLR2004
+        table.add_row(str(result.rank), score, *_place(result), Text(_snippet(result)))
+    console.print(table)
+    cut = sum(result.truncated for result in response)
+    note = f" · {cut} cut to fit the model (--windows reads everything)" if cut else ""
+    console.print(
+        f"{len(response)} of {documents} documents · {response.model} · {response.usage.prompt_tokens} tokens · "
+        f"{response.timings.total:.2f} s{note}",
+        style="dim",
+    )
+
+
+def print_models(specs: Sequence[tuple[ModelSpec, bool]]) -> None:
+    """Print the registry."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("name", "here"):
+        table.add_column(title, no_wrap=True)
+    for title in ("MB", "tokens"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("languages", "licence"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("what it is", style="dim")
+    for spec, here in specs:
+        table.add_row(
+            spec.name,
+            "yes" if here else "",
+            str(spec.size_mb),
+            str(spec.max_tokens),
+            spec.languages,
+            spec.licence,
+            spec.description,
+        )
+    Console().print(table)
+
+
+def _place(result: RerankResult) -> list[str]:
+    metadata = result.document.metadata
+    return [f"{metadata['file']}:{metadata['line']}"] if "file" in metadata else []
+
+
+def _snippet(result: RerankResult) -> str:
+    """The passage on one line, cut to a length one reads at a glance."""
+    text = " ".join(result.passage[: 2 * _SNIPPET].split())
+    return text if len(text) <= _SNIPPET else text[: _SNIPPET - 1] + "…"

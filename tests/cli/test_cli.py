@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import rerank_core
+from rerank_core.cli.app import app
+from rerank_core.cli.show import score_bar
+
+PARAGRAPHS = """# Manual
+
+Install it with pip and start the server.
+
+Cats are popular pets worldwide.
+
+The weather is sunny."""
+
+
+@pytest.fixture
+def manual(tmp_path):
+    path = tmp_path / "manual.md"
+    path.write_text(PARAGRAPHS)
+    return path
+
+
+def rerank(*arguments, stdin=None):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, env={"COLUMNS": "120"})
+
+
+def rows(*arguments, **more):
+    """The results as data."""
+    seen = rerank("query", *arguments, "--jsonl", **more)
+    assert seen.exit_code == 0, seen.stderr
+    return [json.loads(line) for line in seen.stdout.splitlines()]
+
+
+def test_the_best_paragraph_comes_first_with_its_place(manual):
+    first = rows("how do I install it", manual)[0]
+    assert first["document"]["text"] == "Install it with pip and start the server."
+    assert first["document"]["metadata"] == {"file": str(manual), "line": 3}
+
+
+def test_the_table_is_for_people(manual):
+    seen = rerank("query", "how do I install it", manual)
+    assert seen.exit_code == 0
+    header, first, *_ = seen.stdout.splitlines()
+    assert header.split() == ["score", "where", "text"]
+    assert "manual.md:3" in seen.stdout
+    assert "█" in first
+    assert "4 of 4 documents" in seen.stdout
+    assert seen.stderr == ""
+
+
+def test_json_is_the_whole_response(manual):
+    seen = rerank("query", "install", manual, "--json", "-n", 1)
+    response = json.loads(seen.stdout)
+    assert response["model"] == "rerank-mini-en-v1"
+    assert len(response["results"]) == 1
+    assert response["usage"]["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize(("split", "lines"), [("file", [1]), ("paragraph", [1, 3, 5, 7]), ("line", [1, 3, 5, 7])])
+def test_what_a_document_is(manual, split, lines):
+    seen = rows("install", manual, "--split", split, "--all")
+    assert sorted(row["document"]["metadata"]["line"] for row in seen) == lines
+
+
+def test_standard_input():
+    seen = rows("cats", "-", stdin="first\r\n\r\n\r\n  cats purr\r\nall day\r\n")
+    assert seen[0]["document"] == {"text": "cats purr\nall day", "metadata": {"file": "-", "line": 4}}
+
+
+def test_folders_are_searched_and_hidden_files_left_out(tmp_path, manual):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "notes.md").write_text("hidden")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.txt").write_text("a plain text")
+    (tmp_path / "deep" / "image.png").write_bytes(b"\x89PNG")
+    seen = rows("text", tmp_path, "--split", "file")
+    assert {row["document"]["metadata"]["file"] for row in seen} == {
+        str(tmp_path / "deep" / "a.txt"),
+        str(manual),
+    }
+
+
+def test_json_lines_csv_and_parquet(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    data = [{"body": "cats purr", "id": 1}, {"body": "dogs\nbark", "id": 2}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    (tmp_path / "a.csv").write_text('body,id\ncats purr,1\n"dogs\nbark",2\n')
+    parquet.write_table(pa.Table.from_pylist(data), tmp_path / "a.parquet")
+    for name, second_line in (("a.jsonl", 2), ("a.csv", 3), ("a.parquet", 2)):
+        seen = sorted(rows("cats", tmp_path / name, "--field", "body"), key=lambda row: row["index"])
+        assert [row["document"]["text"] for row in seen] == ["cats purr", "dogs\nbark"]
+        assert [int(row["document"]["metadata"]["fields"]["id"]) for row in seen] == [1, 2]
+        assert seen[1]["document"]["metadata"]["line"] == second_line
+
+
+def test_json_lines_may_be_strings(tmp_path):
+    (tmp_path / "a.jsonl").write_text('"cats purr"\n\n"dogs bark"\n')
+    assert rows("cats", tmp_path / "a.jsonl")[0]["document"]["metadata"]["line"] == 1
+
+
+def test_windows_show_the_best_passage(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("Nothing to see here. " * 300 + "Paris is the capital of France. " + "Nothing more. " * 300)
+    (row,) = rows("capital of France", path, "--windows", "--split", "file")
+    start, end = row["window"]
+    assert "Paris" in row["document"]["text"][start:end]
+    assert "--windows reads everything" in rerank("query", "capital", path, "--split", "file").stdout
+
+
+def test_nothing_above_the_threshold_is_exit_code_1(manual):
+    seen = rerank("query", "quantum chromodynamics", manual, "--threshold", "0.999")
+    assert seen.exit_code == 1
+    assert "nothing found in 4 documents" in seen.stdout
+    assert rerank("query", "anything", "-", stdin="").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.txt", None, "there is no file"),
+        ("image.png", b"", "unknown kind"),
+        ("binary.txt", b"\xff\xfe\x00", "not UTF-8 text (byte 0)"),
+        ("broken.jsonl", b'{"text": "a"}\n{oops\n', "broken.jsonl:2 is not JSON"),
+        ("number.jsonl", b"3\n", "expected a string or an object"),
+        ("field.jsonl", b'{"body": "a"}\n', "no text under 'text' (only body)"),
+        ("null.jsonl", b'{"text": null}\n', "NoneType in it"),
+        ("field.csv", b"body\na\n", "--field"),
+        ("not.parquet", b"PAR", "not a Parquet file"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_names_the_file(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    seen = rerank("query", "a", path)
+    assert seen.exit_code == 2
+    assert message in seen.stderr.replace("\n", "")
+    assert name in seen.stderr
+    assert seen.stdout == ""
+
+
+def test_an_empty_folder_is_an_input_error(tmp_path):
+    assert "no files of a known kind" in rerank("query", "a", tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query"],
+        ["query", "a"],
+        ["query", " ", "FILE"],
+        ["query", "a", "FILE", "--top-n", "0"],
+        ["query", "a", "FILE", "--threshold", "2"],
+        ["query", "a", "FILE", "--split", "word"],
+        ["query", "a", "FILE", "--json", "--jsonl"],
+        ["query", "a", "FILE", "--no-such-option"],
+        ["no-such-command"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(manual, arguments):
+    seen = rerank(*[str(manual) if argument == "FILE" else argument for argument in arguments])
+    assert seen.exit_code == 2
+    assert "Traceback" not in seen.stderr
+
+
+def test_a_model_error_is_exit_code_3(manual):
+    seen = rerank("query", "a", manual, "--model", "no-such-model")
+    assert seen.exit_code == 3
+    assert seen.stderr.startswith("rerank: no model named 'no-such-model'")
+
+
+def test_the_list_of_models():
+    seen = rerank("models")
+    assert seen.exit_code == 0
+    assert "rerank-mini-en-v1" in seen.stdout
+    models = {model["name"]: model for model in json.loads(rerank("models", "--json").stdout)}
+    assert models["rerank-mini-en-v1"]["on_this_machine"] is True
+    assert models["bge-reranker-v2"]["repository"] == "BAAI/bge-reranker-v2-m3"
+
+
+@pytest.mark.torch
+def test_export_writes_files_that_work(checkpoint, tmp_path, manual):
+    seen = rerank("export", checkpoint("bert"), tmp_path / "onnx")
+    assert seen.exit_code == 0, seen.stderr
+    assert "model_int8.onnx" in seen.stdout
+    assert "float32: largest difference of a logit from torch" in seen.stdout
+    assert rerank("query", "install", manual, "--model", tmp_path / "onnx").exit_code == 0
+    again = rerank("export", checkpoint("bert"), tmp_path / "onnx")
+    assert again.exit_code == 3
+    assert "not an empty folder" in again.stderr
+
+
+def test_version_and_help():
+    assert rerank("--version").stdout == f"rerank-plugins {rerank_core.__version__}\n"
+    for command in ([], ["query"], ["models"], ["export"]):
+        seen = rerank(*command, "--help")
+        assert seen.exit_code == 0
+        assert "Usage" in seen.stdout
+
+
+def test_score_bars():
+    assert [score_bar(score, 4) for score in (0.0, 0.5, 1.0)] == ["░░░░", "██░░", "████"]
+
+
+def command(*arguments, **more):
+    code = "from rerank_core.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
+    )
+
+
+def test_ctrl_c_ends_quietly(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("\n".join(f"a line of many, number {i}, " * 30 for i in range(4000)))
+    process = command("query", "number", path, "--split", "line")
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (out, err) == (b"", b"")
+
+
+def test_a_terminal_without_unicode_shows_something(manual):
+    process = command("query", "install", manual, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    out.decode("ascii")
+
+
+def test_a_reader_that_stops_early_is_no_error(manual):
+    process = command("query", "install", manual)
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=60)
+
+
+def test_progress_is_shown_on_a_terminal_only(manual, monkeypatch):
+    from rich.console import Console
+
+    from rerank_core.cli import progress
+    from rerank_core.events import BatchScored, Encoded
+
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=True))  # noqa: ARG005
+    with progress.progress_hook() as hook:
+        hook(Encoded("m", 2, 2, 10, 1, 0.0))
+        hook(BatchScored("m", 2, 10, 0, 0.0))
+    assert "scoring" in screen.getvalue()
+    with progress.status("first") as step:
+        step("second")

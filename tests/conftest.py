@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hub import Hub
+
+HUB = Hub()
+# Read once, when huggingface_hub is imported: the tests' Hub is the only one there is.
+os.environ |= {
+    "HF_ENDPOINT": HUB.url,
+    "HF_HOME": tempfile.mkdtemp(prefix="rerank-tests-hf-"),
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+os.environ.pop("HF_HUB_OFFLINE", None)
+
+import checkpoints  # noqa: E402  (after the environment is set)
+from rerank_core import Reranker  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """The bundled model, shared by all tests."""
+    with Reranker() as reranker:
+        yield reranker
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """``checkpoint("bert")`` is the folder of a small checkpoint, built once."""
+    folders: dict[tuple[str, int], Path] = {}
+
+    def build(architecture: str, labels: int = 1) -> Path:
+        key = (architecture, labels)
+        if key not in folders:
+            folder = tmp_path_factory.mktemp(architecture)
+            folders[key] = checkpoints.build(architecture, folder, labels=labels)
+        return folders[key]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, tmp_path_factory):
+    """``exported("bert")`` is the folder of that checkpoint's ONNX export, made once."""
+    folders: dict[str, Path] = {}
+
+    def export(architecture: str) -> Path:
+        from rerank_core.inference.export import export_onnx
+
+        if architecture not in folders:
+            target = tmp_path_factory.mktemp(f"{architecture}-onnx") / "exported"
+            folders[architecture] = export_onnx(checkpoint(architecture), target).folder
+        return folders[architecture]
+
+    return export
+
+
+@pytest.fixture
+def hub():
+    """The tests' Hub, empty of requests."""
+    HUB.requests.clear()
+    return HUB

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from checkpoints import QUERY, TEXTS
+from rerank_core import MissingDependencyError, ModelLoadError, Reranker
+from rerank_core.inference import export as module
+from rerank_core.inference.export import FLOAT32_TOLERANCE, INT8_TOLERANCE, export_onnx
+
+pytestmark = pytest.mark.torch
+
+
+def test_an_export_holds_all_that_onnx_needs(exported):
+    folder = exported("bert")
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.onnx", "model_int8.onnx", "tokenizer.json", "config.json"} <= names
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    assert tokenizer["truncation"] is None
+
+
+def test_the_report_states_the_measured_differences(checkpoint, tmp_path):
+    steps = []
+    report = export_onnx(checkpoint("bert"), tmp_path / "new" / "folder", on_step=steps.append)
+    assert report.folder == tmp_path / "new" / "folder"
+    assert [path.name for path in report.files] == ["model.onnx", "model_int8.onnx"]
+    assert 0 <= report.float32_difference <= FLOAT32_TOLERANCE
+    assert 0 < report.int8_difference <= INT8_TOLERANCE
+    assert len(steps) == 5
+
+
+def test_without_int8(checkpoint, tmp_path):
+    report = export_onnx(checkpoint("xlm-roberta"), tmp_path / "onnx", int8=False)
+    assert report.int8_difference is None
+    assert [path.name for path in report.files] == ["model.onnx"]
+    with pytest.raises(ModelLoadError, match="no ONNX file in int8"):
+        Reranker(report.folder, dtype="int8", backend="onnx").warm_up()
+    with pytest.raises(ModelLoadError, match="rerank export"):
+        Reranker(report.folder, dtype="int8").warm_up()
+
+
+def test_two_labels_export_too(checkpoint, tmp_path):
+    folder = checkpoint("bert", labels=2)
+    report = export_onnx(folder, tmp_path / "onnx", int8=False)
+    torch_scores = [result.logit for result in Reranker(folder, backend="torch", device="cpu").rerank(QUERY, TEXTS)]
+    onnx_scores = [result.logit for result in Reranker(report.folder).rerank(QUERY, TEXTS)]
+    np.testing.assert_allclose(onnx_scores, torch_scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(("limit", "what"), [("FLOAT32_TOLERANCE", "like torch"), ("INT8_TOLERANCE", "int8 changes")])
+def test_scores_that_differ_leave_nothing_behind(checkpoint, tmp_path, monkeypatch, limit, what):
+    monkeypatch.setattr(module, limit, -1.0)
+    with pytest.raises(ModelLoadError, match=what) as caught:
+        export_onnx(checkpoint("bert"), tmp_path / "onnx")
+    assert caught.value.code == "export_mismatch"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_is_not_overwritten(checkpoint, tmp_path):
+    (tmp_path / "precious").write_text("data")
+    with pytest.raises(ModelLoadError, match="not an empty folder"):
+        export_onnx(checkpoint("bert"), tmp_path)
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_generative_models_are_refused(checkpoint, tmp_path):
+    with pytest.raises(ModelLoadError, match="generative"):
+        export_onnx(checkpoint("qwen3"), tmp_path / "onnx")
+
+
+def test_without_onnxscript_the_error_names_the_extra(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.delitem(sys.modules, "onnxscript")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
+    with pytest.raises(MissingDependencyError, match=r"rerank-plugins\[torch\]"):
+        export_onnx(checkpoint("bert"), tmp_path / "onnx")

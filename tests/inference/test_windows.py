@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_core import Span
+from rerank_core.inference.windows import character_span, window_ranges
+
+
+@given(st.integers(0, 5000), st.integers(1, 600))
+def test_windows_cover_every_token_and_none_is_too_long(length, size):
+    ranges = window_ranges(length, size)
+    assert {i for start, stop in ranges for i in range(start, stop)} == set(range(length))
+    assert all(0 <= stop - start <= size for start, stop in ranges)
+
+
+@given(st.integers(0, 5000), st.integers(4, 600))
+def test_neighbours_overlap_by_a_quarter(length, size):
+    ranges = window_ranges(length, size)
+    for (_, stop), (start, _) in pairwise(ranges):
+        assert stop - start >= size // 4
+
+
+@given(st.integers(1, 5000), st.integers(1, 600))
+def test_no_window_is_shorter_than_it_could_be(length, size):
+    assert all(stop - start == min(length, size) for start, stop in window_ranges(length, size))
+
+
+def test_a_text_that_fits_is_one_window():
+    assert window_ranges(10, 10) == [(0, 10)]
+    assert window_ranges(0, 10) == [(0, 0)]
+
+
+def test_a_window_needs_room():
+    with pytest.raises(ValueError, match="at least one token"):
+        window_ranges(3, 0)
+
+
+def test_the_span_of_bytes_that_share_a_character():
+    offsets = [(0, 1), (2, 3), (2, 3), (2, 3), (4, 6)]
+    assert character_span(offsets, 1, 3) == Span(2, 3)
+    assert character_span(offsets, 0, 5) == Span(0, 6)
+    assert character_span(offsets, 2, 2) == Span(0, 0)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from rerank_core.inference import workers as module
+from rerank_core.inference.cpus import available_cpus
+from rerank_core.inference.workers import Workers, shared_workers
+
+
+@pytest.fixture
+def workers():
+    pool = Workers(2, "test")
+    yield pool
+    pool.close()
+
+
+def test_results_come_in_the_order_of_the_items(workers):
+    def slow_first(item):
+        time.sleep(0.01 if item == 0 else 0)
+        return item * 2
+
+    assert workers.map(slow_first, range(20), limit=2).result() == [2 * i for i in range(20)]
+
+
+def test_nothing_to_do_is_done(workers):
+    assert workers.map(str, [], limit=2).result() == []
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 2), (50, 2)])
+def test_no_more_run_at_once_than_the_limit_and_the_pool_allow(workers, limit, most):
+    running, seen, lock = 0, 0, threading.Lock()
+
+    def task(_):
+        nonlocal running, seen
+        with lock:
+            running += 1
+            seen = max(seen, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+
+    workers.map(task, range(12), limit=limit).result()
+    assert seen == most
+
+
+def test_the_first_failure_ends_the_job(workers):
+    done = []
+
+    def task(item):
+        if item == 3:
+            raise KeyError(item)
+        done.append(item)
+
+    with pytest.raises(KeyError):
+        workers.map(task, range(1000), limit=2).result()
+    time.sleep(0.05)
+    assert len(done) < 20
+
+
+def test_cancelling_drops_what_has_not_started(workers):
+    started = threading.Event()
+    release = threading.Event()
+    done = []
+
+    def task(item):
+        started.set()
+        release.wait()
+        done.append(item)
+
+    future = workers.map(task, range(100), limit=2)
+    started.wait()
+    assert future.cancel()
+    release.set()
+    workers.submit(lambda: None).result()
+    assert len(done) <= 2
+
+
+def test_a_short_job_is_not_stuck_behind_a_long_one():
+    pool = Workers(1, "fair")
+    order = []
+    gate = threading.Event()
+
+    def task(item):
+        gate.wait()
+        order.append(item)
+
+    long = pool.map(task, [f"long {i}" for i in range(50)], limit=1)
+    short = pool.map(task, ["short 0", "short 1"], limit=1)
+    gate.set()
+    short.result()
+    long.result()
+    pool.close()
+    assert order.index("short 1") <= 4
+
+
+def test_the_shared_workers_are_one_a_cpu_and_the_same_for_everybody():
+    assert shared_workers() is shared_workers()
+    assert shared_workers().size == available_cpus()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_gets_workers_of_its_own():
+    shared_workers().submit(lambda: None).result()
+    child = os.fork()
+    if child == 0:
+        ok = module._shared is None and shared_workers().submit(lambda: 7).result(timeout=20) == 7
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0

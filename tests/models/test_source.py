@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from rerank_core import ModelLoadError, ModelNotFoundError, Reranker
+from rerank_core.models import DEFAULT_MODEL, REGISTRY
+from rerank_core.models import source as module
+from rerank_core.models.source import is_cached, locate, verify_bundled
+
+BUNDLED = module._BUNDLED
+
+
+def test_the_registry_has_the_promised_models():
+    promised = {
+        "rerank-mini-en-v1", "bge-reranker-v2", "jina-reranker", "ms-marco-MiniLM-L6-v2", "ms-marco-TinyBERT-L2-v2",
+        "ettin-reranker-17m-v1", "ettin-reranker-32m-v1", "ettin-reranker-68m-v1", "ettin-reranker-150m-v1",
+        "bge-reranker-base", "bge-reranker-large", "mxbai-rerank-xsmall-v1", "Qwen3-Reranker-0.6B",
+    }  # fmt: skip
+    assert promised <= set(REGISTRY)
+    for name, spec in REGISTRY.items():
+        assert spec.name == name
+        assert all((spec.licence, spec.languages, spec.description, spec.size_mb, spec.parameters))
+    assert REGISTRY["bge-reranker-v2"].max_tokens == 512
+    assert (REGISTRY["jina-reranker"].max_tokens, REGISTRY["jina-reranker"].backend) == (8192, "onnx")
+
+
+def test_the_bundled_model_is_small_complete_and_as_recorded():
+    verify_bundled(BUNDLED)
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 25e6
+    recorded = json.loads((BUNDLED / "sha256.json").read_text())
+    assert {"model.onnx", "tokenizer.json", "config.json"} <= set(recorded)
+    assert (BUNDLED / "README.md").read_text().startswith("#")
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "no list"])
+def test_a_damaged_bundled_model_does_not_load(tmp_path, damage):
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED, folder)
+    if damage == "change":
+        with (folder / "tokenizer.json").open("a") as file:
+            file.write(" ")
+    else:
+        (folder / ("model.onnx" if damage == "remove" else "sha256.json")).unlink()
+    with pytest.raises(ModelLoadError, match="Reinstall rerank-plugins"):
+        verify_bundled(folder)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "./missing", "/missing/folder", "a/b/c", "", "~/nothing"])
+def test_an_unknown_name_lists_the_known_ones(name):
+    with pytest.raises(ModelNotFoundError, match=DEFAULT_MODEL) as caught:
+        locate(name)
+    assert caught.value.code == "model_not_found"
+
+
+def test_a_local_onnx_file_is_found_with_its_folder(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    for name in ("onnx/model.onnx", "other.onnx", "config.json"):
+        (tmp_path / name).write_text("{}")
+    files = locate(tmp_path / "onnx" / "model.onnx")
+    assert (files.folder, files.onnx_file) == (tmp_path, "onnx/model.onnx")
+    assert locate(str(tmp_path / "other.onnx")).onnx_file == "other.onnx"
+
+
+def test_the_fingerprint_follows_the_files(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    one = locate(tmp_path).fingerprint
+    assert locate(tmp_path).fingerprint == one
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    assert locate(tmp_path).fingerprint != one
+    assert locate(DEFAULT_MODEL).fingerprint.startswith(DEFAULT_MODEL)
+
+
+def test_a_broken_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match=r"config\.json .* is not valid JSON"):
+        locate(tmp_path).read_json("config.json")
+
+
+@pytest.fixture
+def onnx_folder(tmp_path):
+    """A repository of the shape the Hub has: ONNX under onnx/, torch weights beside it."""
+    folder = tmp_path / "repository"
+    (folder / "onnx").mkdir(parents=True)
+    shutil.copyfile(BUNDLED / "model.onnx", folder / "onnx" / "model.onnx")
+    shutil.copyfile(BUNDLED / "tokenizer.json", folder / "tokenizer.json")
+    (folder / "config.json").write_text('{"max_position_embeddings": 512}')
+    (folder / "model.safetensors").write_bytes(b"never downloaded")
+    return folder
+
+
+def test_a_hub_model_downloads_what_it_needs_once_and_then_works_offline(hub, onnx_folder, monkeypatch):
+    commit = hub.publish("tests/onnx-model", onnx_folder)
+    reranker = Reranker("tests/onnx-model", backend="onnx")
+    expected = [result.logit for result in Reranker().rerank("a cat", ["cats", "dogs"])]
+    assert [result.logit for result in reranker.rerank("a cat", ["cats", "dogs"])] == expected
+    assert (reranker.loaded.repository, reranker.loaded.revision) == ("tests/onnx-model", commit)
+    assert reranker.loaded.fingerprint == f"tests/onnx-model@{commit}"
+    assert len(hub.downloads("onnx/model.onnx")) == 1
+    assert hub.downloads(".safetensors") == []
+    hub.requests.clear()
+    offline = Reranker("tests/onnx-model", backend="onnx", local_files_only=True)
+    assert [result.logit for result in offline.rerank("a cat", ["cats", "dogs"])] == expected
+    assert hub.requests == []
+
+
+def test_a_hub_model_with_a_revision(hub, onnx_folder):
+    commit = hub.publish("tests/pinned", onnx_folder)
+    assert locate("tests/pinned", revision=commit).revision == commit
+    with pytest.raises(ModelLoadError, match="no revision 'v9'") as caught:
+        locate("tests/pinned", revision="v9")
+    assert caught.value.code == "revision_not_found"
+
+
+def test_a_repository_the_hub_does_not_have(hub):
+    with pytest.raises(ModelNotFoundError, match="the Hub has no repository 'tests/nothing'"):
+        Reranker("tests/nothing").warm_up()
+    assert hub.requests
+
+
+def test_offline_without_a_cached_copy_names_the_model_and_three_ways_out(hub):
+    with pytest.raises(ModelLoadError) as caught:
+        Reranker("bge-reranker-v2", local_files_only=True).warm_up()
+    message = str(caught.value)
+    for part in ("'bge-reranker-v2'", "hf download BAAI/bge-reranker-v2-m3", "local folder", DEFAULT_MODEL):
+        assert part in message
+    assert caught.value.code == "model_unavailable"
+    assert hub.requests == []
+
+
+def test_a_registry_model_is_looked_for_on_the_hub(hub):
+    with pytest.raises(ModelNotFoundError, match="BAAI/bge-reranker-v2-m3"):
+        Reranker("bge-reranker-v2").warm_up()
+    assert any("BAAI/bge-reranker-v2-m3" in line for line in hub.requests)
+
+
+def test_what_is_cached(hub, onnx_folder):
+    assert is_cached(REGISTRY[DEFAULT_MODEL])
+    spec = REGISTRY["jina-reranker"]
+    assert not is_cached(spec)
+    hub.publish(spec.repository, onnx_folder)
+    reranker = Reranker("jina-reranker")
+    reranker.warm_up()
+    assert is_cached(spec)
+    assert (reranker.loaded.backend, reranker.loaded.max_tokens) == ("onnx", 8192)

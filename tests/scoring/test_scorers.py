@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_core import InvalidRequestError, ModelLoadError, ProtocolError, Reranker, TimeoutError  # noqa: A004
+from rerank_core.events import CacheUsed, Degraded, emit, log_event
+from rerank_core.ranking import sigmoid
+from rerank_core.scoring import CachedScorer, CascadeScorer, FakeScorer, FallbackScorer, Score, Scorer, Scores
+
+TEXTS = ["a b c", "a b", "a", "x", "y"]
+QUERY = "a b c"
+DOWN = TimeoutError("too slow")
+
+
+def ask(scorer, mode, query=QUERY, texts=TEXTS):
+    """The same call, sync or async."""
+    return scorer.score(query, texts) if mode == "sync" else asyncio.run(scorer.ascore(query, texts))
+
+
+both = pytest.mark.parametrize("mode", ["sync", "async"])
+
+
+class Short(FakeScorer):
+    """Loses a text."""
+
+    def _answer(self, query, texts):
+        return super()._answer(query, texts[1:])
+
+
+def test_every_scorer_fulfils_the_protocol():
+    fake = FakeScorer()
+    for scorer in (fake, CachedScorer(fake), FallbackScorer([fake, fake]), CascadeScorer(fake, fake)):
+        assert isinstance(scorer, Scorer)
+        scorer.warm_up()
+        assert scorer.model == "fake"
+        scorer.close()
+        asyncio.run(scorer.aclose())
+
+
+@both
+def test_the_fake_scores_by_shared_words(mode):
+    scores = ask(FakeScorer(delay=0.001), mode)
+    logits = [score.logit for score in scores.items]
+    assert logits == sorted(logits, reverse=True)
+    assert (logits[0], logits[-1]) == (6.0, -6.0)
+    assert scores.tokens > 0
+    assert FakeScorer().score("?!", ["a"]).items[0].logit == -6.0
+
+
+@both
+def test_a_cache_asks_only_for_what_it_has_not_seen(mode):
+    fake, events = FakeScorer(), []
+    cached = CachedScorer(fake, hooks=[events.append])
+    first = ask(cached, mode)
+    again = ask(cached, mode, texts=["new", *TEXTS[::-1]])
+    assert [texts for _, texts in fake.calls] == [tuple(TEXTS), ("new",)]
+    assert [score.logit for score in again.items[1:]] == [score.logit for score in first.items[::-1]]
+    assert [score.cached for score in again.items] == [False] + [True] * 5
+    assert not any(score.cached for score in first.items)
+    assert events == [CacheUsed("fake", 0, 5), CacheUsed("fake", 5, 1)]
+    whole = ask(cached, mode)
+    assert len(fake.calls) == 2
+    assert whole.tokens == 0
+
+
+def test_a_cached_score_reaches_the_result():
+    reranker = Reranker(scorer=CachedScorer(FakeScorer()))
+    reranker.rerank(QUERY, TEXTS)
+    assert all(result.cached for result in reranker.rerank(QUERY, TEXTS))
+
+
+def test_the_cache_key_separates_query_text_and_model():
+    store = {}
+    one, two = FakeScorer("one"), FakeScorer("two")
+    CachedScorer(one, store).score("ab", ["c"])
+    CachedScorer(one, store).score("a", ["bc"])
+    CachedScorer(two, store).score("ab", ["c"])
+    assert (len(one.calls), len(two.calls), len(store)) == (2, 1, 3)
+    assert all(isinstance(key, bytes) and len(key) == 32 for key in store)
+
+
+@given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
+def test_different_pairs_never_share_a_score(one, two):
+    store = {}
+    fake = FakeScorer()
+    for query, text in (one, two):
+        CachedScorer(fake, store).score(query, [text])
+    assert len(store) == len({one, two})
+
+
+def test_a_stand_ins_scores_are_not_remembered():
+    cached = CachedScorer(FallbackScorer([FakeScorer("main", error=DOWN), FakeScorer("spare")]))
+    for _ in range(2):
+        assert all(score.degraded and not score.cached for score in cached.score(QUERY, TEXTS).items)
+
+
+@both
+def test_a_wrong_count_inside_a_cache_is_an_error(mode):
+    with pytest.raises(ProtocolError, match="4 scores for 5"):
+        ask(CachedScorer(Short()), mode)
+
+
+@both
+def test_a_fallback_answers_degraded_and_says_so(mode):
+    events = []
+    scorer = FallbackScorer([FakeScorer("main", error=DOWN), FakeScorer("spare")], hooks=[events.append])
+    scores = ask(scorer, mode)
+    assert scores.model == "spare"
+    assert scores.degraded
+    assert all(score.degraded for score in scores.items)
+    assert events == [Degraded("main", "spare", "deadline_exceeded")]
+    response = Reranker(scorer=scorer).rerank(QUERY, TEXTS)
+    assert response.degraded
+    assert all(result.degraded for result in response)
+
+
+@both
+def test_a_fallback_that_is_not_needed_changes_nothing(mode):
+    spare = FakeScorer("spare")
+    scores = ask(FallbackScorer([FakeScorer("main"), spare]), mode)
+    assert (scores.model, scores.degraded, spare.calls) == ("main", False, [])
+
+
+@both
+def test_a_wrong_answer_counts_as_a_failure(mode):
+    assert ask(FallbackScorer([Short("main"), FakeScorer("spare")]), mode).model == "spare"
+
+
+@both
+def test_a_wrong_request_is_not_tried_elsewhere(mode):
+    spare = FakeScorer("spare")
+    scorer = FallbackScorer([FakeScorer(error=InvalidRequestError("wrong")), spare])
+    with pytest.raises(InvalidRequestError):
+        ask(scorer, mode)
+    assert spare.calls == []
+
+
+@both
+def test_when_all_fail_the_last_error_names_the_others(mode):
+    scorer = FallbackScorer([FakeScorer("main", error=DOWN), FakeScorer("spare", error=ModelLoadError("no"))])
+    with pytest.raises(ModelLoadError) as caught:
+        ask(scorer, mode)
+    assert caught.value.__notes__ == ["before that, 'main' failed: deadline_exceeded"]
+
+
+def test_a_fallback_warms_up_as_long_as_one_can():
+    class Cold(FakeScorer):
+        def warm_up(self):
+            raise ModelLoadError("cold")
+
+    FallbackScorer([Cold(), FakeScorer()]).warm_up()
+    with pytest.raises(ModelLoadError, match="cold"):
+        FallbackScorer([Cold(), Cold()]).warm_up()
+
+
+def test_a_fallback_needs_two():
+    with pytest.raises(InvalidRequestError, match="at least two"):
+        FallbackScorer([FakeScorer()])
+
+
+@both
+def test_a_cascade_shows_the_dear_scorer_only_the_best(mode):
+    cheap, dear = FakeScorer("cheap"), FakeScorer("dear")
+    scores = ask(CascadeScorer(cheap, dear, keep=2), mode)
+    assert dear.calls == [(QUERY, ("a b c", "a b"))]
+    assert scores.model == "dear"
+    assert scores.tokens > cheap.score(QUERY, TEXTS).tokens
+
+
+@given(
+    st.lists(st.floats(-30, 30), min_size=1, max_size=12),
+    st.lists(st.floats(-30, 30), min_size=12, max_size=12),
+    st.integers(1, 12),
+)
+def test_a_cascade_keeps_everything_in_two_ordered_tiers(cheap, dear, keep):
+    class Fixed(FakeScorer):
+        def __init__(self, values):
+            super().__init__()
+            self.values = values
+
+        def _answer(self, _query, texts):
+            return Scores(tuple(Score.from_logit(self.values[int(text)]) for text in texts), "fixed")
+
+    texts = [str(i) for i in range(len(cheap))]
+    scores = CascadeScorer(Fixed(cheap), Fixed(dear), keep=keep).score("q", texts)
+    best = sorted(range(len(cheap)), key=lambda i: (-cheap[i], i))[:keep]
+    tail = [i for i in range(len(cheap)) if i not in best]
+    assert [scores.items[i].logit for i in best] == [dear[i] for i in best]
+    for i in tail:
+        assert scores.items[i].logit < min(dear[j] for j in best)
+        assert scores.items[i].relevance_score == sigmoid(scores.items[i].logit)
+    for one, two in pairwise(tail):
+        assert (scores.items[one].logit >= scores.items[two].logit) or cheap[one] < cheap[two]
+
+
+def test_a_cascade_of_probabilities_still_sorts():
+    class Probability(FakeScorer):
+        def _answer(self, _query, texts):
+            return Scores(tuple(Score(len(text) / 10) for text in texts), "p")
+
+    response = Reranker(scorer=CascadeScorer(Probability(), FakeScorer(), keep=1)).rerank(QUERY, TEXTS)
+    assert len(response) == 5
+    scores = [result.relevance_score for result in response]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("keep", [0, True, 1.5])
+def test_a_cascade_keeps_at_least_one(keep):
+    with pytest.raises(InvalidRequestError, match="keep"):
+        CascadeScorer(FakeScorer(), FakeScorer(), keep=keep)
+
+
+def test_identities_tell_compositions_apart():
+    one, two = FakeScorer("one"), FakeScorer("two")
+    assert CachedScorer(one).identity == FallbackScorer([one, two]).identity == one.identity
+    assert CascadeScorer(one, two).identity != CascadeScorer(two, one).identity
+
+
+def test_a_broken_hook_does_not_disturb_the_request(caplog):
+    def broken(_event):
+        raise RuntimeError("metrics are down")
+
+    cached = CachedScorer(FakeScorer(), hooks=[broken])
+    with caplog.at_level(logging.ERROR):
+        assert len(cached.score(QUERY, TEXTS).items) == 5
+    assert "failed on CacheUsed" in caplog.text
+
+
+def test_the_log_warns_of_degradation_and_holds_no_texts(caplog):
+    with caplog.at_level(logging.DEBUG, logger="rerank_core"):
+        emit([log_event], Degraded("a", "b", "overloaded"))
+        Reranker(scorer=CachedScorer(FakeScorer())).rerank("secret query", ["secret text"])
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG"]
+    assert "secret" not in caplog.text

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import rerank_core
+
+HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "numpy", "tokenizers", "huggingface_hub")
+FRAMEWORKS = ("llama_index", "langchain_core", "haystack", "fastapi", "typer", "rich")
+
+
+def test_the_public_names_are_these():
+    assert sorted(rerank_core.__all__) == [
+        "AuthenticationError", "ConnectionError", "Document", "InferenceError", "InvalidRequestError",
+        "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "OverloadedError", "ProtocolError",
+        "RateLimitError", "RerankError", "RerankResponse", "RerankResult", "Reranker", "Span", "TimeoutError",
+        "Timings", "Usage", "__version__",
+    ]  # fmt: skip
+    for name in rerank_core.__all__:
+        assert getattr(rerank_core, name)
+
+
+def test_version_is_the_installed_one():
+    assert rerank_core.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rerank_core.nothing
+
+
+@pytest.mark.parametrize("statement", ["import rerank_core", "import rerank_core; rerank_core.Reranker()"])
+def test_importing_and_making_a_reranker_loads_nothing_heavy(statement):
+    code = f"{statement}; import sys; print(*(m for m in {HEAVY + FRAMEWORKS} if m in sys.modules))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.split() == []
+
+
+def test_importing_the_adapters_package_loads_nothing_heavy():
+    code = f"import rerank_plugins, sys; print(*(m for m in {HEAVY + FRAMEWORKS} if m in sys.modules))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.split() == []

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_core import InvalidRequestError
+from rerank_core.ranking import check_threshold, check_top_n, order, sigmoid, unique
+
+LOGITS = st.floats(-50, 50)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_sigmoid_is_a_probability_and_never_overflows(logit):
+    assert 0 <= sigmoid(logit) <= 1
+    assert math.isclose(sigmoid(logit) + sigmoid(-logit), 1)
+
+
+@given(st.floats(-30, 30), st.floats(-30, 30))
+def test_sigmoid_keeps_order(a, b):
+    if a <= b:
+        assert sigmoid(a) <= sigmoid(b)
+
+
+def test_sigmoid_does_not_saturate_where_float32_would():
+    assert 1 > sigmoid(30) > sigmoid(29) > sigmoid(28)
+
+
+@given(st.lists(st.text(max_size=3)))
+def test_unique_values_rebuild_the_input(values):
+    distinct, index = unique(values)
+    assert [distinct[i] for i in index] == values
+    assert len(set(distinct)) == len(distinct)
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0])), st.none() | st.floats(0, 1), st.none() | st.integers(1, 5))
+def test_order_is_stable_complete_and_threshold_comes_before_limit(logits, threshold, top_n):
+    probabilities = [sigmoid(logit) for logit in logits]
+    positions = order(logits, probabilities, threshold=threshold, top_n=top_n)
+    expected = [i for i in range(len(logits)) if threshold is None or probabilities[i] >= threshold]
+    expected.sort(key=lambda i: (-logits[i], i))
+    assert positions == expected[:top_n]
+
+
+def test_the_threshold_is_inclusive():
+    assert order([0.0], [0.5], threshold=0.5) == [0]
+
+
+@pytest.mark.parametrize("top_n", [0, -1, True, 1.0, "3"])
+def test_a_wrong_top_n_is_named(top_n):
+    with pytest.raises(InvalidRequestError, match="at least 1") as caught:
+        check_top_n(top_n)
+    assert (caught.value.code, caught.value.param) == ("invalid_top_n", "top_n")
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, True, "0.5", math.nan])
+def test_a_wrong_threshold_is_named(threshold):
+    with pytest.raises(InvalidRequestError, match="from 0 to 1") as caught:
+        check_threshold(threshold)
+    assert (caught.value.code, caught.value.param) == ("invalid_score_threshold", "score_threshold")
+
+
+@pytest.mark.parametrize("threshold", [0, 0.0, 1])
+def test_the_ends_of_the_range_are_thresholds(threshold):
+    assert check_threshold(threshold) == float(threshold)
