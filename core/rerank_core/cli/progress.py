@@ -15,8 +15,11 @@ from rerank_core.events import BatchScored, Encoded, Event, Hook
 def progress_hook() -> Iterator[Hook]:
     """A hook that shows how many inputs have been scored; silent when standard error is not a terminal."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _ignore
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading", total=None)
 
         def hook(event: Event) -> None:
@@ -26,6 +29,10 @@ def progress_hook() -> Iterator[Hook]:
                 progress.advance(task, event.inputs)
 
         yield hook
+
+
+def _ignore(_event: Event) -> None:
+    pass
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""What the documentation shows is run, and prints what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rerank_core.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "training/README.md")
+
+
+def test_the_readmes_examples_print_what_it_says():
+    blocks = BLOCK.findall(README)
+    namespace = {"__name__": "readme"}
+    compared = 0
+    for position, (language, code) in enumerate(blocks):
+        if language != "python":
+            continue
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, f"README.md block {position}", "exec"), namespace)  # noqa: S102
+        if blocks[position + 1][0] == "text":
+            assert printed.getvalue() == blocks[position + 1][1]
+            compared += 1
+    assert compared >= 6
+
+
+@pytest.mark.parametrize(
+    "line", [line for name, code in BLOCK.findall(README) if name == "bash" for line in code.splitlines()]
+)
+def test_the_readmes_commands_work(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    program, *arguments = shlex.split(line)
+    assert program == "rerank"
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_architecture_names_only_what_exists():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    engine = ROOT / "core" / "rerank_core"
+    for name in re.findall(r"[\w/]+\.py\b", text):
+        assert any(
+            (base / name).exists()
+            for base in (
+                engine,
+                engine / "cli",
+                engine / "inference",
+                engine / "models",
+                ROOT / "tests",
+                ROOT / "examples",
+            )
+        ), name
+    assert len(text.splitlines()) < 90
+
+
+def test_docstring_examples():
+    import doctest
+
+    import rerank_core
+    from rerank_core import reranker
+
+    for module in (rerank_core, reranker):
+        seen = doctest.testmod(module)
+        assert seen.attempted >= 3
+        assert seen.failed == 0
+
+
+def test_the_demo_ranks_the_specifications_example(capsys):
+    import runpy
+
+    runpy.run_path(str(ROOT / "examples" / "demo.py"), run_name="__main__")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "." in line]
+    order = [
+        next((i for i, line in enumerate(lines) if text in line), None)
+        for text in ("Machine learning is a", "Deep learning uses")
+    ]
+    assert order == sorted(order)
+    assert order[0] == 0
