@@ -20,13 +20,14 @@ test: $(VENV)/.dev
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not torch" -q
 
-# The lower bounds of pyproject.toml, as uv resolves them, with the tests that need no torch.
+# The built wheel with the lower bounds of pyproject.toml, as uv resolves them, and the tests that need no torch.
 test-lowest:
-	$(PYTHON) -m venv --clear .venv-lowest
+	rm -rf dist && $(PYTHON) -m venv --clear .venv-lowest
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		--editable '.[test]'
-	.venv-lowest/bin/python -m pytest -m "not torch" -q --no-cov
+	.venv-lowest/bin/uv build --quiet --wheel --out-dir dist
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		"$$(echo dist/*.whl)[test]"
+	.venv-lowest/bin/pytest -m "not torch" -q -o pythonpath=
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -246,12 +246,36 @@ def _qwen3(folder: Path, _labels: int) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 3 * MAX_TOKENS}))
 
 
+def _ettin(folder: Path, _labels: int) -> None:
+    """A modular cross-encoder, as the ettin rerankers are: encoder, [CLS] pooling, dense head."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.cross_encoder.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from torch import nn
+
+    body = folder.parent / f"{folder.name}-body"
+    body.mkdir()
+    _modernbert(body, 1)
+    transformer = Transformer(str(body), transformer_task="feature-extraction")
+    modules = [
+        transformer,
+        Pooling(_SIZES["hidden_size"], pooling_mode="cls"),
+        Dense(_SIZES["hidden_size"], 16, activation_function=nn.GELU()),
+        Dense(16, 1, activation_function=nn.Identity(), module_output_name="scores"),
+    ]
+    model = CrossEncoder(modules=modules, device="cpu")
+    for head in (model[2], model[3]):
+        _sharpen(head)
+    model.save_pretrained(str(folder))
+
+
 _BUILDERS = {
     "bert": _bert,
     "xlm-roberta": _xlm_roberta,
     "modernbert": _modernbert,
     "deberta-v2": _deberta,
     "qwen3": _qwen3,
+    "ettin": _ettin,
 }
-ENCODERS = ("bert", "xlm-roberta", "modernbert", "deberta-v2")
+ENCODERS = ("bert", "xlm-roberta", "modernbert", "deberta-v2", "ettin")
 ARCHITECTURES = tuple(_BUILDERS)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from rerank_core import Reranker
 from rerank_core.inference import workers as module
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.inference.workers import Workers, shared_workers
+from rerank_core.models.source import _BUNDLED
 
 
 @pytest.fixture
@@ -110,3 +115,28 @@ def test_a_forked_child_gets_workers_of_its_own():
         ok = module._shared is None and shared_workers().submit(lambda: 7).result(timeout=20) == 7
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_process_bound_to_one_cpu_has_one_worker():
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from rerank_core.inference.workers import shared_workers; print(shared_workers().size)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_many_rerankers_and_callers_share_the_same_few_threads(tmp_path):
+    shutil.copytree(_BUNDLED, tmp_path / "other")
+    rerankers = [Reranker(), Reranker(tmp_path / "other", backend="onnx"), Reranker(threads=1)]
+    callers = [
+        threading.Thread(target=reranker.rerank, args=("a query", [f"text {i}" for i in range(40)]))
+        for reranker in rerankers * 3
+    ]
+    before = threading.active_count()
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("rerank-worker")]
+    assert len(workers) <= available_cpus()
+    assert threading.active_count() <= before + available_cpus()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -128,6 +131,28 @@ def test_offline_without_a_cached_copy_names_the_model_and_three_ways_out(hub):
         assert part in message
     assert caught.value.code == "model_unavailable"
     assert hub.requests == []
+
+
+def run_offline(code, **environment):
+    """Run code in a fresh process: the Hub's settings are read when its library is imported."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+LOAD = "from rerank_core import Reranker; Reranker('bge-reranker-v2').warm_up()"
+
+
+def test_the_offline_switch_is_respected(hub):
+    seen = run_offline(LOAD, HF_HUB_OFFLINE="1")
+    assert "downloads are switched off" in seen.stderr
+    assert hub.requests == []
+
+
+def test_a_hub_that_does_not_answer_is_a_load_error():
+    seen = run_offline(LOAD, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "ModelLoadError: cannot get model 'bge-reranker-v2'" in seen.stderr.splitlines()[-1]
+    assert "the Hub did not answer" in seen.stderr.splitlines()[-1]
 
 
 def test_a_registry_model_is_looked_for_on_the_hub(hub):
