@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from rerank_core import Reranker
-from rerank_core.inference import workers as module
+from rerank_core import InferenceError, Reranker
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.inference.workers import Workers, shared_workers
 from rerank_core.models.source import _BUNDLED
@@ -108,13 +107,26 @@ def test_the_shared_workers_are_one_a_cpu_and_the_same_for_everybody():
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_gets_workers_of_its_own():
-    shared_workers().submit(lambda: None).result()
+def test_a_forked_child_gets_threads_of_its_own(workers):
+    for pool in (workers, shared_workers()):
+        pool.submit(lambda: None).result()
     child = os.fork()
     if child == 0:
-        ok = module._shared is None and shared_workers().submit(lambda: 7).result(timeout=20) == 7
+        ok = all(pool.submit(lambda: 7).result(timeout=20) == 7 for pool in (workers, shared_workers()))
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_closed_workers_say_so_and_whoever_waits_hears_of_it():
+    pool = Workers(1, "closing")
+    gate = threading.Event()
+    future = pool.map(lambda _: gate.wait(), range(5), limit=1)
+    pool.close()
+    gate.set()
+    with pytest.raises(InferenceError, match="have stopped"):
+        future.result(timeout=20)
+    with pytest.raises(InferenceError, match="have stopped"):
+        pool.submit(lambda: None)
 
 
 def test_a_process_bound_to_one_cpu_has_one_worker():

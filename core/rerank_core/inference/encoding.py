@@ -19,7 +19,8 @@ from rerank_core.results import Span
 _CHUNK = 64
 
 
-@dataclass(frozen=True, slots=True)
+# No repr for what holds tokens: they are the text.
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ModelInput:
     """One sequence for the model: a query with a document, or with one window of it.
 
@@ -38,7 +39,7 @@ class ModelInput:
     window: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class EncodedRequest:
     """All model inputs of one request, and whether the query had to be cut."""
 
@@ -46,7 +47,7 @@ class EncodedRequest:
     query_truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Block:
     """A padded batch, as the model takes it: three int64 arrays of shape [batch, sequence]."""
 

@@ -21,12 +21,11 @@ from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.encoding import Block, EncodedRequest, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
 from rerank_core.inference.quantize import quantize_int8
-from rerank_core.models.source import locate
 from rerank_core.ranking import sigmoid
 
 FLOAT32_TOLERANCE = 1e-4
 INT8_TOLERANCE = 0.1
-_OPSET = 18
+_OPSET = 20  # the first with Gelu as one operator, which ONNX Runtime fuses
 _COPIED = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "sentence_bert_config.json")
 _QUERY = "How does a reranker improve search?"
 _DOCUMENTS = (
@@ -91,11 +90,10 @@ def export_onnx(
         _require(library)
     on_step = on_step or _ignore
     on_step("loading the checkpoint")
-    files = locate(model, revision=revision, local_files_only=local_files_only)
     loaded = load_model(LoadOptions(model, "torch", "cpu", revision=revision, local_files_only=local_files_only))
     if not isinstance(loaded.backend, TorchBackend) or not isinstance(loaded.encoder, PairEncoder):
         raise ModelLoadError(
-            f"{files.name!r} is a generative reranker; only models with a relevance head can be exported."
+            f"{loaded.info.model!r} is a generative reranker; only models with a relevance head can be exported."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
@@ -105,7 +103,7 @@ def export_onnx(
         expected = _run(loaded.backend, loaded.encoder, requests)
         on_step("writing the float32 graph")
         _write_graph(loaded.backend, loaded.encoder.pad(requests.inputs), folder / "model.onnx")
-        _copy_files(loaded.backend, files.folder, folder)
+        _copy_files(loaded.backend, loaded.info.folder, folder)
         on_step("comparing float32 with torch")
         float32 = _float32_difference(folder / "model.onnx", loaded.encoder, requests, expected)
         difference = None

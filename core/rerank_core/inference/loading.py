@@ -23,8 +23,9 @@ _ONNX_FILES = {
     "int8": ("model_int8.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx", "model_quantized.onnx"),
 }
 _INT8_PATTERNS = ("*qint8*.onnx", "*quint8*.onnx")
-_WEIGHTS = ("*.safetensors", "*/*.safetensors", "*.safetensors.index.json")
-_PICKLES = ("pytorch_model*.bin", "*/pytorch_model*.bin", "pytorch_model.bin.index.json")
+# The model's own weights and those of numbered modules (1_Pooling, 2_Dense), not every file of a repository.
+_WEIGHTS = ("model*.safetensors", "[0-9]*_*/*.safetensors")
+_PICKLES = ("pytorch_model*.bin", "[0-9]*_*/pytorch_model*.bin")
 _NO_LIMIT = 1_000_000  # tokenizers without a limit of their own say 1e30
 # Position ids of the RoBERTa family start behind the padding id, so two positions hold no token.
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"})
@@ -196,6 +197,7 @@ def _loaded(
         max_tokens=default,
         token_limit=limit,
         reason=reason,
+        folder=files.folder,
         fingerprint=files.fingerprint,
     )
     return LoadedModel(info, encoder, backend)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from rerank_core.errors import InferenceError
 from rerank_core.inference.cpus import available_cpus
 
 T = TypeVar("T")
@@ -30,11 +32,24 @@ class Workers:
 
     def __init__(self, size: int, name: str) -> None:
         self.size = size
-        self._executor = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._name = name
+        self.restart()
+        _all_workers.add(self)
+
+    def restart(self) -> None:
+        """Begin with fresh threads; for a forked child, where the parent's do not exist."""
+        self._executor = ThreadPoolExecutor(self.size, thread_name_prefix=self._name)
 
     def submit(self, task: Callable[[], R]) -> Future[R]:
-        """Run one task on a worker."""
-        return self._executor.submit(task)
+        """Run one task on a worker.
+
+        Raises:
+            InferenceError: when the workers are closed or the interpreter is shutting down.
+        """
+        try:
+            return self._executor.submit(task)
+        except RuntimeError as error:
+            raise InferenceError("the workers have stopped: the model is closed or Python is exiting.") from error
 
     def map(self, task: Callable[[T], R], items: Sequence[T], *, limit: int) -> Future[list[R]]:
         """Run ``task`` on every item, at most ``limit`` at a time; the future holds the results in order.
@@ -87,9 +102,18 @@ class _Job(Generic[T, R]):
             with suppress(InvalidStateError):
                 self.future.set_result([self._results[i] for i in range(len(self._items))])
         else:
+            self._continue()
+
+    def _continue(self) -> None:
+        """Queue up again behind the other jobs; whoever waits must hear of it when that is impossible."""
+        try:
             self._workers.submit(self._step)
+        except InferenceError as error:
+            with suppress(InvalidStateError):
+                self.future.set_exception(error)
 
 
+_all_workers: weakref.WeakSet[Workers] = weakref.WeakSet()
 _shared: Workers | None = None
 _shared_lock = threading.Lock()
 
@@ -103,12 +127,13 @@ def shared_workers() -> Workers:
         return _shared
 
 
-def _forget_workers_after_fork() -> None:
-    """Threads do not survive a fork; the child starts its own when it needs them."""
-    global _shared, _shared_lock  # noqa: PLW0603
-    _shared = None
+def _restart_after_fork() -> None:
+    """Threads and held locks do not survive a fork; the child begins anew."""
+    global _shared_lock  # noqa: PLW0603
     _shared_lock = threading.Lock()
+    for workers in _all_workers:
+        workers.restart()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_workers_after_fork)
+    os.register_at_fork(after_in_child=_restart_after_fork)

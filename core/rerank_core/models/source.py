@@ -15,6 +15,7 @@ from rerank_core.errors import ModelLoadError, ModelNotFoundError
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec
 
 _BUNDLED = Path(__file__).parent / DEFAULT_MODEL
+# In these patterns a star also matches slashes: the small files of sub-folders are included.
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
@@ -159,8 +160,7 @@ def _local(folder: Path, name: str, spec: ModelSpec | None = None) -> ModelFiles
 
 
 def _on_hub(name: str, repository: str, spec: ModelSpec | None, revision: str | None, *, offline: bool) -> ModelFiles:
-    patterns = [*_SMALL_FILES, *(f"*/{pattern}" for pattern in _SMALL_FILES)]
-    folder = _snapshot(name, repository, revision, patterns, offline=offline)
+    folder = _snapshot(name, repository, revision, _SMALL_FILES, offline=offline)
     files = _local(folder, name, spec)
     commit = folder.name
     names = files.names if offline else files.names | _names_on_hub(repository, commit)

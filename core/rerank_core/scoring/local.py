@@ -1,4 +1,4 @@
-"""Scoring in this process: encode, batch, run, and pick the best window."""
+"""Scoring in this process: load on first use, plan, run, report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo
-    from rerank_core.inference.encoding import ModelInput
+    from rerank_core.inference.plan import Plan
 
 R = TypeVar("R")
 LONG_DOCUMENTS = ("truncate", "windows")
@@ -60,17 +60,6 @@ class LocalOptions:
             _check_choice("dtype", self.dtype, DTYPES)
         for name in ("max_tokens", "batch_tokens", "threads"):
             _check_positive(name, getattr(self, name))
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One request on its way through the model."""
-
-    texts: int
-    inputs: list[ModelInput]
-    batches: list[list[int]]
-    query_truncated: bool
-    seconds: float
 
 
 class LocalScorer:
@@ -111,15 +100,15 @@ class LocalScorer:
     @property
     def identity(self) -> str:
         """Model, weights, precision and every option that changes a score. Loads the model."""
-        info = self._load().info
-        options = self.options
-        limit = options.max_tokens or info.max_tokens
-        return "|".join(
+        loaded = self._load()
+        info, options = loaded.info, self.options
+        return repr(
             (
                 info.fingerprint,
+                info.file,
                 info.backend,
                 info.dtype,
-                str(limit),
+                self._limit(loaded),
                 options.long_documents,
                 options.prompt or "",
             )
@@ -135,11 +124,11 @@ class LocalScorer:
         """
         try:
             loaded = self._load()
+            started = time.perf_counter()
             plan = _wait(loaded.backend.workers.submit(lambda: self._plan(loaded, query, texts)))
-            running = time.perf_counter()
+            planned = time.perf_counter()
             logits = _wait(self._run(loaded, plan))
-            inference = time.perf_counter() - running
-            return self._collect(loaded, plan, logits, inference)
+            return self._scores(loaded, plan, logits, planned - started, time.perf_counter() - planned)
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
@@ -152,12 +141,11 @@ class LocalScorer:
         """
         try:
             loaded = await asyncio.to_thread(self._load) if self._loaded is None else self._loaded
-            workers = loaded.backend.workers
-            plan = await asyncio.wrap_future(workers.submit(lambda: self._plan(loaded, query, texts)))
-            running = time.perf_counter()
+            started = time.perf_counter()
+            plan = await asyncio.wrap_future(loaded.backend.workers.submit(lambda: self._plan(loaded, query, texts)))
+            planned = time.perf_counter()
             logits = await asyncio.wrap_future(self._run(loaded, plan))
-            inference = time.perf_counter() - running
-            return self._collect(loaded, plan, logits, inference)
+            return self._scores(loaded, plan, logits, planned - started, time.perf_counter() - planned)
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
@@ -201,36 +189,38 @@ class LocalScorer:
                 self._loaded = loaded
             return self._loaded
 
-    def _plan(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> _Plan:
-        from rerank_core.inference.batching import plan_batches, shared_budget
+    def _plan(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> Plan:
+        from rerank_core.inference.plan import make_plan
 
         started = time.perf_counter()
         options = self.options
-        encoded = loaded.encoder.encode(
+        # 0 says that this graph must see one input at a time; no option overrides that.
+        budget = loaded.backend.batch_tokens and (options.batch_tokens or loaded.backend.batch_tokens)
+        plan = make_plan(
+            loaded.encoder,
             query,
             texts,
-            max_tokens=options.max_tokens or loaded.info.max_tokens,
+            max_tokens=self._limit(loaded),
             windows=options.long_documents == "windows",
             prompt=options.prompt,
+            budget=budget,
+            in_flight=self._in_flight(loaded),
         )
-        lengths = [len(item.ids) for item in encoded.inputs]
-        if loaded.backend.batch_tokens == 0:
-            batches = [[i] for i in sorted(range(len(lengths)), key=lambda i: -lengths[i])]
-        else:
-            budget = options.batch_tokens or loaded.backend.batch_tokens
-            batches = plan_batches(lengths, shared_budget(lengths, budget, self._in_flight(loaded)))
         seconds = time.perf_counter() - started
         emit(
             self._hooks,
-            Encoded(self.model, len(texts), len(lengths), sum(lengths), len(batches), seconds),
+            Encoded(self.model, len(texts), len(plan.inputs), plan.tokens, len(plan.batches), seconds),
         )
-        return _Plan(len(texts), encoded.inputs, batches, encoded.query_truncated, seconds)
+        return plan
+
+    def _limit(self, loaded: LoadedModel) -> int:
+        return self.options.max_tokens or loaded.info.max_tokens
 
     def _in_flight(self, loaded: LoadedModel) -> int:
         size = loaded.backend.workers.size
         return size if self.options.threads is None else min(size, self.options.threads)
 
-    def _run(self, loaded: LoadedModel, plan: _Plan) -> Future[list[NDArray[np.float32]]]:
+    def _run(self, loaded: LoadedModel, plan: Plan) -> Future[list[NDArray[np.float32]]]:
         import numpy as np
 
         def run(batch: list[int]) -> NDArray[np.float32]:
@@ -241,38 +231,30 @@ class LocalScorer:
             if not np.isfinite(logits).all():
                 raise InferenceError(f"{self.model!r} gave a score that is not a finite number.")
             tokens = sum(len(item.ids) for item in inputs)
-            padding = block.input_ids.size - tokens
-            emit(
-                self._hooks,
-                BatchScored(self.model, len(batch), tokens, padding, time.perf_counter() - started),
-            )
+            seconds = time.perf_counter() - started
+            emit(self._hooks, BatchScored(self.model, len(batch), tokens, block.input_ids.size - tokens, seconds))
             return logits
 
         return loaded.backend.workers.map(run, plan.batches, limit=self._in_flight(loaded))
 
-    def _collect(self, loaded: LoadedModel, plan: _Plan, logits: list[NDArray[np.float32]], inference: float) -> Scores:
-        best: list[tuple[float, ModelInput] | None] = [None] * plan.texts
-        for batch, values in zip(plan.batches, logits, strict=True):
-            for position, value in zip(batch, values.tolist(), strict=True):
-                item = plan.inputs[position]
-                current = best[item.text]
-                # Batches come back longest first; among equal windows the first in the text wins.
-                if current is None or (value, -_start(item)) > (current[0], -_start(current[1])):
-                    best[item.text] = (value, item)
+    def _scores(
+        self, loaded: LoadedModel, plan: Plan, logits: list[NDArray[np.float32]], encode: float, inference: float
+    ) -> Scores:
+        from rerank_core.inference.plan import best_inputs
+
         items = tuple(
-            Score.from_logit(value, truncated=item.truncated, window=item.window)
-            for value, item in (pair for pair in best if pair is not None)
+            Score.from_logit(logit, truncated=item.truncated, window=item.window)
+            for logit, item in best_inputs(plan, logits)
         )
-        tokens = sum(len(item.ids) for item in plan.inputs)
         self._report_truncation(loaded, items, query=plan.query_truncated)
-        emit(self._hooks, Scored(self.model, plan.texts, tokens, plan.seconds + inference))
-        return Scores(items, self.model, tokens, plan.query_truncated, plan.seconds, inference)
+        emit(self._hooks, Scored(self.model, plan.texts, plan.tokens, encode + inference))
+        return Scores(items, self.model, plan.tokens, plan.query_truncated, encode, inference)
 
     def _report_truncation(self, loaded: LoadedModel, items: Sequence[Score], *, query: bool) -> None:
         documents = sum(score.truncated for score in items)
         if not documents:
             return
-        limit = self.options.max_tokens or loaded.info.max_tokens
+        limit = self._limit(loaded)
         emit(self._hooks, Truncated(self.model, documents, query, limit))
         if not self._warned:
             self._warned = True
@@ -292,10 +274,6 @@ def _wait(future: Future[R]) -> R:
     except BaseException:
         future.cancel()
         raise
-
-
-def _start(item: ModelInput) -> int:
-    return 0 if item.window is None else item.window.start
 
 
 def _check_token_limit(max_tokens: int | None, info: LoadedModelInfo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +54,7 @@ class LoadedModelInfo:
         max_tokens: the default limit of a pair, special tokens included.
         token_limit: the most the architecture can take, where that is known.
         reason: why this backend was picked.
+        folder: where the files are on this machine.
         fingerprint: changes whenever scores may change.
     """
 
@@ -66,6 +68,7 @@ class LoadedModelInfo:
     max_tokens: int
     token_limit: int | None
     reason: str
+    folder: Path
     fingerprint: str
 
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_core import InferenceError, Span
+from rerank_core.inference.encoding import EncodedRequest, ModelInput
+from rerank_core.inference.plan import best_inputs, make_plan
+
+
+class Words:
+    """An encoder that takes a word for a token and eight words for a window."""
+
+    def encode(self, _query, texts, *, windows, **_options):
+        inputs = []
+        for position, text in enumerate(texts):
+            words = len(text.split())
+            size = 8 if windows else 1000
+            for start in range(0, max(1, words), size):
+                ids = np.ones(min(size, words - start) + 1, np.int32)
+                inputs.append(ModelInput(position, ids, ids.astype(np.int8), window=Span(start, start + size)))
+        return EncodedRequest(inputs, query_truncated=False)
+
+
+def plan(texts, *, windows=True, budget=32, in_flight=2, encoder=None):
+    return make_plan(
+        encoder or Words(), "q", texts, max_tokens=99, windows=windows, prompt=None, budget=budget, in_flight=in_flight
+    )
+
+
+TEXTS = st.lists(st.integers(0, 40).map(lambda n: "w " * n), min_size=1, max_size=20)
+
+
+@given(TEXTS, st.integers(0, 64))
+def test_every_input_travels_once(texts, budget):
+    made = plan(texts, budget=budget)
+    assert sorted(i for batch in made.batches for i in batch) == list(range(len(made.inputs)))
+    assert made.texts == len(texts)
+    assert made.tokens == sum(len(item.ids) for item in made.inputs)
+    if budget == 0:
+        assert all(len(batch) == 1 for batch in made.batches)
+
+
+@given(TEXTS, st.randoms(use_true_random=False))
+def test_the_best_window_wins_and_of_equals_the_first(texts, random):
+    made = plan(texts)
+    by_input = [random.choice([0.0, 1.0, -2.5]) for _ in made.inputs]
+    logits = [np.array([by_input[i] for i in batch], np.float32) for batch in made.batches]
+    best = best_inputs(made, logits)
+    assert [item.text for _, item in best] == list(range(len(texts)))
+    for text, (logit, item) in enumerate(best):
+        mine = [
+            (value, -made.inputs[i].window.start) for i, value in enumerate(by_input) if made.inputs[i].text == text
+        ]
+        assert (logit, -item.window.start) == max(mine)
+
+
+def test_a_small_request_is_split_among_the_workers():
+    assert len(plan(["w " * 99] * 4, windows=False, budget=4096, in_flight=1).batches) == 1
+    assert len(plan(["w " * 99] * 4, windows=False, budget=4096, in_flight=2).batches) == 2
+
+
+def test_a_tokenizer_that_fails_is_translated_without_the_text():
+    class Broken:
+        def encode(self, *_, **__):
+            raise Exception("cannot encode 'secret'")  # noqa: TRY002
+
+    with pytest.raises(InferenceError, match="the tokenizer failed") as caught:
+        plan(["secret"], encoder=Broken())
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_no_repr_shows_tokens():
+    made = plan(["secret"])
+    for value in (made, made.inputs[0], Words().encode("q", ["secret"], windows=False)):
+        assert "array" not in repr(value)
