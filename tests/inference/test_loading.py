@@ -15,7 +15,7 @@ from checkpoints import MAX_TOKENS, QUERY, TEXTS
 from rerank_core import InferenceError, InvalidRequestError, MissingDependencyError, ModelLoadError, Reranker
 from rerank_core.events import BatchScored, Encoded, Failed, ModelLoaded, Scored, Truncated
 from rerank_core.inference import loading
-from rerank_core.inference.backends.onnx import relevance_logits
+from rerank_core.inference.backends.base import relevance_logits
 from rerank_core.inference.loading import LoadOptions, shared_model, token_limits
 from rerank_core.models.source import _BUNDLED, locate
 

@@ -147,7 +147,7 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
 
 
 def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
-    from rerank_core.inference.backends.torch import check_remote_code, load_torch
+    from rerank_core.inference.backends.checkpoint import check_remote_code, load_checkpoint
 
     if options.dtype == "int8":
         raise ModelLoadError(
@@ -160,7 +160,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
     safetensors = bool(files.match(*_WEIGHTS))
     code = ("*.py",) if options.trust_remote_code else ()
     folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
-    backend = load_torch(
+    backend = load_checkpoint(
         folder,
         device=options.device,
         dtype=options.dtype,

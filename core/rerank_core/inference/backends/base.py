@@ -79,3 +79,15 @@ class LoadedModel:
     info: LoadedModelInfo
     encoder: Encoder
     backend: Backend
+
+
+def relevance_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One logit per row, from a head with one label, or with two ("not relevant", "relevant").
+
+    The difference of two softmax logits is the log-odds of the second, so its sigmoid is the probability.
+    """
+    if logits.ndim == 1:
+        return logits
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    return logits[:, 1] - logits[:, 0]

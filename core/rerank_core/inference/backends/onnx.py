@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core.errors import InferenceError, ModelLoadError
+from rerank_core.inference.backends.base import relevance_logits
 from rerank_core.inference.encoding import Block
 from rerank_core.inference.workers import Workers, shared_workers
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 _INPUT_TYPES: dict[str, type[np.signedinteger[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-# The two-label heads in the field put "relevant" at position 1.
-_BINARY = 2
 
 
 class OnnxBackend:
@@ -62,18 +61,6 @@ class OnnxBackend:
         self._session = None
 
 
-def relevance_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One logit per row, from a head with one label, or with two ("not relevant", "relevant").
-
-    The difference of two softmax logits is the log-odds of the second, so its sigmoid is the probability.
-    """
-    if logits.ndim == 1:
-        return logits
-    if logits.shape[1] == 1:
-        return logits[:, 0]
-    return logits[:, 1] - logits[:, 0]
-
-
 def _open_session(path: Path, device: str) -> Any:
     import onnxruntime
 
@@ -111,7 +98,7 @@ def _input_types(session: Any, path: Path) -> dict[str, type[np.signedinteger[An
 def _check_head(session: Any, path: Path) -> None:
     output = session.get_outputs()[0]
     labels = output.shape[-1] if len(output.shape) > 1 else 1
-    if len(output.shape) > 2 or (isinstance(labels, int) and labels not in (1, _BINARY)):  # noqa: PLR2004
+    if len(output.shape) > 2 or (isinstance(labels, int) and labels not in (1, 2)):  # noqa: PLR2004
         raise ModelLoadError(
             f"{path.name} has no relevance head: its first output {output.name!r} has shape {output.shape}, "
             f"expected [batch, 1] or [batch, 2]. It is probably the bare encoder; load the full model with "

@@ -1,0 +1,147 @@
+"""Loading a torch checkpoint safely: no foreign code, no missing weights, no head that is none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rerank_core.errors import ModelLoadError, missing_dependency
+from rerank_core.inference.backends.torch import TorchBackend
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def load_checkpoint(
+    folder: Path,
+    *,
+    device: str | None,
+    dtype: str | None,
+    device_map: str | None,
+    trust_remote_code: bool,
+    revision: str | None,
+    prefer_safetensors: bool,
+) -> TorchBackend:
+    """Load a checkpoint folder with sentence-transformers.
+
+    Raises:
+        MissingDependencyError: when torch or sentence-transformers is not installed.
+        ModelLoadError: when the checkpoint needs remote code that was not allowed, lacks weights, has more than
+            two labels, or cannot be read.
+    """
+    try:
+        import torch
+        from sentence_transformers import CrossEncoder
+    except ImportError as error:
+        raise missing_dependency("sentence-transformers", extra="torch", what="the torch backend") from error
+    check_remote_code(folder, trust_remote_code=trust_remote_code, revision=revision)
+    model_kwargs: dict[str, Any] = {"dtype": getattr(torch, dtype or "float32")}
+    if prefer_safetensors:
+        model_kwargs["use_safetensors"] = True
+    if device_map is not None:
+        model_kwargs["device_map"] = device_map
+    try:
+        with _quiet():
+            model = CrossEncoder(
+                str(folder),
+                device=device,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+                model_kwargs=model_kwargs,
+            )
+            model.eval()
+            missing = _missing_weights(model, folder)
+    except Exception as error:
+        raise ModelLoadError(f"sentence-transformers cannot load {folder.name!r}: {error}") from error
+    if missing:
+        raise ModelLoadError(
+            f"the checkpoint {folder.name!r} lacks {len(missing)} weights ({', '.join(sorted(missing)[:3])}, ...), "
+            "which would be random numbers, and so would its scores. It is probably a bare encoder without a "
+            "relevance head, or made for other code. Use a cross-encoder checkpoint.",
+            code="weights_missing",
+        )
+    if _scores_without_template(model, folder):
+        raise ModelLoadError(
+            f"{folder.name!r} is a language model without a chat template for a query and a document; what it answers "
+            "to a bare pair is not a relevance score. Add the template its authors give, or use another model.",
+            code="no_pair_template",
+        )
+    if model.num_labels > 2:  # noqa: PLR2004  (one label, or "not relevant" and "relevant")
+        raise ModelLoadError(
+            f"{folder.name!r} has {model.num_labels} labels; a reranker has one, or two (not relevant, relevant)."
+        )
+    return TorchBackend(model)
+
+
+def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | None) -> None:
+    """Refuse checkpoints that bring their own code unless the caller vouches for one exact version of it.
+
+    Without the check, some of them load as a known architecture with random weights and score garbage.
+
+    Raises:
+        ModelLoadError: when the configuration has an ``auto_map`` and the code was not allowed, or code from
+            the Hub was allowed without a full commit hash.
+    """
+    path = folder / "config.json"
+    auto_map = json.loads(path.read_text(encoding="utf-8")).get("auto_map") if path.is_file() else None
+    if not auto_map:
+        return
+    if not trust_remote_code:
+        raise ModelLoadError(
+            f"{folder.name!r} brings its own code (auto_map in config.json), which is not run. If you have read it, "
+            "pass trust_remote_code=True and revision='<the 40-digit commit you read>'. If the repository has an "
+            "ONNX file, backend='onnx' needs no such code.",
+            code="remote_code_refused",
+        )
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise ModelLoadError(
+            "trust_remote_code=True needs revision='<40-digit commit>': a branch or tag can change under you.",
+            code="revision_required",
+        )
+
+
+def _scores_without_template(model: Any, folder: Path) -> bool:
+    """Whether a causal model would be fed bare pairs although nobody configured it so (``modules.json``)."""
+    transformer = model[0]
+    generative = transformer.transformer_task == "text-generation"
+    return generative and "message" not in transformer.modality_config and not (folder / "modules.json").is_file()
+
+
+def _missing_weights(model: Any, folder: Path) -> set[str]:
+    """Names of parameters the checkpoint does not hold, from a second, weightless load of the same class."""
+    transformer = model[0].model
+    subfolder = folder / "transformer" if (folder / "transformer" / "config.json").is_file() else folder
+    _, info = type(transformer).from_pretrained(
+        str(subfolder),
+        config=transformer.config,
+        device_map="meta",
+        output_loading_info=True,
+        local_files_only=True,
+    )
+    return {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No logs and progress bars from the libraries while they load; what matters comes back as our error."""
+    from transformers.utils import logging as transformers_logging
+
+    bars: Any = transformers_logging
+
+    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
+    levels = [logger.level for logger in loggers]
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()
