@@ -13,7 +13,7 @@ FRAMEWORKS = ("llama_index", "langchain_core", "haystack", "fastapi", "typer", "
 
 def test_the_public_names_are_these():
     assert sorted(rerank_core.__all__) == [
-        "AuthenticationError", "ConnectionError", "Document", "InferenceError", "InvalidRequestError",
+        "AuthenticationError", "ClosedError", "ConnectionError", "Document", "InferenceError", "InvalidRequestError",
         "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "OverloadedError", "ProtocolError",
         "RateLimitError", "RerankError", "RerankResponse", "RerankResult", "Reranker", "Span", "TimeoutError",
         "Timings", "Usage", "__version__",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +61,11 @@ def test_a_wrong_threshold_is_named(threshold):
     with pytest.raises(InvalidRequestError, match="from 0 to 1") as caught:
         check_threshold(threshold)
     assert (caught.value.code, caught.value.param) == ("invalid_score_threshold", "score_threshold")
+
+
+def test_numpy_numbers_are_numbers():
+    assert check_top_n(np.int64(3)) == 3
+    assert check_threshold(np.float32(0.5)) == 0.5
 
 
 @pytest.mark.parametrize("threshold", [0, 0.0, 1])

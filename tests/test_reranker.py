@@ -5,6 +5,8 @@ import copy
 import inspect
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import fields
@@ -14,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core import Document, InvalidRequestError, ProtocolError, Reranker
+from rerank_core import ClosedError, Document, InvalidRequestError, ProtocolError, Reranker
 from rerank_core.ranking import sigmoid
-from rerank_core.scoring import FakeScorer, LocalOptions, Score, Scores
+from rerank_core.scoring import CachedScorer, FakeScorer, LocalOptions, Score, Scores
 
 QUERY = "What is machine learning?"
 DOCUMENTS = [
@@ -138,6 +140,11 @@ def test_wrong_arguments_are_found_before_anything_is_scored(arguments, code):
         {"threads": 1.5},
         {"threads": False},
         {"provider": "somewhere"},
+        {"trust_remote_code": "no"},
+        {"local_files_only": None},
+        {"prompt": 3},
+        {"device": 0},
+        {"model": ["a"]},
     ],
 )
 def test_wrong_options_are_found_at_construction_and_named(options):
@@ -169,7 +176,7 @@ def test_every_option_reaches_the_scorer():
 
 
 def test_a_scorer_does_not_go_with_model_options():
-    for options in ({"model": "m"}, {"max_tokens": 5}):
+    for options in ({"model": "m"}, {"max_tokens": 5}, {"hooks": [print]}):
         with pytest.raises(InvalidRequestError, match="either a scorer"):
             Reranker(scorer=FakeScorer(), **options)
 
@@ -296,9 +303,10 @@ def test_a_closed_reranker_says_so_and_closing_twice_is_fine():
         reranker.warm_up()
         assert reranker.loaded.backend == "onnx"
     reranker.close()
-    with pytest.raises(InvalidRequestError, match="closed") as caught:
+    with pytest.raises(ClosedError, match="make a new one"):
         reranker.rerank(QUERY, DOCUMENTS)
-    assert caught.value.code == "closed"
+    with pytest.raises(ClosedError):
+        asyncio.run(reranker.arerank(QUERY, DOCUMENTS))
 
 
 def test_the_async_context_manager_closes():
@@ -327,3 +335,47 @@ def test_timings_add_up(bundled):
 def test_usage_counts_what_was_fed_and_duplicates_cost_nothing(bundled):
     once = bundled.rerank(QUERY, DOCUMENTS).usage
     assert bundled.rerank(QUERY, DOCUMENTS * 3).usage == once
+
+
+def test_a_pickled_reranker_loads_its_own_model(bundled):
+    expected = bundled.rerank(QUERY, DOCUMENTS).results
+    for reranker in (bundled, Reranker(scorer=CachedScorer(bundled.scorer))):
+        twin = pickle.loads(pickle.dumps(reranker))
+        assert twin.loaded is None
+        assert twin.rerank(QUERY, DOCUMENTS).results == expected
+    assert copy.deepcopy(bundled).rerank(QUERY, DOCUMENTS).results == expected
+
+
+def test_ctrl_c_while_waiting_leaves_the_reranker_usable(bundled):
+    code = (
+        "import os, signal, threading\n"
+        "from rerank_core import Reranker\n"
+        "reranker = Reranker(); reranker.warm_up()\n"
+        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try:\n"
+        "    reranker.rerank('q', [f'text {i} ' * 200 for i in range(3000)])\n"
+        "except KeyboardInterrupt:\n"
+        "    print(len(reranker.rerank('q', ['a', 'b'])))\n"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert seen.stdout == "2\n"
+
+
+def test_a_thread_that_ranks_while_the_interpreter_exits_does_not_hang():
+    code = (
+        "import threading\n"
+        "from rerank_core import Reranker\n"
+        "reranker = Reranker(); reranker.warm_up()\n"
+        "texts = [f'text {i} ' * 200 for i in range(3000)]\n"
+        "threading.Thread(target=reranker.rerank, args=('q', texts)).start()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+
+
+def test_a_short_request_is_not_stuck_behind_long_ones_being_tokenised(bundled):
+    done = []
+    long = threading.Thread(target=lambda: done.append(bundled.rerank(QUERY, ["word " * 100_000] * 30).id))
+    long.start()
+    bundled.rerank(QUERY, ["short"])
+    assert done == []
+    long.join()

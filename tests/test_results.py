@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from rerank_core import Document, RerankResponse, RerankResult, Span, Timings, Usage
+from rerank_core import Document, InvalidRequestError, RerankResponse, RerankResult, Span, Timings, Usage
 
 RESULT = RerankResult(
     index=2, rank=1, previous_rank=3, relevance_score=0.75, logit=1.0986122886681098,
@@ -59,3 +59,10 @@ def test_a_subclass_of_document_comes_back_as_it_went_in():
         pass
 
     assert repr(Mine("abc")) == "Mine(3 characters, 0 metadata fields)"
+
+
+@pytest.mark.parametrize("arguments", [(None,), (3,), ("text", None), ("text", [("a", 1)])])
+def test_a_document_of_something_else_is_an_error(arguments):
+    with pytest.raises(InvalidRequestError, match="must be a") as caught:
+        Document(*arguments)
+    assert caught.value.code == "invalid_document"

@@ -8,6 +8,7 @@
 
 from rerank_core.errors import (
     AuthenticationError,
+    ClosedError,
     ConnectionError,  # noqa: A004  (the name users catch; it is builtins' ConnectionError too)
     InferenceError,
     InvalidRequestError,
@@ -25,6 +26,7 @@ from rerank_core.results import Document, RerankResponse, RerankResult, Span, Ti
 
 __all__ = [
     "AuthenticationError",
+    "ClosedError",
     "ConnectionError",
     "Document",
     "InferenceError",

@@ -56,7 +56,6 @@ def _as_document(position: int, item: object) -> Document:
     if isinstance(item, str):
         return Document(item)
     if isinstance(item, Document):
-        _check_text(position, item.text)
         return item
     if isinstance(item, Mapping):
         if "text" not in item:

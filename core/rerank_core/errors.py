@@ -12,6 +12,7 @@
      ├─ TimeoutError              the deadline passed
      ├─ ConnectionError           the server could not be reached
      ├─ ProtocolError             a scorer or server answered with something that is not an answer
+     ├─ ClosedError               the reranker was closed
      ├─ InferenceError            the model failed while it was running
      └─ MissingDependencyError    an optional library is not installed
 
@@ -119,6 +120,13 @@ class ProtocolError(RerankError):
 
     code = "protocol_error"
     status = 502
+
+
+class ClosedError(RerankError):
+    """The reranker was closed; make a new one."""
+
+    code = "closed"
+    status = 503
 
 
 class InferenceError(RerankError):

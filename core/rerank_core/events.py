@@ -1,8 +1,8 @@
 """What the engine reports while it works: frozen records, handed to hooks.
 
-A hook is any callable that takes an event; it is called from whichever thread does the work, and should return
-soon. Logging, metrics and tracing are hooks; the engine knows none of them. Events never hold keys, queries or
-documents.
+A hook is any callable that takes an event. It is called from whichever thread does the work, should return soon, and
+must not rank: it may stand on the very thread that would do it. Logging, metrics and tracing are hooks; the engine
+knows none of them. Events never hold keys, queries or documents.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
@@ -34,13 +35,13 @@ def check_top_n(top_n: object) -> int | None:
     """
     if top_n is None:
         return None
-    if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:
+    if isinstance(top_n, bool) or not isinstance(top_n, numbers.Integral) or top_n < 1:
         raise InvalidRequestError(
             f"top_n must be a whole number of at least 1, or None for all documents; got {top_n!r}.",
             code="invalid_top_n",
             param="top_n",
         )
-    return top_n
+    return int(top_n)
 
 
 def check_threshold(threshold: object) -> float | None:
@@ -51,7 +52,7 @@ def check_threshold(threshold: object) -> float | None:
     """
     if threshold is None:
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real) or not 0 <= float(threshold) <= 1:
         raise InvalidRequestError(
             f"score_threshold must be a number from 0 to 1, or None for no threshold; got {threshold!r}.",
             code="invalid_score_threshold",

@@ -32,8 +32,8 @@ class Reranker:
         model: ``rerank-mini-en-v1`` (bundled, the default), any name of ``rerank models``, a local folder or
             ``.onnx`` file, or any Hugging Face Hub id.
         provider: where the model runs; ``"local"`` is this process.
-        scorer: a ready scorer (with a cache, a fallback, a cascade) instead of a model; no other option except
-            ``hooks`` may then be given.
+        scorer: a ready scorer (with a cache, a fallback, a cascade) instead of a model; it has its own options
+            and hooks, so none may be given here.
         long_documents: what happens to a document longer than the model reads: ``"truncate"`` reads its
             beginning, ``"windows"`` reads all of it in overlapping windows and takes the best one's score.
         max_tokens: most tokens of query and document together; None for the model's own limit.
@@ -49,7 +49,7 @@ class Reranker:
         trust_remote_code: whether a checkpoint may run its own code; for Hub models ``revision`` must then be a
             full commit hash.
         local_files_only: whether downloading is forbidden (``HF_HUB_OFFLINE=1`` does the same).
-        hooks: called with each event of :mod:`rerank_core.events`.
+        hooks: called with each event of :mod:`rerank_core.events`; None for the log.
 
     Raises:
         InvalidRequestError: when an option has a value it cannot have.
@@ -79,7 +79,7 @@ class Reranker:
         revision: str | None = None,
         trust_remote_code: bool = False,
         local_files_only: bool = False,
-        hooks: Sequence[Hook] = DEFAULT_HOOKS,
+        hooks: Sequence[Hook] | None = None,
     ) -> None:
         if provider != "local":
             raise InvalidRequestError(f"provider must be 'local' in this version, got {provider!r}.", param="provider")
@@ -98,10 +98,12 @@ class Reranker:
             local_files_only=local_files_only,
         )
         if scorer is None:
-            scorer = LocalScorer(DEFAULT_MODEL if model is None else model, options, hooks=hooks)
-        elif model is not None or options != LocalOptions():
+            scorer = LocalScorer(
+                DEFAULT_MODEL if model is None else model, options, hooks=DEFAULT_HOOKS if hooks is None else hooks
+            )
+        elif model is not None or hooks is not None or options != LocalOptions():
             raise InvalidRequestError(
-                "scorer= brings its own model and options; give either a scorer, or a model with options.",
+                "scorer= brings its own model, options and hooks; give either a scorer, or a model with options.",
                 param="scorer",
             )
         self.provider = provider
@@ -182,7 +184,7 @@ class Reranker:
         self._scorer.warm_up()
 
     def close(self) -> None:
-        """Let go of the model. Closing twice is fine; ranking afterwards is an error (code ``closed``)."""
+        """Let go of the model. Closing twice is fine; ranking afterwards raises ``ClosedError``."""
         self._scorer.close()
 
     async def aclose(self) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, overload
 
+from rerank_core.errors import InvalidRequestError
+
 
 class Span(NamedTuple):
     """A half-open range of characters: ``text[span.start:span.end]``."""
@@ -25,10 +27,27 @@ class Document:
     Args:
         text: what the model reads.
         metadata: any other fields; never read, never changed, handed back with the result.
+
+    Raises:
+        InvalidRequestError: when the text is not a string or the metadata no mapping.
     """
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InvalidRequestError(
+                f'a Document\'s text must be a string, got {type(self.text).__name__}. Use "" for no text.',
+                code="invalid_document",
+                param="text",
+            )
+        if not isinstance(self.metadata, Mapping):
+            raise InvalidRequestError(
+                f"a Document's metadata must be a mapping, got {type(self.metadata).__name__}.",
+                code="invalid_document",
+                param="metadata",
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.text)} characters, {len(self.metadata)} metadata fields)"

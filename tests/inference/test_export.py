@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from checkpoints import QUERY, TEXTS
-from rerank_core import MissingDependencyError, ModelLoadError, Reranker
+from rerank_core import InvalidRequestError, MissingDependencyError, ModelLoadError, Reranker
 from rerank_core.inference import export as module
 from rerank_core.inference.export import FLOAT32_TOLERANCE, INT8_TOLERANCE, export_onnx
 
@@ -61,7 +62,7 @@ def test_scores_that_differ_leave_nothing_behind(checkpoint, tmp_path, monkeypat
 
 def test_a_folder_with_files_is_not_overwritten(checkpoint, tmp_path):
     (tmp_path / "precious").write_text("data")
-    with pytest.raises(ModelLoadError, match="not an empty folder"):
+    with pytest.raises(InvalidRequestError, match="not an empty folder"):
         export_onnx(checkpoint("bert"), tmp_path)
     assert (tmp_path / "precious").read_text() == "data"
 
@@ -77,3 +78,11 @@ def test_without_onnxscript_the_error_names_the_extra(checkpoint, tmp_path, monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(MissingDependencyError, match=r"rerank-plugins\[torch\]"):
         export_onnx(checkpoint("bert"), tmp_path / "onnx")
+
+
+def test_the_working_folder_may_be_the_target(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    report = export_onnx(checkpoint("bert"), Path(), int8=False)
+    assert report.folder == tmp_path / "here"
+    assert (tmp_path / "here" / "model.onnx").exists()

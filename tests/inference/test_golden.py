@@ -129,7 +129,8 @@ def test_windows_read_to_the_end_and_the_best_one_wins(checkpoint, architecture)
     folder = checkpoint(architecture)
     text = TEXTS[-1] * 6
     windows = Reranker(folder, backend="torch", device="cpu", long_documents="windows")
-    (best,) = windows.rerank(QUERY, [text])
+    best = max(windows.rerank(QUERY, [text, text]), key=lambda result: result.index)
+    assert best.logit == pytest.approx(windows.rerank(QUERY, [text])[0].logit, abs=TORCH)
     plain = Reranker(folder, backend="torch", device="cpu")
     assert best.passage == text[best.window.start : best.window.end]
     assert 0 < len(best.passage) < len(text)
@@ -173,3 +174,24 @@ def test_the_real_body_through_both_backends(minilm, tmp_path):
     assert_keeps_clear_order(int8, expected)
     sizes = {path.name: path.stat().st_size for path in report.files}
     assert sizes["model_int8.onnx"] < sizes["model.onnx"] / 3.5
+
+
+def test_every_long_document_is_read_to_its_end_by_generative_models(checkpoint):
+    inputs = []
+    reranker = Reranker(
+        checkpoint("qwen3"), device="cpu", long_documents="windows",
+        hooks=[lambda event: inputs.append(event.inputs) if type(event).__name__ == "Encoded" else None],
+    )  # fmt: skip
+    text = TEXTS[-1] * 4
+    reranker.rerank(QUERY, [text])
+    reranker.rerank(QUERY, [text, text + " again"])
+    assert inputs[0] > 2
+    assert inputs[1] >= 2 * inputs[0]
+
+
+def test_a_document_far_beyond_the_limit_scores_as_the_reference_does(checkpoint):
+    folder = checkpoint("qwen3")
+    texts = [TEXTS[-1] * 30, "short", " ".join(["word"] * 5000)]
+    np.testing.assert_allclose(
+        logits(Reranker(folder, device="cpu"), texts=texts), reference(folder, texts=texts), atol=TORCH, rtol=0
+    )

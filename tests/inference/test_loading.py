@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import shutil
@@ -16,7 +17,7 @@ from rerank_core import InferenceError, InvalidRequestError, MissingDependencyEr
 from rerank_core.events import BatchScored, Encoded, Failed, ModelLoaded, Scored, Truncated
 from rerank_core.inference import loading
 from rerank_core.inference.backends.base import relevance_logits
-from rerank_core.inference.loading import LoadOptions, shared_model, token_limits
+from rerank_core.inference.loading import LoadOptions, load_model, token_limits
 from rerank_core.models.source import _BUNDLED, locate
 
 torch = pytest.mark.torch
@@ -40,9 +41,10 @@ def config(folder, **changes):
 
 def test_a_model_is_loaded_once_and_shared_and_leaves_with_its_last_user():
     options = LoadOptions("rerank-mini-en-v1", backend="onnx")
-    one, two = shared_model(options), shared_model(options)
-    assert one is two
-    gone = weakref.ref(one)
+    one, two = load_model(options), load_model(LoadOptions("rerank-mini-en-v1"))
+    assert one.shared is two.shared
+    assert (one.info.reason, two.info.reason) == ("asked for", "the only one for this model")
+    gone = weakref.ref(one.shared)
     del one, two
     gc.collect()
     assert gone() is None
@@ -51,7 +53,9 @@ def test_a_model_is_loaded_once_and_shared_and_leaves_with_its_last_user():
 def test_threads_that_ask_at_once_get_one_model(copy):
     options = LoadOptions(copy(_BUNDLED), dtype="float32", backend="onnx")
     events, models = [], []
-    threads = [threading.Thread(target=lambda: models.append(shared_model(options, [events.append]))) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: models.append(load_model(options, [events.append]).shared)) for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -81,14 +85,58 @@ def test_a_failure_is_reported():
     assert events == [Failed("rerank-mini-en-v1", "no_onnx_file")]
 
 
-def test_truncation_is_warned_of_once_per_reranker(caplog):
-    reranker = Reranker(max_tokens=32)
+def test_truncation_is_warned_of_once_per_model(copy, caplog):
+    folder = copy(_BUNDLED)
+    reranker = Reranker(folder, backend="onnx", max_tokens=32)
     for _ in range(3):
         response = reranker.rerank("what", ["word " * 100, "short"])
     assert caplog.text.count("reads at most 32 tokens") == 1
     assert [result.truncated for result in sorted(response, key=lambda r: r.index)] == [True, False]
-    reranker.rerank("what " * 100, ["short"])
-    assert Reranker(max_tokens=32).rerank("what " * 100, ["short"]).query_truncated
+    assert "long_documents='windows'" in caplog.text
+    again = Reranker(folder, max_tokens=32).rerank("what " * 100, ["short"])
+    assert again.query_truncated
+    assert len(caplog.records) == 1
+
+
+def test_a_query_that_was_cut_is_said_as_such(copy, caplog):
+    Reranker(copy(_BUNDLED), max_tokens=32).rerank("what " * 100, ["short"])
+    assert "the query was cut: shorten it" in caplog.text
+
+
+def test_the_same_path_means_the_same_model_whatever_the_working_folder(copy, tmp_path, monkeypatch):
+    copy(_BUNDLED)
+    monkeypatch.chdir(tmp_path)
+    reranker = Reranker("copy", backend="onnx")
+    monkeypatch.chdir("/")
+    reranker.warm_up()
+    assert reranker.loaded.folder == tmp_path / "copy"
+
+
+def test_closing_does_not_wait_for_a_load(copy, monkeypatch):
+    gate, started = threading.Event(), threading.Event()
+    original = loading.locate
+
+    def slow(*arguments, **options):
+        started.set()
+        gate.wait()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(loading, "locate", slow)
+    reranker = Reranker(copy(_BUNDLED), backend="onnx")
+    ranking = threading.Thread(target=reranker.warm_up)
+    ranking.start()
+    started.wait()
+    asyncio.run(reranker.aclose())
+    gate.set()
+    ranking.join()
+    assert reranker.loaded is None
+
+
+def test_a_hook_may_ask_what_is_being_loaded(copy):
+    seen = []
+    reranker = Reranker(copy(_BUNDLED), hooks=[lambda event: seen.append((type(event), reranker.scorer.identity))])
+    reranker.rerank("a", ["b"])
+    assert seen[0][0] is ModelLoaded
 
 
 def test_more_tokens_than_the_architecture_has_is_an_error():
@@ -255,6 +303,32 @@ def test_auto_prefers_the_onnx_file_with_the_same_scores_on_a_cpu(exported):
 
 
 @torch
+def test_auto_on_a_machine_with_an_accelerator_asks_for_weights_first(exported, monkeypatch):
+    """What `rerank export` writes has no torch weights; it must load everywhere."""
+    monkeypatch.setattr(loading, "_accelerator", lambda: "cuda")
+    reranker = Reranker(exported("bert"))
+    reranker.warm_up()
+    assert reranker.loaded.backend == "onnx"
+
+
+@torch
+def test_a_graph_that_gives_a_number_a_token_is_refused(exported, copy):
+    """An extractive question-answering head: [batch, sequence], all of it symbolic."""
+    import onnx
+
+    folder = copy(exported("bert"))
+    model = onnx.load(folder / "model.onnx")
+    head = onnx.helper.make_node("Cast", ["attention_mask"], ["start_logits"], to=1)
+    model.graph.node.append(head)
+    del model.graph.output[:]
+    shape = ["batch", "sequence"]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("start_logits", onnx.TensorProto.FLOAT, shape))
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(ModelLoadError, match="no relevance head"):
+        Reranker(folder, backend="onnx").warm_up()
+
+
+@torch
 def test_auto_falls_back_to_torch_and_says_why(checkpoint):
     reranker = Reranker(checkpoint("bert"))
     reranker.warm_up()
@@ -368,6 +442,10 @@ def test_remote_code_is_refused_without_consent_and_a_commit(checkpoint, copy):
     with pytest.raises(ModelLoadError, match="brings its own code") as caught:
         Reranker(folder, device="cpu").warm_up()
     assert caught.value.code == "remote_code_refused"
+    config(folder, auto_map={"AutoModelForSequenceClassification": "other/repository--modeling_mine.Mine"})
+    with pytest.raises(ModelLoadError, match="another repository"):
+        Reranker(folder, device="cpu", trust_remote_code=True, revision="0" * 40).warm_up()
+    config(folder, auto_map=None)  # code can also hide in modules.json: consent needs a commit in any case
     for revision in (None, "main", "abc123"):
         with pytest.raises(ModelLoadError, match="40-digit commit") as caught:
             Reranker(folder, device="cpu", trust_remote_code=True, revision=revision).warm_up()

@@ -6,38 +6,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import InferenceError, Span
-from rerank_core.inference.encoding import EncodedRequest, ModelInput
-from rerank_core.inference.plan import best_inputs, make_plan
-
-
-class Words:
-    """An encoder that takes a word for a token and eight words for a window."""
-
-    def encode(self, _query, texts, *, windows, **_options):
-        inputs = []
-        for position, text in enumerate(texts):
-            words = len(text.split())
-            size = 8 if windows else 1000
-            for start in range(0, max(1, words), size):
-                ids = np.ones(min(size, words - start) + 1, np.int32)
-                inputs.append(ModelInput(position, ids, ids.astype(np.int8), window=Span(start, start + size)))
-        return EncodedRequest(inputs, query_truncated=False)
-
-
-def plan(texts, *, windows=True, budget=32, in_flight=2, encoder=None):
-    return make_plan(
-        encoder or Words(), "q", texts, max_tokens=99, windows=windows, prompt=None, budget=budget, in_flight=in_flight
-    )
-
+from rerank_core.inference.encoding import ModelInput
+from rerank_core.inference.plan import best_inputs, chunk_texts, encode_chunk, pack
 
 TEXTS = st.lists(st.integers(0, 40).map(lambda n: "w " * n), min_size=1, max_size=20)
+
+
+def by_words(position, text):
+    """An encoder that takes a word for a token and eight words for a window."""
+    words = len(text.split())
+    inputs = []
+    for start in range(0, max(1, words), 8):
+        ids = np.ones(min(8, words - start) + 1, np.int32)
+        inputs.append(ModelInput(position, ids, ids.astype(np.int8), window=Span(start, start + 8)))
+    return inputs
+
+
+def plan(texts, *, budget=32, in_flight=2):
+    inputs = [item for chunk in chunk_texts(texts) for item in encode_chunk(by_words, texts, chunk)]
+    return pack(inputs, budget=budget, in_flight=in_flight)
+
+
+@given(st.lists(st.integers(0, 300_000), max_size=100))
+def test_chunks_cover_the_texts_and_stay_small(lengths):
+    chunks = chunk_texts([range(length) for length in lengths])
+    assert [position for chunk in chunks for position in chunk] == list(range(len(lengths)))
+    for chunk in chunks:
+        assert 1 <= len(chunk) <= 32
+        assert len(chunk) == 1 or sum(lengths[i] for i in chunk[:-1]) < 100_000
 
 
 @given(TEXTS, st.integers(0, 64))
 def test_every_input_travels_once(texts, budget):
     made = plan(texts, budget=budget)
     assert sorted(i for batch in made.batches for i in batch) == list(range(len(made.inputs)))
-    assert made.texts == len(texts)
     assert made.tokens == sum(len(item.ids) for item in made.inputs)
     if budget == 0:
         assert all(len(batch) == 1 for batch in made.batches)
@@ -58,22 +60,22 @@ def test_the_best_window_wins_and_of_equals_the_first(texts, random):
 
 
 def test_a_small_request_is_split_among_the_workers():
-    assert len(plan(["w " * 99] * 4, windows=False, budget=4096, in_flight=1).batches) == 1
-    assert len(plan(["w " * 99] * 4, windows=False, budget=4096, in_flight=2).batches) == 2
+    texts = ["w " * 7] * 40
+    assert len(plan(texts, budget=4096, in_flight=1).batches) == 1
+    assert len(plan(texts, budget=4096, in_flight=2).batches) == 2
 
 
 def test_a_tokenizer_that_fails_is_translated_without_the_text():
-    class Broken:
-        def encode(self, *_, **__):
-            raise Exception("cannot encode 'secret'")  # noqa: TRY002
+    def broken(_position, _text):
+        raise Exception("cannot encode 'secret'")  # noqa: TRY002
 
     with pytest.raises(InferenceError, match="the tokenizer failed") as caught:
-        plan(["secret"], encoder=Broken())
+        encode_chunk(broken, ["secret"], range(1))
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is not None
 
 
 def test_no_repr_shows_tokens():
     made = plan(["secret"])
-    for value in (made, made.inputs[0], Words().encode("q", ["secret"], windows=False)):
+    for value in (made, made.inputs[0]):
         assert "array" not in repr(value)

@@ -38,13 +38,15 @@ def test_the_bundled_model_is_small_complete_and_as_recorded():
     assert (BUNDLED / "README.md").read_text().startswith("#")
 
 
-@pytest.mark.parametrize("damage", ["change", "remove", "no list"])
+@pytest.mark.parametrize("damage", ["change", "remove", "no list", "broken list"])
 def test_a_damaged_bundled_model_does_not_load(tmp_path, damage):
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED, folder)
     if damage == "change":
         with (folder / "tokenizer.json").open("a") as file:
             file.write(" ")
+    elif damage == "broken list":
+        (folder / "sha256.json").write_text("{")
     else:
         (folder / ("model.onnx" if damage == "remove" else "sha256.json")).unlink()
     with pytest.raises(ModelLoadError, match="Reinstall rerank-plugins"):
@@ -107,6 +109,12 @@ def test_a_hub_model_downloads_what_it_needs_once_and_then_works_offline(hub, on
     offline = Reranker("tests/onnx-model", backend="onnx", local_files_only=True)
     assert [result.logit for result in offline.rerank("a cat", ["cats", "dogs"])] == expected
     assert hub.requests == []
+
+
+def test_a_registry_model_by_its_repository_is_the_same_model(hub, onnx_folder):
+    spec = REGISTRY["jina-reranker"]
+    hub.publish(spec.repository, onnx_folder)
+    assert locate(spec.repository).spec is spec
 
 
 def test_a_hub_model_with_a_revision(hub, onnx_folder):

@@ -94,6 +94,75 @@ def test_different_pairs_never_share_a_score(one, two):
     assert len(store) == len({one, two})
 
 
+@both
+def test_remembered_scores_are_not_mixed_with_a_stand_ins(mode):
+    """Scores of two models cannot be compared: either all are the preferred one's, or all the stand-in's."""
+    main, spare = FakeScorer("main"), FakeScorer("spare")
+    scorer = CachedScorer(FallbackScorer([main, spare]))
+    ask(scorer, mode, texts=TEXTS[:2])
+    main._error = DOWN
+    scores = ask(scorer, mode)
+    assert scores.model == "spare"
+    assert all(score.degraded and not score.cached for score in scores.items)
+    assert spare.calls[-1] == (QUERY, tuple(TEXTS))
+    assert all(score.cached for score in ask(scorer, mode, texts=TEXTS[:2]).items)
+
+
+@both
+def test_a_cache_around_a_fallback_does_not_defeat_it(mode):
+    class Unloadable(FakeScorer):
+        @property
+        def identity(self):
+            raise ModelLoadError("cannot be loaded")
+
+    main = Unloadable("main", error=ModelLoadError("cannot be loaded"))
+    scores = ask(CachedScorer(FallbackScorer([main, FakeScorer("spare")])), mode)
+    assert (scores.model, scores.degraded) == ("spare", True)
+
+
+@both
+def test_a_store_that_fails_counts_as_empty(mode, caplog):
+    class Full(dict):
+        def __setitem__(self, key, value):
+            raise OSError("disk full")
+
+    class Gone(dict):
+        def get(self, _key):
+            raise OSError("no such store")
+
+    for store in (Full(), Gone()):
+        scorer = CachedScorer(FakeScorer(), store)
+        for _ in range(2):
+            assert len(ask(scorer, mode).items) == 5
+    assert "the score store of 'fake' failed" in caplog.text
+
+
+def test_a_remembered_score_remembers_that_the_query_was_cut():
+    reranker = Reranker(scorer=CachedScorer(Reranker(max_tokens=16).scorer))
+    for _ in range(2):
+        assert reranker.rerank("word " * 50, ["a"]).query_truncated
+
+
+def test_everything_is_closed_even_when_one_fails_to():
+    closed = []
+
+    class Stubborn(FakeScorer):
+        def close(self):
+            closed.append(self.model)
+            raise ModelLoadError("stuck")
+
+        async def aclose(self):
+            self.close()
+
+    for make in (lambda a, b: FallbackScorer([a, b]), CascadeScorer):
+        scorer = make(Stubborn("a"), Stubborn("b"))
+        with pytest.raises(ModelLoadError):
+            scorer.close()
+        with pytest.raises(ModelLoadError):
+            asyncio.run(scorer.aclose())
+    assert sorted(closed) == ["a"] * 4 + ["b"] * 4
+
+
 def test_a_stand_ins_scores_are_not_remembered():
     cached = CachedScorer(FallbackScorer([FakeScorer("main", error=DOWN), FakeScorer("spare")]))
     for _ in range(2):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +42,8 @@ class Split(StrEnum):
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """Errors as one line on standard error and an exit code; Ctrl-C as silence."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see main()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
@@ -47,6 +52,23 @@ def _exit_codes() -> Iterator[None]:
         typer.echo(f"rerank: {error}", err=True)
         code = EXIT_USAGE if isinstance(error, InvalidRequestError) else EXIT_MODEL
         raise typer.Exit(code) from None
+    except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')
+        traceback.print_exc()
+        typer.echo(f"rerank: unexpected {type(error).__name__}; this is a bug, please report it.", err=True)
+        raise typer.Exit(EXIT_MODEL) from None
+
+
+def _json(value: object) -> str:
+    """JSON text; what JSON cannot express becomes a string, and numbers that are none become null."""
+    return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show_version(wanted: bool) -> None:
@@ -103,6 +125,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.cli.progress import progress_hook
     from rerank_core.cli.read import read_documents
     from rerank_core.cli.show import print_results
+    from rerank_core.inference import loading  # noqa: F401  (heavy: while Ctrl-C still ends the process)
 
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
@@ -111,10 +134,10 @@ def query(  # noqa: PLR0917  (typer reads them by name)
         reranker = Reranker(model, long_documents="windows" if windows else "truncate", hooks=(hook,))
         response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
     if as_json:
-        typer.echo(json.dumps(response.to_dict(), ensure_ascii=False, default=str))
+        typer.echo(_json(response.to_dict()))
     elif as_jsonl:
         for result in response:
-            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, default=str))
+            typer.echo(_json(result.to_dict()))
     else:
         print_results(response, documents=len(documents))
     raise typer.Exit(EXIT_FOUND if len(response) else EXIT_NOTHING)
@@ -132,7 +155,7 @@ def models(
     with _exit_codes():
         specs = [(spec, is_cached(spec)) for spec in REGISTRY.values()]
     if as_json:
-        typer.echo(json.dumps([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs]))
+        typer.echo(_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs]))
     else:
         print_models(specs)
 
@@ -150,14 +173,9 @@ def export(
     Reranker("DIR", dtype="int8").
     """
     from rerank_core.cli.progress import status
+    from rerank_core.inference.export import export_onnx
 
-    with _exit_codes(), status("importing torch") as on_step:
-        try:
-            from rerank_core.inference.export import export_onnx
-        except ImportError as error:
-            from rerank_core.errors import missing_dependency
-
-            raise missing_dependency("torch", extra="torch", what="exporting a model") from error
+    with _exit_codes(), status("starting") as on_step:
         report = export_onnx(model, folder, int8=int8, revision=revision, on_step=on_step)
     for path in report.files:
         typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

@@ -40,11 +40,17 @@ def read_documents(paths: list[str], *, split: str, field: str) -> list[Document
 
 def _read(path: str, split: str, field: str) -> Iterator[Document]:
     if path == STDIN:
+        if sys.stdin is None:
+            raise InvalidRequestError("standard input is closed; name files, or pipe text in.")
         yield from _split_text(_decode(sys.stdin.buffer.read(), "standard input"), "-", split)
         return
-    for file in _expand(Path(path)):
-        if file.suffix in _DATA_READERS:
-            for line, row in _DATA_READERS[file.suffix](file):
+    try:
+        files = _expand(Path(path))
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {path[:200]}: {error.strerror}.") from error
+    for file in files:
+        if (kind := file.suffix.lower()) in _DATA_READERS:
+            for line, row in _DATA_READERS[kind](file):
                 yield _row_document(row, file, line, field)
         else:
             yield from _split_text(_decode(_bytes(file), str(file)), str(file), split)
@@ -57,7 +63,7 @@ def _expand(path: Path) -> list[Path]:
         files = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix in known
+            if file.suffix.lower() in known
             and file.is_file()
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
         )
@@ -66,7 +72,7 @@ def _expand(path: Path) -> list[Path]:
         return files
     if not path.exists():
         raise InvalidRequestError(f"there is no file {path}.")
-    if path.suffix in _DATA_READERS or path.suffix in TEXT_SUFFIXES or not path.suffix:
+    if path.suffix.lower() in known or not path.suffix:
         return [path]
     raise InvalidRequestError(
         f"{path} is of an unknown kind; known are {', '.join(sorted(known))}. "
@@ -146,11 +152,16 @@ def _read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(_decode(_bytes(file), str(file)), newline=""))
+    csv.field_size_limit(sys.maxsize)  # documents are longer than the module's 128 kB
+    reader = csv.reader(io.StringIO(_decode(_bytes(file), str(file)), newline=""))
+    names: list[str] | None = None
     try:
-        line = reader.line_num + 1
+        line = 1
         for row in reader:
-            yield max(line, 2), {key: value for key, value in row.items() if key is not None}
+            if row and names is None:
+                names = row
+            elif row and names is not None:
+                yield line, dict(zip(names, row, strict=False))
             line = reader.line_num + 1
     except csv.Error as error:
         raise InvalidRequestError(f"{file}:{reader.line_num} is not CSV: {error}.") from error

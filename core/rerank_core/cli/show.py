@@ -36,7 +36,8 @@ def print_results(response: RerankResponse, *, documents: int) -> None:
     for result in response:
         score = Text(f"{result.relevance_score:.3f} ")
         score.append(score_bar(result.relevance_score), style="green" if result.relevance_score >= 0.5 else "yellow")  # noqa: PLR2004
-        table.add_row(str(result.rank), score, *_place(result), Text(_snippet(result)))
+        # Text objects: file names and documents are no markup.
+        table.add_row(str(result.rank), score, *map(Text, _place(result)), Text(_snippet(result)))
     console.print(table)
     cut = sum(result.truncated for result in response)
     note = f" · {cut} cut to fit the model (--windows reads everything)" if cut else ""
@@ -44,6 +45,8 @@ def print_results(response: RerankResponse, *, documents: int) -> None:
         f"{len(response)} of {documents} documents · {response.model} · {response.usage.prompt_tokens} tokens · "
         f"{response.timings.total:.2f} s{note}",
         style="dim",
+        markup=False,
+        highlight=False,
     )
 
 
@@ -54,19 +57,10 @@ def print_models(specs: Sequence[tuple[ModelSpec, bool]]) -> None:
         table.add_column(title, no_wrap=True)
     for title in ("MB", "tokens"):
         table.add_column(title, justify="right", no_wrap=True)
-    for title in ("languages", "licence"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("what it is", style="dim")
+    table.add_column("what it is")
     for spec, here in specs:
-        table.add_row(
-            spec.name,
-            "yes" if here else "",
-            str(spec.size_mb),
-            str(spec.max_tokens),
-            spec.languages,
-            spec.licence,
-            spec.description,
-        )
+        facts = f"{spec.languages}, {spec.licence}: {spec.description}"
+        table.add_row(spec.name, "yes" if here else "", str(spec.size_mb), str(spec.max_tokens), facts)
     Console().print(table)
 
 
@@ -76,6 +70,7 @@ def _place(result: RerankResult) -> list[str]:
 
 
 def _snippet(result: RerankResult) -> str:
-    """The passage on one line, cut to a length one reads at a glance."""
-    text = " ".join(result.passage[: 2 * _SNIPPET].split())
+    """The passage on one line, without control characters, cut to a length one reads at a glance."""
+    printable = "".join(c if c.isprintable() else " " for c in result.passage[: 2 * _SNIPPET])
+    text = " ".join(printable.split())
     return text if len(text) <= _SNIPPET else text[: _SNIPPET - 1] + "…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,10 @@ from rerank_core.errors import InvalidRequestError, ModelLoadError
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
 
-# Tokenizer results hold strings and offsets for every token; working in chunks keeps few of them alive.
-_CHUNK = 64
+# Only the beginning of a text can matter when it is truncated. English has four to five characters a token;
+# when a prefix turns out too short, a longer one is taken.
+_CHARACTERS_A_TOKEN = 16
+_MARGIN = 16  # tokens beyond what fits, so that the cut of the prefix itself never shows
 
 
 # No repr for what holds tokens: they are the text.
@@ -28,7 +30,8 @@ class ModelInput:
         text: position of the text this belongs to.
         ids: token ids, shape [length], special tokens included.
         types: segment ids, shape [length].
-        truncated: whether tokens of the document were left out.
+        truncated: whether tokens of the document or the query were left out.
+        query_truncated: whether tokens of the query were left out.
         window: the document's characters in this window, when windows are used.
     """
 
@@ -36,15 +39,12 @@ class ModelInput:
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
     truncated: bool = False
+    query_truncated: bool = False
     window: Span | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class EncodedRequest:
-    """All model inputs of one request, and whether the query had to be cut."""
-
-    inputs: list[ModelInput]
-    query_truncated: bool
+TextEncoder = Callable[[int, str], list[ModelInput]]
+"""Takes a text's position and the text; gives its model inputs, at least one."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -59,10 +59,15 @@ class Block:
 class Encoder(Protocol):
     """Knows how one architecture wants its pairs."""
 
-    def encode(
-        self, query: str, texts: Sequence[str], *, max_tokens: int, windows: bool, prompt: str | None
-    ) -> EncodedRequest:
-        """Model inputs for every text, at least one each, in order; ``prompt`` is the model's instruction."""
+    def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None) -> TextEncoder:
+        """Begin a request: what the returned function encodes stands beside ``query``.
+
+        Args:
+            query: what is looked for.
+            max_tokens: most tokens of one model input.
+            windows: whether long texts are cut into windows instead of truncated.
+            prompt: the model's instruction.
+        """
         ...
 
     def pad(self, inputs: Sequence[ModelInput]) -> Block:
@@ -185,10 +190,8 @@ class PairEncoder:
         pad_id = int(padding["pad_id"]) if padding else _pad_id_by_name(tokenizer)
         return cls(tokenizer, pad_id=pad_id)
 
-    def encode(
-        self, query: str, texts: Sequence[str], *, max_tokens: int, windows: bool, prompt: str | None = None
-    ) -> EncodedRequest:
-        """Model inputs for every text, at least one each, in order.
+    def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None) -> TextEncoder:
+        """Begin a request: what the returned function encodes stands beside ``query``.
 
         A ``prompt`` goes directly before the query, as sentence-transformers does for these models.
 
@@ -202,29 +205,47 @@ class PairEncoder:
                 f"{self._template.special_tokens}.",
                 param="max_tokens",
             )
-        query_ids = self._tokenizer.encode((prompt or "") + query, add_special_tokens=False).ids
-        inputs: list[ModelInput] = []
-        query_truncated = False
-        for position, encoding in self._encode_texts(texts):
-            kept_query, kept_text = share_tokens(len(query_ids), len(encoding.ids), budget)
-            query_truncated |= kept_query < len(query_ids)
-            ranges = window_ranges(len(encoding.ids), max(1, kept_text)) if windows else [(0, kept_text)]
-            for start, stop in ranges:
-                ids, types = self._template.assemble(query_ids[:kept_query], encoding.ids[start:stop])
-                cut = kept_query < len(query_ids) or (not windows and stop < len(encoding.ids))
-                span = character_span(encoding.offsets, start, stop) if windows else None
-                inputs.append(ModelInput(position, ids, types, truncated=cut, window=span))
-        return EncodedRequest(inputs, query_truncated)
+        query_ids = self._tokens((prompt or "") + query).ids
+
+        def encode(position: int, text: str) -> list[ModelInput]:
+            encoding = self._tokens(text) if windows else self._first_tokens(text, budget)
+            return self._inputs(position, query_ids, encoding, budget, windows=windows)
+
+        return encode
 
     def pad(self, inputs: Sequence[ModelInput]) -> Block:
         """One block of the given inputs, filled up on the right."""
         return pad_block(inputs, pad_id=self._pad_id)
 
-    def _encode_texts(self, texts: Sequence[str]) -> Iterator[tuple[int, Encoding]]:
-        for start in range(0, len(texts), _CHUNK):
-            chunk = list(texts[start : start + _CHUNK])
-            encodings = self._tokenizer.encode_batch(chunk, add_special_tokens=False)
-            yield from enumerate(encodings, start)
+    def _inputs(
+        self, position: int, query: list[int], encoding: Encoding, budget: int, *, windows: bool
+    ) -> list[ModelInput]:
+        ids = encoding.ids
+        kept_query, kept_text = share_tokens(len(query), len(ids), budget)
+        cut_query = kept_query < len(query)
+        offsets = encoding.offsets if windows else []
+        inputs = []
+        for start, stop in window_ranges(len(ids), max(1, kept_text)) if windows else [(0, kept_text)]:
+            pair, types = self._template.assemble(query[:kept_query], ids[start:stop])
+            cut = cut_query or (not windows and stop < len(ids))
+            span = character_span(offsets, start, stop) if windows else None
+            inputs.append(ModelInput(position, pair, types, truncated=cut, query_truncated=cut_query, window=span))
+        return inputs
+
+    def _first_tokens(self, text: str, needed: int) -> Encoding:
+        """The tokens of a beginning of ``text`` that is certainly long enough for ``needed`` of them."""
+        length = _CHARACTERS_A_TOKEN * needed
+        while (space := text.find(" ", length)) >= 0:
+            encoding = self._tokens(text[:space])
+            if len(encoding.ids) > needed + _MARGIN:
+                return encoding
+            length = 4 * space
+        return self._tokens(text)
+
+    def _tokens(self, text: str) -> Encoding:
+        # As a batch of one, the library tokenises without holding Python's global lock, and on one thread.
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        return encoding
 
 
 def _pad_id_by_name(tokenizer: Tokenizer) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.errors import ModelLoadError, missing_dependency
+from rerank_core.errors import InvalidRequestError, ModelLoadError, missing_dependency
 from rerank_core.inference.backends.onnx import OnnxBackend
 from rerank_core.inference.backends.torch import TorchBackend
-from rerank_core.inference.encoding import Block, EncodedRequest, PairEncoder
+from rerank_core.inference.encoding import Block, ModelInput, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
 from rerank_core.inference.quantize import quantize_int8
 from rerank_core.ranking import sigmoid
@@ -80,12 +80,14 @@ def export_onnx(
         on_step: told the name of each step as it starts.
 
     Raises:
-        ModelLoadError: when the model cannot be loaded or exported, the target is not empty, or the scores
-            differ by more than 1e-4 in a logit (float32) or 0.1 in a probability (int8).
+        InvalidRequestError: when the target is not empty.
+        ModelLoadError: when the model cannot be loaded or exported, or the scores differ by more than 1e-4 in
+            a logit (float32) or 0.1 in a probability (int8).
         MissingDependencyError: when torch, onnx or onnxscript is not installed.
     """
+    target = target.resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ModelLoadError(f"{target} exists and is not an empty folder; name a new one.", code="target_exists")
+        raise InvalidRequestError(f"{target} exists and is not an empty folder; name a new one.", code="target_exists")
     for library in ("onnx", "onnxscript"):
         _require(library)
     on_step = on_step or _ignore
@@ -99,19 +101,19 @@ def export_onnx(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         folder = Path(name) / target.name
         folder.mkdir()
-        requests = _sample_requests(loaded.encoder, loaded.info.max_tokens)
-        expected = _run(loaded.backend, loaded.encoder, requests)
+        samples = _samples(loaded.encoder, loaded.info.max_tokens)
+        expected = _run(loaded.backend, loaded.encoder, samples)
         on_step("writing the float32 graph")
-        _write_graph(loaded.backend, loaded.encoder.pad(requests.inputs), folder / "model.onnx")
+        _write_graph(loaded.backend, loaded.encoder.pad(samples), folder / "model.onnx")
         _copy_files(loaded.backend, loaded.info.folder, folder)
         on_step("comparing float32 with torch")
-        float32 = _float32_difference(folder / "model.onnx", loaded.encoder, requests, expected)
+        float32 = _float32_difference(folder / "model.onnx", loaded.encoder, samples, expected)
         difference = None
         if int8:
             on_step("writing the int8 graph")
             quantize_int8(folder / "model.onnx", folder / "model_int8.onnx")
             on_step("comparing int8 with torch")
-            difference = _int8_difference(folder / "model_int8.onnx", loaded.encoder, requests, expected)
+            difference = _int8_difference(folder / "model_int8.onnx", loaded.encoder, samples, expected)
         if target.exists():
             target.rmdir()
         folder.rename(target)
@@ -129,14 +131,15 @@ def _require(library: str) -> None:
         raise missing_dependency(library, extra="torch", what="exporting a model")
 
 
-def _sample_requests(encoder: PairEncoder, max_tokens: int) -> EncodedRequest:
-    return encoder.encode(_QUERY, _DOCUMENTS, max_tokens=min(max_tokens, 512), windows=False)
+def _samples(encoder: PairEncoder, max_tokens: int) -> list[ModelInput]:
+    encode = encoder.start(_QUERY, max_tokens=min(max_tokens, 512), windows=False)
+    return [item for position, text in enumerate(_DOCUMENTS) for item in encode(position, text)]
 
 
-def _run(backend: TorchBackend | OnnxBackend, encoder: PairEncoder, requests: EncodedRequest) -> NDArray[np.float32]:
+def _run(backend: TorchBackend | OnnxBackend, encoder: PairEncoder, samples: list[ModelInput]) -> NDArray[np.float32]:
     """The logits, once in one padded block and once singly, so that a graph that leaks padding shows."""
-    together = backend.run(encoder.pad(requests.inputs))
-    alone = [backend.run(encoder.pad([item])) for item in requests.inputs]
+    together = backend.run(encoder.pad(samples))
+    alone = [backend.run(encoder.pad([item])) for item in samples]
     return np.concatenate([together, *alone])
 
 
@@ -162,7 +165,7 @@ def _write_graph(backend: TorchBackend, block: Block, path: Path) -> None:
             )
             program.save(str(path))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelLoadError(f"torch cannot express this model as an ONNX graph: {reason}") from error
 
 
@@ -188,9 +191,9 @@ def _copy_files(backend: TorchBackend, source: Path, target: Path) -> None:
 
 
 def _float32_difference(
-    path: Path, encoder: PairEncoder, requests: EncodedRequest, expected: NDArray[np.float32]
+    path: Path, encoder: PairEncoder, samples: list[ModelInput], expected: NDArray[np.float32]
 ) -> float:
-    seen = _run(OnnxBackend(path), encoder, requests)
+    seen = _run(OnnxBackend(path), encoder, samples)
     difference = float(np.abs(seen - expected).max())
     if not difference <= FLOAT32_TOLERANCE:
         raise ModelLoadError(
@@ -202,9 +205,9 @@ def _float32_difference(
 
 
 def _int8_difference(
-    path: Path, encoder: PairEncoder, requests: EncodedRequest, expected: NDArray[np.float32]
+    path: Path, encoder: PairEncoder, samples: list[ModelInput], expected: NDArray[np.float32]
 ) -> float:
-    seen = _run(OnnxBackend(path), encoder, requests)
+    seen = _run(OnnxBackend(path), encoder, samples)
     pairs = zip(seen.tolist(), expected.tolist(), strict=True)
     difference = max(abs(sigmoid(a) - sigmoid(b)) for a, b in pairs)
     if not difference <= INT8_TOLERANCE:

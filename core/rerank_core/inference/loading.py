@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from rerank_core.errors import MissingDependencyError, ModelLoadError
 from rerank_core.events import Hook, ModelLoaded, emit
-from rerank_core.inference.backends.base import Backend, LoadedModel, LoadedModelInfo
+from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo, SharedModel
 from rerank_core.inference.backends.onnx import OnnxBackend
-from rerank_core.inference.encoding import Encoder, PairEncoder
+from rerank_core.inference.encoding import PairEncoder
 from rerank_core.models.source import ModelFiles, locate
 
 _ONNX_FILES = {
@@ -31,9 +31,16 @@ _NO_LIMIT = 1_000_000  # tokenizers without a limit of their own say 1e30
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"})
 
 
+class _Lock:
+    """A lock that can be held weakly: it goes when nobody is loading under its key."""
+
+    def __init__(self) -> None:
+        self.held = threading.Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """Everything that decides which weights end up where; equal options share one model in memory."""
+    """Everything that decides which weights end up where."""
 
     model: str | Path
     backend: str = "auto"
@@ -45,34 +52,15 @@ class LoadOptions:
     local_files_only: bool = False
 
 
-_models: weakref.WeakValueDictionary[LoadOptions, LoadedModel] = weakref.WeakValueDictionary()
-_locks: dict[LoadOptions, threading.Lock] = {}
+_models: weakref.WeakValueDictionary[Hashable, SharedModel] = weakref.WeakValueDictionary()
+_locks: weakref.WeakValueDictionary[Hashable, _Lock] = weakref.WeakValueDictionary()
 _guard = threading.Lock()
 
 
-def shared_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
-    """The model for these options, loaded now or shared with whoever loaded it before.
+def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
+    """Find the files, pick a backend, and load the model or share it with whoever loaded it before.
 
     It stays in memory for as long as somebody holds it.
-
-    Raises:
-        ModelNotFoundError, ModelLoadError, MissingDependencyError: see :func:`load_model`.
-    """
-    with _guard:
-        lock = _locks.setdefault(options, threading.Lock())
-    with lock:
-        model = _models.get(options)
-        if model is None:
-            started = time.perf_counter()
-            model = _models[options] = load_model(options)
-            weakref.finalize(model, model.backend.close)
-            info, seconds = model.info, time.perf_counter() - started
-            emit(hooks, ModelLoaded(info.model, info.backend, info.dtype, info.device, seconds))
-        return model
-
-
-def load_model(options: LoadOptions) -> LoadedModel:
-    """Find the files, pick a backend and load.
 
     Raises:
         ModelNotFoundError: when nobody knows the model.
@@ -82,9 +70,28 @@ def load_model(options: LoadOptions) -> LoadedModel:
     files = locate(options.model, revision=options.revision, local_files_only=options.local_files_only)
     backend = _allowed_backend(options, files)
     if backend == "auto":
-        return _load_fastest(options, files)
-    load = _load_onnx if backend == "onnx" else _load_torch
-    return load(options, files, "asked for" if options.backend == backend else "the only one for this model")
+        loaded = _load_fastest(options, files)
+    else:
+        load = _load_onnx if backend == "onnx" else _load_torch
+        loaded = load(options, files, "asked for" if options.backend == backend else "the only one for this model")
+    if loaded.seconds is not None:
+        info = loaded.info
+        emit(hooks, ModelLoaded(info.model, info.backend, info.dtype, info.device, loaded.seconds))
+    return loaded
+
+
+def _share(key: Hashable, load: Callable[[], SharedModel]) -> tuple[SharedModel, float | None]:
+    """The model under ``key``, loaded by the first caller while the others wait; and the seconds that took."""
+    with _guard:
+        lock = _locks.get(key) or _locks.setdefault(key, _Lock())
+    with lock.held:
+        model = _models.get(key)
+        if model is not None:
+            return model, None
+        started = time.perf_counter()
+        model = _models[key] = load()
+        weakref.finalize(model, model.backend.close)
+        return model, time.perf_counter() - started
 
 
 def _allowed_backend(options: LoadOptions, files: ModelFiles) -> str:
@@ -100,7 +107,8 @@ def _load_fastest(options: LoadOptions, files: ModelFiles) -> LoadedModel:
     """The fastest backend that keeps the scores: ONNX in float32 on the CPU, torch on an accelerator."""
     if options.device_map is not None or options.device not in (None, "cpu"):
         return _load_torch(options, files, f"device {options.device or options.device_map!r} was asked for")
-    if options.device is None and options.dtype != "int8" and (accelerator := _accelerator()):
+    weights = files.match(*_WEIGHTS, *_PICKLES)
+    if options.device is None and options.dtype != "int8" and weights and (accelerator := _accelerator()):
         return _load_torch(options, files, f"{accelerator} is available")
     if options.dtype == "bfloat16":
         return _load_torch(options, files, "ONNX files do not come in bfloat16")
@@ -137,13 +145,17 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
             code="no_onnx_file",
         )
     folder = files.fetch([name, f"{name}_data", f"{name}.data"])
-    tokenizer = folder / "tokenizer.json"
-    if not tokenizer.is_file():
+    if not (folder / "tokenizer.json").is_file():
         raise ModelLoadError(f"model {files.name!r} has no tokenizer.json beside its ONNX file.")
     device = options.device or "cpu"
-    encoder, backend = PairEncoder.from_file(tokenizer), OnnxBackend(folder / name, device=device)
-    dtype = _onnx_dtype(files, name)
-    return _loaded(files, encoder, backend, name="onnx", dtype=dtype, device=device, file=name, reason=reason)
+
+    def load() -> SharedModel:
+        files.verify()
+        encoder = PairEncoder.from_file(folder / "tokenizer.json")
+        return SharedModel(encoder, OnnxBackend(folder / name, device=device), _onnx_dtype(files, name), device)
+
+    shared, seconds = _share(("onnx", files.fingerprint, name, device), load)
+    return LoadedModel(_info(files, shared, backend="onnx", file=name, reason=reason), shared, seconds)
 
 
 def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
@@ -160,47 +172,41 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
     safetensors = bool(files.match(*_WEIGHTS))
     code = ("*.py",) if options.trust_remote_code else ()
     folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
-    backend = load_checkpoint(
-        folder,
-        device=options.device,
-        dtype=options.dtype,
-        device_map=options.device_map,
-        trust_remote_code=options.trust_remote_code,
-        revision=options.revision,
-        prefer_safetensors=safetensors,
-    )
     dtype = options.dtype or "float32"
-    encoder = backend.encoder()
-    return _loaded(files, encoder, backend, name="torch", dtype=dtype, device=backend.device, file=None, reason=reason)
+
+    def load() -> SharedModel:
+        backend = load_checkpoint(
+            folder,
+            device=options.device,
+            dtype=dtype,
+            device_map=options.device_map,
+            trust_remote_code=options.trust_remote_code,
+            revision=options.revision,
+            prefer_safetensors=safetensors,
+        )
+        return SharedModel(backend.encoder(), backend, dtype, backend.device)
+
+    placement = (options.device, dtype, options.device_map, options.trust_remote_code)
+    shared, seconds = _share(("torch", files.fingerprint, *placement), load)
+    return LoadedModel(_info(files, shared, backend="torch", file=None, reason=reason), shared, seconds)
 
 
-def _loaded(
-    files: ModelFiles,
-    encoder: Encoder,
-    backend: Backend,
-    *,
-    name: str,
-    dtype: str,
-    device: str,
-    file: str | None,
-    reason: str,
-) -> LoadedModel:
+def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | None, reason: str) -> LoadedModelInfo:
     default, limit = token_limits(files)
-    info = LoadedModelInfo(
+    return LoadedModelInfo(
         model=files.name,
         repository=files.repository,
         revision=files.revision,
         file=file,
-        backend=name,
-        dtype=dtype,
-        device=device,
+        backend=backend,
+        dtype=shared.dtype,
+        device=shared.device,
         max_tokens=default,
         token_limit=limit,
         reason=reason,
         folder=files.folder,
         fingerprint=files.fingerprint,
     )
-    return LoadedModel(info, encoder, backend)
 
 
 def _onnx_name(files: ModelFiles, dtype: str | None) -> str | None:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from rerank_core.errors import InferenceError, RerankError
 from rerank_core.inference.batching import plan_batches, shared_budget
-from rerank_core.inference.encoding import Encoder, ModelInput
+from rerank_core.inference.encoding import ModelInput, TextEncoder
+
+_CHUNK_TEXTS = 32
+_CHUNK_CHARACTERS = 100_000
 
 
 # No repr: tokens are the text.
@@ -19,16 +22,12 @@ class Plan:
     """The model inputs of one request, and the batches they travel in.
 
     Attributes:
-        texts: how many texts were asked about.
-        inputs: the model inputs, one or more a text.
+        inputs: the model inputs, one or more a text, in the order of the texts.
         batches: positions of the inputs, one list a batch.
-        query_truncated: whether the query had to be cut.
     """
 
-    texts: int
     inputs: list[ModelInput]
     batches: list[list[int]]
-    query_truncated: bool
 
     @property
     def tokens(self) -> int:
@@ -36,42 +35,44 @@ class Plan:
         return sum(len(item.ids) for item in self.inputs)
 
 
-def make_plan(
-    encoder: Encoder,
-    query: str,
-    texts: Sequence[str],
-    *,
-    max_tokens: int,
-    windows: bool,
-    prompt: str | None,
-    budget: int,
-    in_flight: int,
-) -> Plan:
-    """Tokenise the pairs and pack them.
+def chunk_texts(texts: Sequence[str]) -> list[range]:
+    """Positions of the texts in portions that are quickly tokenised, so that requests can take turns."""
+    chunks: list[range] = []
+    start = characters = 0
+    for position, text in enumerate(texts):
+        characters += len(text)
+        if characters >= _CHUNK_CHARACTERS or position - start + 1 >= _CHUNK_TEXTS:
+            chunks.append(range(start, position + 1))
+            start, characters = position + 1, 0
+    if start < len(texts):
+        chunks.append(range(start, len(texts)))
+    return chunks
 
-    Args:
-        encoder: the model's encoder.
-        query: what is looked for.
-        texts: what is ranked.
-        max_tokens: most tokens of one model input.
-        windows: whether long texts are cut into windows instead of truncated.
-        prompt: the model's instruction.
-        budget: most tokens of one batch; 0 means one input a batch.
-        in_flight: how many batches may run at once; a small request is split among them.
+
+def encode_chunk(encode: TextEncoder, texts: Sequence[str], chunk: range) -> list[ModelInput]:
+    """The model inputs of one portion of the texts.
 
     Raises:
-        InvalidRequestError: when ``max_tokens`` leaves no room for text.
         InferenceError: when the tokenizer fails.
     """
     try:
-        encoded = encoder.encode(query, texts, max_tokens=max_tokens, windows=windows, prompt=prompt)
+        return [item for position in chunk for item in encode(position, texts[position])]
     except RerankError:
         raise
     except Exception as error:  # tokenizers raises bare Exception
         raise InferenceError(f"the tokenizer failed: {type(error).__name__}.") from error
-    lengths = [len(item.ids) for item in encoded.inputs]
-    batches = plan_batches(lengths, shared_budget(lengths, budget, in_flight) if budget else 1)
-    return Plan(len(texts), encoded.inputs, batches, encoded.query_truncated)
+
+
+def pack(inputs: list[ModelInput], *, budget: int, in_flight: int) -> Plan:
+    """Group the inputs of a request into batches.
+
+    Args:
+        inputs: the model inputs.
+        budget: most tokens of one batch; 0 means one input a batch.
+        in_flight: how many batches may run at once; a small request is split among them.
+    """
+    lengths = [len(item.ids) for item in inputs]
+    return Plan(inputs, plan_batches(lengths, shared_budget(lengths, budget, in_flight) if budget else 1))
 
 
 def best_inputs(plan: Plan, logits: Sequence[NDArray[np.float32]]) -> list[tuple[float, ModelInput]]:
@@ -88,4 +89,4 @@ def best_inputs(plan: Plan, logits: Sequence[NDArray[np.float32]]) -> list[tuple
     for item, logit in zip(plan.inputs, by_input.tolist(), strict=True):
         if item.text not in best or logit > best[item.text][0]:
             best[item.text] = (logit, item)
-    return [best[text] for text in range(plan.texts)]
+    return list(best.values())

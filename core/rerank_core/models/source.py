@@ -15,6 +15,8 @@ from rerank_core.errors import ModelLoadError, ModelNotFoundError
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec
 
 _BUNDLED = Path(__file__).parent / DEFAULT_MODEL
+_WEIGHT_FILES = ("model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "model-00001-of-00002.safetensors")
+_BY_REPOSITORY = {spec.repository: spec for spec in REGISTRY.values() if spec.repository}
 # In these patterns a star also matches slashes: the small files of sub-folders are included.
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
@@ -53,6 +55,15 @@ class ModelFiles:
             return self.folder
         return _snapshot(self.name, self.repository, self.revision, patterns, offline=self.offline)
 
+    def verify(self) -> None:
+        """Check what can be checked: the bundled model's files against their recorded sha256.
+
+        Raises:
+            ModelLoadError: when one is missing or differs.
+        """
+        if self.folder == _BUNDLED:
+            verify_bundled(self.folder)
+
     def match(self, *patterns: str) -> list[str]:
         """The names of all files that match one of the patterns, sorted."""
         return sorted(name for name in self.names if any(fnmatch(name, pattern) for pattern in patterns))
@@ -83,7 +94,7 @@ class ModelFiles:
         for name in sorted(self.names):
             status = (self.folder / name).stat()
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        return f"{self.folder}:{digest.hexdigest()[:16]}"
+        return f"{self.folder.resolve()}:{digest.hexdigest()[:16]}"
 
 
 def locate(model: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> ModelFiles:
@@ -94,9 +105,8 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
         ModelLoadError: when it is known but its small files cannot be had.
     """
     name = str(model)
-    spec = REGISTRY.get(name)
+    spec = REGISTRY.get(name) or _BY_REPOSITORY.get(name)
     if spec is not None and spec.repository is None:
-        verify_bundled(_BUNDLED)
         return _local(_BUNDLED, name, spec)
     if spec is not None and spec.repository is not None:
         return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
@@ -130,7 +140,7 @@ def verify_bundled(folder: Path) -> None:
                     f"the bundled file {name} is damaged: its sha256 is {seen[:12]}..., "
                     f"expected {expected[:12]}... Reinstall rerank-plugins."
                 )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ModelLoadError(
             f"the bundled model is incomplete ({error.__class__.__name__}). Reinstall rerank-plugins."
         ) from error
@@ -142,7 +152,7 @@ def is_cached(spec: ModelSpec) -> bool:
         return True
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(spec.repository, "config.json"), str)
+    return any(isinstance(try_to_load_from_cache(spec.repository, name), str) for name in _WEIGHT_FILES)
 
 
 def _is_hub_id(name: str) -> bool:
@@ -153,8 +163,9 @@ def _is_hub_id(name: str) -> bool:
 def _local(folder: Path, name: str, spec: ModelSpec | None = None) -> ModelFiles:
     names = frozenset(
         path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and len(path.relative_to(folder).parts) <= 2  # noqa: PLR2004  (folder/file at most)
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.is_file()
     )
     return ModelFiles(name, folder, names, spec)
 

@@ -20,6 +20,7 @@ class Score:
         relevance_score: probability, 0..1.
         logit: the model's raw output, or None where only the probability is known.
         truncated: whether the model saw less than the whole query and text.
+        query_truncated: whether the query had to be cut.
         window: the characters of the best window, when windows were used.
         cached: whether the score comes from a cache.
         degraded: whether a stand-in gave it.
@@ -28,14 +29,17 @@ class Score:
     relevance_score: float
     logit: float | None = None
     truncated: bool = False
+    query_truncated: bool = False
     window: Span | None = None
     cached: bool = False
     degraded: bool = False
 
     @classmethod
-    def from_logit(cls, logit: float, *, truncated: bool = False, window: Span | None = None) -> Score:
+    def from_logit(
+        cls, logit: float, *, truncated: bool = False, query_truncated: bool = False, window: Span | None = None
+    ) -> Score:
         """The score of a raw model output."""
-        return cls(sigmoid(logit), logit, truncated=truncated, window=window)
+        return cls(sigmoid(logit), logit, truncated=truncated, query_truncated=query_truncated, window=window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,6 @@ class Scores:
         items: one score per text.
         model: the model that scored.
         tokens: tokens fed to the model.
-        query_truncated: whether the query had to be cut.
         encode_seconds: time spent tokenising.
         inference_seconds: time spent in the model.
     """
@@ -54,9 +57,13 @@ class Scores:
     items: tuple[Score, ...]
     model: str
     tokens: int = 0
-    query_truncated: bool = False
     encode_seconds: float = 0.0
     inference_seconds: float = 0.0
+
+    @property
+    def query_truncated(self) -> bool:
+        """Whether the query had to be cut for any of the texts."""
+        return any(score.query_truncated for score in self.items)
 
     @property
     def degraded(self) -> bool:

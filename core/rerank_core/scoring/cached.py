@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import MutableMapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 from cachetools import LRUCache
 
-from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit
+from rerank_core.errors import RerankError
+from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
 from rerank_core.scoring.base import Score, Scorer, Scores, check_scores
 
 _DEFAULT_ENTRIES = 100_000
@@ -20,7 +23,9 @@ class CachedScorer:
     """Remembers the scores of another scorer.
 
     A score is found again only for the same query, the same text and the same scorer identity (weights,
-    precision, limits, instruction). Scores of a stand-in are passed on but not kept. Texts are kept as digests.
+    precision, limits, instruction). Texts are kept as digests. A stand-in's scores are neither kept nor mixed
+    with remembered ones, which would come from another model. A cache never takes search down: a store that
+    fails counts as empty, and a scorer that cannot say who it is is asked directly.
 
     Args:
         scorer: who computes the scores that are not there yet.
@@ -41,6 +46,13 @@ class CachedScorer:
         self._hooks = tuple(hooks)
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._lock = threading.Lock()
+
     @property
     def model(self) -> str:
         """The inner scorer's model."""
@@ -57,9 +69,12 @@ class CachedScorer:
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        keys, known, missing = self._look_up(self._scorer.identity, query, texts)
-        fresh = self._scorer.score(query, [texts[i] for i in missing]) if missing else None
-        return self._combine(keys, known, missing, fresh)
+        known = self._look_up(query, texts)
+        missing = known.missing
+        fresh = check_scores(self._scorer.score(query, missing), len(missing)) if missing else None
+        if fresh is not None and fresh.degraded and known.scores:
+            return self._scorer.score(query, texts)
+        return self._combine(known, fresh)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text, asking the inner scorer only for those not seen before.
@@ -67,10 +82,12 @@ class CachedScorer:
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        identity = await asyncio.to_thread(lambda: self._scorer.identity)
-        keys, known, missing = self._look_up(identity, query, texts)
-        fresh = await self._scorer.ascore(query, [texts[i] for i in missing]) if missing else None
-        return self._combine(keys, known, missing, fresh)
+        known = await asyncio.to_thread(self._look_up, query, texts)
+        missing = known.missing
+        fresh = check_scores(await self._scorer.ascore(query, missing), len(missing)) if missing else None
+        if fresh is not None and fresh.degraded and known.scores:
+            return await self._scorer.ascore(query, texts)
+        return await asyncio.to_thread(self._combine, known, fresh)
 
     def warm_up(self) -> None:
         """Warm up the inner scorer."""
@@ -84,28 +101,51 @@ class CachedScorer:
         """Close the inner scorer; the store is kept."""
         await self._scorer.aclose()
 
-    def _look_up(
-        self, identity: str, query: str, texts: Sequence[str]
-    ) -> tuple[list[bytes], dict[int, Score], list[int]]:
+    def _look_up(self, query: str, texts: Sequence[str]) -> _Known:
+        try:
+            identity = self._scorer.identity
+        except RerankError:  # the inner scorer will say so itself, or have a stand-in
+            return _Known(texts, [], {})
         keys = [_key(identity, query, text) for text in texts]
-        with self._lock:
-            found = {i: self._store.get(key) for i, key in enumerate(keys)}
-        known = {i: replace(score, cached=True) for i, score in found.items() if score is not None}
-        missing = [i for i in range(len(keys)) if i not in known]
-        emit(self._hooks, CacheUsed(self.model, len(known), len(missing)))
-        return keys, known, missing
+        scores = {}
+        with self._lock, self._failing_store_is_empty():
+            for position, key in enumerate(keys):
+                score = self._store.get(key)
+                if score is not None:
+                    scores[position] = replace(score, cached=True)
+        emit(self._hooks, CacheUsed(self.model, len(scores), len(texts) - len(scores)))
+        return _Known(texts, keys, scores)
 
-    def _combine(self, keys: list[bytes], known: dict[int, Score], missing: list[int], fresh: Scores | None) -> Scores:
+    def _combine(self, known: _Known, fresh: Scores | None) -> Scores:
         if fresh is None:
-            return Scores(tuple(known[i] for i in range(len(keys))), self.model)
-        check_scores(fresh, len(missing))
-        computed = dict(zip(missing, fresh.items, strict=True))
-        with self._lock:
-            for position, score in computed.items():
-                if not score.degraded:
-                    self._store[keys[position]] = score
-        merged = known | computed
-        return replace(fresh, items=tuple(merged[i] for i in range(len(keys))))
+            return Scores(tuple(known.scores[i] for i in range(len(known.texts))), self.model)
+        computed = iter(fresh.items)
+        items = tuple(known.scores.get(i) or next(computed) for i in range(len(known.texts)))
+        with self._lock, self._failing_store_is_empty():
+            for key, score in zip(known.keys, items, strict=False):
+                if not (score.cached or score.degraded):
+                    self._store[key] = score
+        return replace(fresh, items=items)
+
+    @contextmanager
+    def _failing_store_is_empty(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # noqa: BLE001  (whatever a store raises, search goes on)
+            logger.exception("the score store of %r failed; scores are computed instead", self.model)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Known:
+    """What the store knew of one request: a key a text (none without an identity) and scores by position."""
+
+    texts: Sequence[str]
+    keys: list[bytes]
+    scores: dict[int, Score]
+
+    @property
+    def missing(self) -> list[str]:
+        return [text for position, text in enumerate(self.texts) if position not in self.scores]
 
 
 def _key(identity: str, query: str, text: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
 from rerank_core.errors import InvalidRequestError
@@ -76,13 +77,15 @@ class CascadeScorer:
 
     def close(self) -> None:
         """Close both."""
-        self._cheap.close()
-        self._dear.close()
+        with ExitStack() as stack:  # the second is closed even when the first fails to
+            stack.callback(self._dear.close)
+            stack.callback(self._cheap.close)
 
     async def aclose(self) -> None:
         """Close both."""
-        await self._cheap.aclose()
-        await self._dear.aclose()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._dear.aclose)
+            stack.push_async_callback(self._cheap.aclose)
 
     def _best(self, cheap: Scores) -> list[int]:
         return order(cheap.keys(), [score.relevance_score for score in cheap.items], top_n=self._keep)
@@ -102,7 +105,6 @@ def _merge(cheap: Scores, dear: Scores, best: list[int]) -> Scores:
         items,
         dear.model,
         cheap.tokens + dear.tokens,
-        cheap.query_truncated or dear.query_truncated,
         cheap.encode_seconds + dear.encode_seconds,
         cheap.inference_seconds + dear.inference_seconds,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Degraded, Hook, emit
@@ -96,13 +97,15 @@ class FallbackScorer:
 
     def close(self) -> None:
         """Close every scorer."""
-        for scorer in self._scorers:
-            scorer.close()
+        with ExitStack() as stack:  # the others are closed even when one fails to
+            for scorer in self._scorers:
+                stack.callback(scorer.close)
 
     async def aclose(self) -> None:
         """Close every scorer."""
-        for scorer in self._scorers:
-            await scorer.aclose()
+        async with AsyncExitStack() as stack:
+            for scorer in self._scorers:
+                stack.push_async_callback(scorer.aclose)
 
     def _answer(self, scores: Scores, scorer: Scorer, failures: list[tuple[Scorer, RerankError]]) -> Scores:
         if not failures:

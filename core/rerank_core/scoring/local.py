@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from rerank_core.errors import InferenceError, InvalidRequestError, RerankError
+from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
-from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.scoring.base import Score, Scores
 
 if TYPE_CHECKING:
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo
+    from rerank_core.inference.encoding import ModelInput, TextEncoder
     from rerank_core.inference.plan import Plan
 
-R = TypeVar("R")
 LONG_DOCUMENTS = ("truncate", "windows")
 BACKENDS = ("auto", "onnx", "torch")
 DTYPES = ("float32", "float16", "bfloat16", "int8")
@@ -60,6 +59,10 @@ class LocalOptions:
             _check_choice("dtype", self.dtype, DTYPES)
         for name in ("max_tokens", "batch_tokens", "threads"):
             _check_positive(name, getattr(self, name))
+        for name in ("device", "device_map", "prompt", "revision"):
+            _check_type(name, getattr(self, name), str | None, "a string or None")
+        for name in ("trust_remote_code", "local_files_only"):
+            _check_type(name, getattr(self, name), bool, "True or False")
 
 
 class LocalScorer:
@@ -80,14 +83,17 @@ class LocalScorer:
         *,
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
+        _check_type("model", model, str | Path, "a name, a path or a Hub id")
         self.model = str(model)
         self.options = LocalOptions() if options is None else options
-        self._source = model
+        self._source = _absolute(model)
         self._hooks = tuple(hooks)
         self._loaded: LoadedModel | None = None
         self._closed = False
-        self._lock = threading.Lock()
-        self._warned = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model: a copy in another process loads its own, or shares the one that is there."""
+        return self.__dict__ | {"_loaded": None}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {'loaded' if self._loaded else 'not loaded'})"
@@ -95,7 +101,8 @@ class LocalScorer:
     @property
     def loaded(self) -> LoadedModelInfo | None:
         """What was loaded and why, or None before the first use."""
-        return None if self._loaded is None else self._loaded.info
+        loaded = self._loaded
+        return None if loaded is None else loaded.info
 
     @property
     def identity(self) -> str:
@@ -118,34 +125,40 @@ class LocalScorer:
         """Score every text; safe from several threads at once.
 
         Raises:
+            ClosedError: after :meth:`close`.
             ModelNotFoundError, ModelLoadError, MissingDependencyError: when the model cannot be loaded.
             InvalidRequestError: when ``max_tokens`` does not fit the model.
             InferenceError: when the model fails.
         """
         try:
-            loaded = self._load()
-            started = time.perf_counter()
-            plan = _wait(loaded.backend.workers.submit(lambda: self._plan(loaded, query, texts)))
-            planned = time.perf_counter()
-            logits = _wait(self._run(loaded, plan))
-            return self._scores(loaded, plan, logits, planned - started, time.perf_counter() - planned)
+            steps = self._steps(self._load(), query, texts)
+            future = next(steps)
+            while True:
+                future = steps.send(_wait(future))
+        except StopIteration as done:
+            scores: Scores = done.value
+            return scores
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score every text while the event loop goes on; cancelling drops the batches not yet started.
+        """Score every text while the event loop goes on; cancelling drops what has not started.
 
         Raises:
             The same as :meth:`score`.
         """
         try:
-            loaded = await asyncio.to_thread(self._load) if self._loaded is None else self._loaded
-            started = time.perf_counter()
-            plan = await asyncio.wrap_future(loaded.backend.workers.submit(lambda: self._plan(loaded, query, texts)))
-            planned = time.perf_counter()
-            logits = await asyncio.wrap_future(self._run(loaded, plan))
-            return self._scores(loaded, plan, logits, planned - started, time.perf_counter() - planned)
+            loaded = self._loaded
+            steps = self._steps(await asyncio.to_thread(self._load) if loaded is None else loaded, query, texts)
+            future = next(steps)
+            while True:
+                result = await asyncio.wrap_future(future)
+                try:
+                    future = steps.send(result)
+                except StopIteration as done:  # must not leave a coroutine
+                    scores: Scores = done.value
+                    return scores
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
@@ -155,63 +168,68 @@ class LocalScorer:
         self.score("warm up", ["warm up"])
 
     def close(self) -> None:
-        """Let go of the model; it leaves memory when no other scorer uses it."""
-        with self._lock:
-            self._loaded = None
-            self._closed = True
+        """Let go of the model; it leaves memory when no other scorer uses it and no request is running."""
+        self._closed = True
+        self._loaded = None
 
     async def aclose(self) -> None:
         """``close`` for asynchronous code."""
         self.close()
 
     def _load(self) -> LoadedModel:
-        from rerank_core.inference.loading import LoadOptions, shared_model
+        from rerank_core.inference.loading import LoadOptions, load_model
 
-        with self._lock:
-            if self._closed:
-                raise InvalidRequestError("this reranker is closed; make a new one.", code="closed")
-            if self._loaded is None:
-                options = self.options
-                loaded = shared_model(
-                    LoadOptions(
-                        model=self._source,
-                        backend=options.backend,
-                        device=options.device,
-                        dtype=options.dtype,
-                        device_map=options.device_map,
-                        revision=options.revision,
-                        trust_remote_code=options.trust_remote_code,
-                        local_files_only=options.local_files_only,
-                    ),
-                    self._hooks,
-                )
-                _check_token_limit(options.max_tokens, loaded.info)
-                self._loaded = loaded
-            return self._loaded
+        loaded = self._loaded
+        if self._closed:
+            raise ClosedError("this reranker is closed; make a new one.")
+        if loaded is None:
+            options = self.options
+            wanted = LoadOptions(
+                model=self._source,
+                backend=options.backend,
+                device=options.device,
+                dtype=options.dtype,
+                device_map=options.device_map,
+                revision=options.revision,
+                trust_remote_code=options.trust_remote_code,
+                local_files_only=options.local_files_only,
+            )
+            loaded = load_model(wanted, self._hooks)
+            _check_token_limit(options.max_tokens, loaded.info)
+            self._loaded = None if self._closed else loaded
+        return loaded
 
-    def _plan(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> Plan:
-        from rerank_core.inference.plan import make_plan
+    def _steps(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> Generator[Future[Any], Any, Scores]:
+        """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
+        from rerank_core.inference.plan import chunk_texts, encode_chunk, pack
 
+        workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
         started = time.perf_counter()
-        options = self.options
+        encode: TextEncoder = yield workers.submit(
+            lambda: loaded.encoder.start(
+                query,
+                max_tokens=self._limit(loaded),
+                windows=options.long_documents == "windows",
+                prompt=options.prompt,
+            )
+        )
+        parts: list[list[ModelInput]] = yield workers.map(
+            lambda chunk: encode_chunk(encode, texts, chunk), chunk_texts(texts), limit=in_flight
+        )
         # 0 says that this graph must see one input at a time; no option overrides that.
         budget = loaded.backend.batch_tokens and (options.batch_tokens or loaded.backend.batch_tokens)
-        plan = make_plan(
-            loaded.encoder,
-            query,
-            texts,
-            max_tokens=self._limit(loaded),
-            windows=options.long_documents == "windows",
-            prompt=options.prompt,
-            budget=budget,
-            in_flight=self._in_flight(loaded),
-        )
-        seconds = time.perf_counter() - started
+        inputs = [item for part in parts for item in part]
+        plan: Plan = yield workers.submit(lambda: pack(inputs, budget=budget, in_flight=in_flight))
+        encode_seconds = time.perf_counter() - started
         emit(
             self._hooks,
-            Encoded(self.model, len(texts), len(plan.inputs), plan.tokens, len(plan.batches), seconds),
+            Encoded(self.model, len(texts), len(inputs), plan.tokens, len(plan.batches), encode_seconds),
         )
-        return plan
+        running = time.perf_counter()
+        logits: list[NDArray[np.float32]] = yield workers.map(
+            lambda batch: self._run(loaded, [plan.inputs[i] for i in batch]), plan.batches, limit=in_flight
+        )
+        return self._scores(loaded, plan, logits, encode_seconds, time.perf_counter() - running)
 
     def _limit(self, loaded: LoadedModel) -> int:
         return self.options.max_tokens or loaded.info.max_tokens
@@ -220,22 +238,18 @@ class LocalScorer:
         size = loaded.backend.workers.size
         return size if self.options.threads is None else min(size, self.options.threads)
 
-    def _run(self, loaded: LoadedModel, plan: Plan) -> Future[list[NDArray[np.float32]]]:
+    def _run(self, loaded: LoadedModel, inputs: list[ModelInput]) -> NDArray[np.float32]:
         import numpy as np
 
-        def run(batch: list[int]) -> NDArray[np.float32]:
-            started = time.perf_counter()
-            inputs = [plan.inputs[i] for i in batch]
-            block = loaded.encoder.pad(inputs)
-            logits = loaded.backend.run(block)
-            if not np.isfinite(logits).all():
-                raise InferenceError(f"{self.model!r} gave a score that is not a finite number.")
-            tokens = sum(len(item.ids) for item in inputs)
-            seconds = time.perf_counter() - started
-            emit(self._hooks, BatchScored(self.model, len(batch), tokens, block.input_ids.size - tokens, seconds))
-            return logits
-
-        return loaded.backend.workers.map(run, plan.batches, limit=self._in_flight(loaded))
+        started = time.perf_counter()
+        block = loaded.encoder.pad(inputs)
+        logits = loaded.backend.run(block)
+        if not np.isfinite(logits).all():
+            raise InferenceError(f"{self.model!r} gave a score that is not a finite number.")
+        tokens = sum(len(item.ids) for item in inputs)
+        seconds = time.perf_counter() - started
+        emit(self._hooks, BatchScored(self.model, len(inputs), tokens, block.input_ids.size - tokens, seconds))
+        return logits
 
     def _scores(
         self, loaded: LoadedModel, plan: Plan, logits: list[NDArray[np.float32]], encode: float, inference: float
@@ -243,31 +257,34 @@ class LocalScorer:
         from rerank_core.inference.plan import best_inputs
 
         items = tuple(
-            Score.from_logit(logit, truncated=item.truncated, window=item.window)
+            Score.from_logit(logit, truncated=item.truncated, query_truncated=item.query_truncated, window=item.window)
             for logit, item in best_inputs(plan, logits)
         )
-        self._report_truncation(loaded, items, query=plan.query_truncated)
-        emit(self._hooks, Scored(self.model, plan.texts, plan.tokens, encode + inference))
-        return Scores(items, self.model, plan.tokens, plan.query_truncated, encode, inference)
+        self._report_truncation(loaded, items)
+        emit(self._hooks, Scored(self.model, len(items), plan.tokens, encode + inference))
+        return Scores(items, self.model, plan.tokens, encode, inference)
 
-    def _report_truncation(self, loaded: LoadedModel, items: Sequence[Score], *, query: bool) -> None:
+    def _report_truncation(self, loaded: LoadedModel, items: Sequence[Score]) -> None:
         documents = sum(score.truncated for score in items)
         if not documents:
             return
+        query = any(score.query_truncated for score in items)
         limit = self._limit(loaded)
         emit(self._hooks, Truncated(self.model, documents, query, limit))
-        if not self._warned:
-            self._warned = True
+        if not loaded.shared.warned_of_truncation:
+            loaded.shared.warned_of_truncation = True
             logger.warning(
-                "%s reads at most %d tokens of a query and document together; %s was cut. Each result says so in "
-                "'truncated'; long_documents='windows' reads everything. This is said once.",
+                "%s reads at most %d tokens of a query and document together; %s. Each result says so in 'truncated'. "
+                "This is said once.",
                 self.model,
                 limit,
-                "the query" if query else "a document",
+                "the query was cut: shorten it"
+                if query
+                else "a document was cut: long_documents='windows' reads all of it",
             )
 
 
-def _wait(future: Future[R]) -> R:
+def _wait(future: Future[Any]) -> Any:
     """The future's result; what has not started is dropped when the wait is interrupted."""
     try:
         return future.result()
@@ -283,6 +300,19 @@ def _check_token_limit(max_tokens: int | None, info: LoadedModelInfo) -> None:
             "For longer documents use long_documents='windows'.",
             param="max_tokens",
         )
+
+
+def _absolute(model: str | Path) -> str | Path:
+    """A local path made absolute, so that a later change of the working folder does not change the model."""
+    if isinstance(model, str) and model in REGISTRY:
+        return model
+    path = Path(model).expanduser()
+    return path.resolve() if str(model) and path.exists() else model
+
+
+def _check_type(name: str, value: object, kinds: Any, expected: str) -> None:
+    if not isinstance(value, kinds):
+        raise InvalidRequestError(f"{name} must be {expected}; got {type(value).__name__}.", param=name)
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -73,12 +73,39 @@ class LoadedModelInfo:
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
-class LoadedModel:
-    """A model in this process, shared by every scorer that asks for the same one."""
+class SharedModel:
+    """A model in this process, shared by every scorer that asks for the same weights in the same place."""
 
-    info: LoadedModelInfo
     encoder: Encoder
     backend: Backend
+    dtype: str
+    device: str
+    warned_of_truncation: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LoadedModel:
+    """A shared model, with what one scorer asked for and why it got this.
+
+    Attributes:
+        info: what was loaded and why.
+        shared: the model itself.
+        seconds: how long loading took, or None when the model was there already.
+    """
+
+    info: LoadedModelInfo
+    shared: SharedModel
+    seconds: float | None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The shared encoder."""
+        return self.shared.encoder
+
+    @property
+    def backend(self) -> Backend:
+        """The shared backend."""
+        return self.shared.backend
 
 
 def relevance_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,6 +115,4 @@ def relevance_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     if logits.ndim == 1:
         return logits
-    if logits.shape[1] == 1:
-        return logits[:, 0]
-    return logits[:, 1] - logits[:, 0]
+    return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]

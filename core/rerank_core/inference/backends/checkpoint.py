@@ -20,7 +20,7 @@ def load_checkpoint(
     folder: Path,
     *,
     device: str | None,
-    dtype: str | None,
+    dtype: str,
     device_map: str | None,
     trust_remote_code: bool,
     revision: str | None,
@@ -39,7 +39,7 @@ def load_checkpoint(
     except ImportError as error:
         raise missing_dependency("sentence-transformers", extra="torch", what="the torch backend") from error
     check_remote_code(folder, trust_remote_code=trust_remote_code, revision=revision)
-    model_kwargs: dict[str, Any] = {"dtype": getattr(torch, dtype or "float32")}
+    model_kwargs: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if prefer_safetensors:
         model_kwargs["use_safetensors"] = True
     if device_map is not None:
@@ -83,9 +83,15 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
     Without the check, some of them load as a known architecture with random weights and score garbage.
 
     Raises:
-        ModelLoadError: when the configuration has an ``auto_map`` and the code was not allowed, or code from
-            the Hub was allowed without a full commit hash.
+        ModelLoadError: when code is allowed without a full commit hash, when the configuration has an
+            ``auto_map`` and code was not allowed, or when the code stands in another repository.
     """
+    if trust_remote_code and (revision is None or not _COMMIT.fullmatch(revision)):
+        raise ModelLoadError(
+            "trust_remote_code=True needs revision='<40-digit commit>', the one whose code you have read: a branch "
+            "or tag can change under you. For a local folder give the commit it was copied from.",
+            code="revision_required",
+        )
     path = folder / "config.json"
     auto_map = json.loads(path.read_text(encoding="utf-8")).get("auto_map") if path.is_file() else None
     if not auto_map:
@@ -97,10 +103,11 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
             "ONNX file, backend='onnx' needs no such code.",
             code="remote_code_refused",
         )
-    if revision is None or not _COMMIT.fullmatch(revision):
+    if "--" in str(auto_map):
         raise ModelLoadError(
-            "trust_remote_code=True needs revision='<40-digit commit>': a branch or tag can change under you.",
-            code="revision_required",
+            f"the code of {folder.name!r} stands in another repository, which revision= does not pin. Copy it into a "
+            "local folder beside the weights.",
+            code="remote_code_refused",
         )
 
 

@@ -16,6 +16,8 @@ from rerank_core.inference.workers import Workers, shared_workers
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+_PROBE_LENGTHS = (8, 13)
+_PROBE_LENGTHS = (8, 13)
 _INPUT_TYPES: dict[str, type[np.signedinteger[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
@@ -35,7 +37,7 @@ class OnnxBackend:
         self._path = path
         self._session = _open_session(path, device)
         self._input_types = _input_types(self._session, path)
-        _check_head(self._session, path)
+        self._check_head()
         self._own_workers = None if device == "cpu" else Workers(1, f"rerank-{device}")
         # Dynamic quantisation takes one scale for the whole batch: neighbours would change a score.
         self.batch_tokens = 0 if _mentions(path, b"DynamicQuantizeLinear") else _BATCH_TOKENS[device]
@@ -45,14 +47,30 @@ class OnnxBackend:
         """The process's CPU workers, or one thread of its own on a GPU."""
         return self._own_workers or shared_workers()
 
+    def _check_head(self) -> None:
+        """Try two lengths: a relevance head gives one or two numbers a row, whatever the length."""
+        for length in _PROBE_LENGTHS:
+            ones = np.ones((2, length), np.int64)
+            logits = self._run_session(Block(ones, ones, np.zeros_like(ones)))
+            if logits.shape not in {(2,), (2, 1), (2, 2)}:
+                raise ModelLoadError(
+                    f"{self._path.name} has no relevance head: for 2 inputs of {length} tokens its first output has "
+                    f"shape {logits.shape}, expected (2, 1) or (2, 2). It is probably the bare encoder; load the full "
+                    "model with backend='torch' and export it with `rerank export MODEL DIR`.",
+                    code="no_classification_head",
+                )
+
     def run(self, block: Block) -> NDArray[np.float32]:
         """The logits of a block, shape [batch]."""
+        return relevance_logits(self._run_session(block))
+
+    def _run_session(self, block: Block) -> NDArray[np.float32]:
         feeds = {name: getattr(block, name).astype(kind, copy=False) for name, kind in self._input_types.items()}
         try:
             (logits, *_) = self._session.run(None, feeds)
         except Exception as error:  # onnxruntime raises its own family without a common public base
             raise InferenceError(f"{self._path.name} failed on a batch of shape {block.input_ids.shape}.") from error
-        return relevance_logits(np.asarray(logits, np.float32))
+        return np.asarray(logits, np.float32)
 
     def close(self) -> None:
         """Free the session."""
@@ -93,18 +111,6 @@ def _input_types(session: Any, path: Path) -> dict[str, type[np.signedinteger[An
             )
         types[item.name] = _INPUT_TYPES[item.type]
     return types
-
-
-def _check_head(session: Any, path: Path) -> None:
-    output = session.get_outputs()[0]
-    labels = output.shape[-1] if len(output.shape) > 1 else 1
-    if len(output.shape) > 2 or (isinstance(labels, int) and labels not in (1, 2)):  # noqa: PLR2004
-        raise ModelLoadError(
-            f"{path.name} has no relevance head: its first output {output.name!r} has shape {output.shape}, "
-            f"expected [batch, 1] or [batch, 2]. It is probably the bare encoder; load the full model with "
-            "backend='torch' and export it with `rerank export MODEL DIR`.",
-            code="no_classification_head",
-        )
 
 
 def _mentions(path: Path, operator: bytes) -> bool:
