@@ -1,5 +1,6 @@
 """The main job on real text, offline: rank the API specification's example and this project's documentation."""
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +27,7 @@ def main() -> None:
     with Reranker() as reranker:
         console.print(f"\n[bold]{EXAMPLE_QUERY}[/bold]")
         print_results(reranker.rerank(EXAMPLE_QUERY, EXAMPLE_DOCUMENTS), documents=len(EXAMPLE_DOCUMENTS))
-        pages = [str(ROOT / page) for page in PAGES]
+        pages = [os.path.relpath(ROOT / page) for page in PAGES]
         documents = read_documents(pages, split="paragraph", field="text")
         for question in QUESTIONS:
             console.print(f"\n[bold]{question}[/bold]")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import rerank_core
 from rerank_core.cli.app import app
+from rerank_core.cli.read import _split_text
 from rerank_core.cli.show import score_bar
 
 PARAGRAPHS = """# Manual
@@ -44,8 +45,8 @@ def rows(*arguments, **more):
 
 def test_the_best_paragraph_comes_first_with_its_place(manual):
     first = rows("how do I install it", manual)[0]
-    assert first["document"]["text"] == "Install it with pip and start the server."
-    assert first["document"]["metadata"] == {"file": str(manual), "line": 3}
+    assert first["document"]["text"] == "# Manual\n\nInstall it with pip and start the server."
+    assert first["document"]["metadata"] == {"file": str(manual), "line": 1}
 
 
 def test_the_table_is_for_people(manual):
@@ -53,9 +54,9 @@ def test_the_table_is_for_people(manual):
     assert seen.exit_code == 0
     header, first, *_ = seen.stdout.splitlines()
     assert header.split() == ["score", "where", "text"]
-    assert "manual.md:3" in seen.stdout
+    assert "manual.md:1" in seen.stdout
     assert "█" in first
-    assert "4 of 4 documents" in seen.stdout
+    assert "3 of 3 documents" in seen.stdout
     assert seen.stderr == ""
 
 
@@ -67,10 +68,24 @@ def test_json_is_the_whole_response(manual):
     assert response["usage"]["prompt_tokens"] > 0
 
 
-@pytest.mark.parametrize(("split", "lines"), [("file", [1]), ("paragraph", [1, 3, 5, 7]), ("line", [1, 3, 5, 7])])
+@pytest.mark.parametrize(("split", "lines"), [("file", [1]), ("paragraph", [1, 5, 7]), ("line", [1, 3, 5, 7])])
 def test_what_a_document_is(manual, split, lines):
     seen = rows("install", manual, "--split", split, "--all")
     assert sorted(row["document"]["metadata"]["line"] for row in seen) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# A\n\n## B\n\ntext\n\nmore", [(1, "# A\n\n## B\n\ntext"), (7, "more")]),
+        ("text\n\n# End", [(1, "text"), (3, "# End")]),
+        ("text\n\n# End\n\n", [(1, "text"), (3, "# End")]),
+        ("\n\n#hashtag\n \n  b\nc", [(3, "#hashtag"), (5, "b\nc")]),
+    ],
+)
+def test_a_heading_goes_with_the_paragraph_below_it(text, expected):
+    seen = [(d.metadata["line"], d.text) for d in _split_text(text, "file", "paragraph")]
+    assert seen == expected
 
 
 def test_standard_input():
@@ -123,7 +138,7 @@ def test_windows_show_the_best_passage(tmp_path):
 def test_nothing_above_the_threshold_is_exit_code_1(manual):
     seen = rerank("query", "quantum chromodynamics", manual, "--threshold", "0.999")
     assert seen.exit_code == 1
-    assert "nothing found in 4 documents" in seen.stdout
+    assert "nothing found in 3 documents" in seen.stdout
     assert rerank("query", "anything", "-", stdin="").exit_code == 1
 
 

@@ -16,6 +16,7 @@ from rerank_core.results import Document
 
 STDIN = "-"
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst"})
+_HEADING = re.compile(r"#{1,6} .*")
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 
 
@@ -110,12 +111,23 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Pieces between blank lines; a Markdown heading goes with the paragraph below it, whose subject it is."""
+    heading: tuple[int, str] | None = None
     start = 0
     for border in [*_BLANK_LINES.finditer(text), None]:
-        piece = text[start : border.start() if border else len(text)]
-        leading = len(piece) - len(piece.lstrip())
-        yield text.count("\n", 0, start + leading) + 1, piece.strip()
+        raw = text[start : border.start() if border else len(text)]
+        piece = raw.strip()
+        line = text.count("\n", 0, start + len(raw) - len(raw.lstrip())) + 1
         start = border.end() if border else len(text)
+        if heading is not None and piece:
+            line, piece = heading[0], f"{heading[1]}\n\n{piece}"
+            heading = None
+        if _HEADING.fullmatch(piece.rpartition("\n")[2]) and border:
+            heading = (line, piece)
+        else:
+            yield line, piece
+    if heading is not None:
+        yield heading
 
 
 _SPLITTERS: dict[str, Callable[[str], Iterator[tuple[int, str]]]] = {
