@@ -108,9 +108,8 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
 
 
 def log_event(event: Event) -> None:
-    """The default hook: what an operator must know as warnings, the rest for debugging."""
-    level = logging.WARNING if isinstance(event, Degraded | Failed) else logging.DEBUG
-    logger.log(level, "%r", event)
+    """The default hook: a stand-in's work, which nothing else shows, as a warning; the rest for debugging."""
+    logger.log(logging.WARNING if isinstance(event, Degraded) else logging.DEBUG, "%r", event)
 
 
 DEFAULT_HOOKS: tuple[Hook, ...] = (log_event,)
