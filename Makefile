@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-lowest lint types format clean
+.PHONY: demo test test-fast test-lowest lint types format train clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -39,6 +39,12 @@ types: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The bundled model, made again: make train DATA=... OUT=... (an hour and a half on two cores; training/README.md).
+DATA ?= ../shared/data
+OUT ?= build/training
+train: $(VENV)/.dev
+	$(BIN)/python -m training --data $(DATA) --out $(OUT) --evaluate
 
 clean:
 	rm -rf $(VENV) .venv-lowest dist build .coverage

@@ -1,0 +1,55 @@
+"""Training sets: reading, splitting by topic, and one record per query."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+TRAINING_SETS = ("nq_gold", "squad_dev36", "squad_train_sent", "selqa", "medquad", "pubmedqa")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query with its relevant texts and the texts labelled irrelevant."""
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+
+def read_set(data: Path, name: str) -> list[Example]:
+    """All rows of ``data/train/NAME/train.jsonl.gz``."""
+    examples = []
+    with gzip.open(data / "train" / name / "train.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            examples.append(Example(row["query"], tuple(row["positive"]), tuple(row["negative"])))
+    return examples
+
+
+def split_by_topic(examples: list[Example], held_out: float, block: int = 50) -> tuple[list[Example], list[Example]]:
+    """(training, development): consecutive blocks of rows go to one side.
+
+    The files keep the order of their source, in which the questions on one article stand together, so blocks
+    keep most topics on one side; development rows whose positive also occurs in training are then removed.
+    """
+    training: list[Example] = []
+    development: list[Example] = []
+    for start in range(0, len(examples), block):
+        digest = hashlib.sha1(examples[start].query.encode(), usedforsecurity=False).digest()
+        side = development if digest[0] / 256 < held_out else training
+        side.extend(examples[start : start + block])
+    seen = {positive for example in training for positive in example.positives}
+    return training, [example for example in development if not seen & set(example.positives)]
+
+
+def passages(examples: list[Example]) -> list[str]:
+    """The distinct texts of ``examples``, positives and negatives, in order of appearance."""
+    texts: dict[str, None] = {}
+    for example in examples:
+        texts.update(dict.fromkeys(example.positives))
+        texts.update(dict.fromkeys(example.negatives))
+    return list(texts)

@@ -1,0 +1,212 @@
+"""Lists to train and to choose on: each query with its positives and its hardest negatives."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+import snowballstemmer
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+from .data import Example, passages
+from .model import RerankMini
+from .tokenizer import collate
+
+EMBED_TOKENS = 160
+
+Split = tuple[list[Example], list[Example]]
+"""(training, development) examples of one set."""
+
+
+@dataclass(frozen=True)
+class CandidateList:
+    """One query of one set; negatives are ordered hardest first."""
+
+    source: str
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+
+def write_lists(path: Path, lists: Sequence[CandidateList]) -> None:
+    """One JSON object a line."""
+    path.write_text("".join(json.dumps(asdict(item)) + "\n" for item in lists), encoding="utf-8")
+
+
+def read_lists(path: Path) -> list[CandidateList]:
+    """What ``write_lists`` wrote."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        CandidateList(row["source"], row["query"], tuple(row["positives"]), tuple(row["negatives"])) for row in rows
+    ]
+
+
+class Bm25:
+    """BM25 (bm25s, Lucene's variant, k1 = 1.2, b = 0.75; English stop words and Snowball stems)."""
+
+    def __init__(self, corpus: Sequence[str]) -> None:
+        self.corpus = corpus
+        self.stemmer = snowballstemmer.stemmer("english")
+        self.index = bm25s.BM25(k1=1.2, b=0.75)
+        self.index.index(self._tokens(corpus), show_progress=False)
+
+    def _tokens(self, texts: Sequence[str]) -> bm25s.tokenization.Tokenized:
+        return bm25s.tokenize(list(texts), stopwords="en", stemmer=self.stemmer.stemWords, show_progress=False)
+
+    def top(self, queries: Sequence[str], k: int) -> npt.NDArray[np.int64]:
+        """Row numbers of the best ``k`` passages of each query."""
+        found, _ = self.index.retrieve(self._tokens(queries), k=min(k, len(self.corpus)), show_progress=False)
+        return np.asarray(found, dtype=np.int64)
+
+
+@torch.no_grad()
+def embed(model: RerankMini, tokenizer: Tokenizer, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Bi-encoder embeddings: mean pooling over each text alone, normalised."""
+    ids = [encoding.ids[:EMBED_TOKENS] for encoding in tokenizer.encode_batch(list(texts))]
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    vectors = np.zeros((len(ids), model.shape.hidden), dtype=np.float32)
+    for start in range(0, len(order), 64):
+        rows = order[start : start + 64]
+        input_ids, mask, types = collate([(ids[row], len(ids[row])) for row in rows])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states = model.encode(input_ids, mask, types).float()
+        pooled = functional.normalize((states * mask[:, :, None]).sum(1), dim=-1)
+        vectors[rows] = pooled.numpy()
+    return vectors
+
+
+def mine(
+    source: str,
+    examples: Sequence[Example],
+    corpus: Sequence[str],
+    model: RerankMini,
+    tokenizer: Tokenizer,
+    *,
+    bm25_depth: int,
+    embedding_depth: int,
+    skip: int = 0,
+) -> list[CandidateList]:
+    """Labelled negatives first, then the best non-relevant passages of BM25 and of the bi-encoder, alternating.
+
+    ``skip`` leaves out that many of the best unlabelled passages of each: at the very top unlabelled often
+    means relevant but not annotated.
+    """
+    queries = [example.query for example in examples]
+    lexical = Bm25(corpus).top(queries, bm25_depth + 8)
+    similarity = embed(model, tokenizer, queries) @ embed(model, tokenizer, corpus).T
+    depth = min(embedding_depth + 8, len(corpus) - 1)
+    semantic = np.argpartition(-similarity, depth, axis=1)[:, :depth]
+    lists = []
+    for row, example in enumerate(examples):
+        ranked = semantic[row][np.argsort(-similarity[row, semantic[row]])]
+        relevant = set(example.positives)
+        by_words = [corpus[i] for i in lexical[row] if corpus[i] not in relevant][skip : skip + bm25_depth]
+        by_meaning = [corpus[i] for i in ranked if corpus[i] not in relevant][skip : skip + embedding_depth]
+        negatives = dict.fromkeys(text for text in example.negatives if text not in relevant)
+        for rank in range(max(len(by_words), len(by_meaning))):
+            negatives.update(dict.fromkeys(by_words[rank : rank + 1] + by_meaning[rank : rank + 1]))
+        lists.append(CandidateList(source, example.query, example.positives, tuple(negatives)))
+    return lists
+
+
+def sample(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
+    """At most ``limit`` examples by a fixed seed."""
+    chosen = list(examples)
+    random.Random(seed).shuffle(chosen)
+    return chosen[:limit]
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """How much of one set is used, and with which neighbours its negatives are mined."""
+
+    training_queries: int
+    development_queries: int
+    held_out: float
+    labelled_only: bool = False
+    neighbours: tuple[str, ...] = ()
+
+
+PLAN = {
+    "nq_gold": SetPlan(3000, 150, 0.15, neighbours=("squad_dev36",)),
+    "squad_dev36": SetPlan(5000, 100, 0.12),
+    "squad_train_sent": SetPlan(4000, 60, 0.05),
+    "selqa": SetPlan(2500, 150, 0.15),
+    "medquad": SetPlan(3000, 100, 0.05, labelled_only=True),
+    # The whole set is held out: technical abstracts stand in for collections unlike the training text.
+    "pubmedqa": SetPlan(0, 150, 1.1),
+}
+
+
+def build_lists(
+    examples: Mapping[str, Split], model: RerankMini, tokenizer: Tokenizer
+) -> tuple[list[CandidateList], list[CandidateList]]:
+    """(training lists, development lists) for all sets of ``PLAN``."""
+    training: list[CandidateList] = []
+    development: list[CandidateList] = []
+    for name, plan in PLAN.items():
+        for side, limit, lists in (
+            (0, plan.training_queries, training),
+            (1, plan.development_queries, development),
+        ):
+            chosen = sample(examples[name][side], limit, seed=13)
+            if not chosen:
+                continue
+            if plan.labelled_only:
+                rows = [example for example in chosen if len(example.negatives) > 1]
+                lists.extend(CandidateList(name, row.query, row.positives, row.negatives) for row in rows)
+                continue
+            corpus = passages(examples[name][side])
+            for neighbour in plan.neighbours:
+                corpus = list(dict.fromkeys(corpus + passages(examples[neighbour][side])))
+            lists.extend(mine(name, chosen, corpus, model, tokenizer, bm25_depth=16, embedding_depth=12, skip=1 - side))
+    return training, development
+
+
+def build_long_lists(
+    examples: Mapping[str, Split], model: RerankMini, tokenizer: Tokenizer, *, joined: int = 3, queries: int = 50
+) -> list[CandidateList]:
+    """Development lists of long passages, where the answer is a small part of the text.
+
+    ``squad_long``: neighbouring paragraphs of an article joined by threes. ``medquad_long``: medical questions
+    against all held-out answers, not only those of the same page.
+    """
+
+    def join(side: int) -> dict[str, str]:
+        paragraphs = list(dict.fromkeys(example.positives[0] for example in examples["squad_dev36"][side]))
+        starts = {text: row - row % joined for row, text in enumerate(paragraphs)}
+        return {text: " ".join(paragraphs[start : start + joined]) for text, start in starts.items()}
+
+    distractors, held_out = join(0), join(1)
+    corpus = list(dict.fromkeys([*held_out.values(), *distractors.values()]))
+    questions = [
+        Example(example.query, (held_out[example.positives[0]],), ())
+        for example in sample(examples["squad_dev36"][1], queries, seed=7)
+    ]
+    lists = mine("squad_long", questions, corpus, model, tokenizer, bm25_depth=14, embedding_depth=8)
+    medical = [
+        Example(example.query, example.positives, ()) for example in sample(examples["medquad"][1], queries, seed=7)
+    ]
+    answers = passages(examples["medquad"][1])
+    return lists + mine("medquad_long", medical, answers, model, tokenizer, bm25_depth=14, embedding_depth=8)
+
+
+def balanced(
+    development: Sequence[CandidateList], long: Sequence[CandidateList], per_source: int = 25
+) -> list[CandidateList]:
+    """The lists the choices are made on: the first ``per_source`` of every source."""
+    taken: dict[str, int] = {}
+    chosen = []
+    for item in [*development, *long]:
+        taken[item.source] = taken.get(item.source, 0) + 1
+        if taken[item.source] <= per_source:
+            chosen.append(item)
+    return chosen

@@ -1,0 +1,198 @@
+"""Listwise fine-tuning of the model on mined lists."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from .mining import CandidateList
+from .model import RerankMini
+from .tokenizer import collate, pair_ids
+
+logger = logging.getLogger(__name__)
+
+Pair = tuple[list[int], int]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The hyperparameters of the run."""
+
+    steps: int = 880
+    tokens_per_batch: int = 4096
+    documents_per_list: int = 8
+    random_negatives: int = 1
+    hardest: int = 14
+    max_tokens: int = 176
+    encoder_rate: float = 3e-5
+    head_rate: float = 3e-4
+    gate_rate: float = 5e-3
+    warm_up: float = 0.05
+    door: float = -3.0
+    checkpoint_every: int = 150
+    seed: int = 13
+
+
+SHARES = {"nq_gold": 0.25, "selqa": 0.22, "squad_dev36": 0.22, "medquad": 0.18, "squad_train_sent": 0.13}
+"""How often each set is drawn: the small sets of real search questions weigh as much as the large ones."""
+
+
+def pair_blocks(pairs: Sequence[Pair], tokens_per_block: int = 4096) -> list[list[int]]:
+    """Row numbers of pairs of similar length, in blocks of at most so many padded tokens."""
+    blocks: list[list[int]] = [[]]
+    for row in sorted(range(len(pairs)), key=lambda row: len(pairs[row][0])):
+        if blocks[-1] and (len(blocks[-1]) + 1) * len(pairs[row][0]) > tokens_per_block:
+            blocks.append([])
+        blocks[-1].append(row)
+    return blocks
+
+
+def score_pairs(model: RerankMini, pairs: Sequence[Pair]) -> Tensor:
+    """Raw scores of pairs in their order.
+
+    The encoder runs in bfloat16; the scores are formed in float32, because a MaxSim weight of 16 would turn
+    bfloat16's rounding into visible noise.
+    """
+    blocks = pair_blocks(pairs)
+    scores = []
+    for rows in blocks:
+        input_ids, mask, types = collate([pairs[row] for row in rows])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states = model.encode(input_ids, mask, types)
+        scores.append(model.raw_score(*model.score_parts(states.float(), input_ids, mask, types)))
+    order = torch.tensor([row for rows in blocks for row in rows])
+    return torch.cat(scores)[torch.argsort(order)]
+
+
+class TokenCache:
+    """Word-piece ids of a text, encoded once."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def __getitem__(self, text: str) -> list[int]:
+        if text not in self.known:
+            self.known[text] = self.tokenizer.encode(text[:4000], add_special_tokens=False).ids
+        return self.known[text]
+
+
+def draw_lists(
+    lists: Sequence[CandidateList], plan: TrainingPlan, cache: TokenCache, generator: random.Random
+) -> Iterator[list[Pair]]:
+    """Endless lists of pairs, the positive first, sets drawn by ``SHARES``, each set in shuffled passes."""
+    by_source = {name: [item for item in lists if item.source == name] for name in SHARES}
+    by_source = {name: items for name, items in by_source.items() if items}
+    queues: dict[str, list[CandidateList]] = {name: [] for name in by_source}
+    while True:
+        (name,) = generator.choices(list(by_source), [SHARES[name] for name in by_source])
+        if not queues[name]:
+            queues[name] = generator.sample(by_source[name], len(by_source[name]))
+        item = queues[name].pop()
+        hard = plan.documents_per_list - 1 - plan.random_negatives
+        hardest = item.negatives[: plan.hardest]
+        negatives = generator.sample(hardest, min(hard, len(hardest)))
+        while len(negatives) < plan.documents_per_list - 1:
+            other = generator.choice(by_source[name])
+            if other.query != item.query and other.positives[0] not in item.positives:
+                negatives.append(other.positives[0])
+        documents = [generator.choice(item.positives), *negatives]
+        yield [pair_ids(cache[item.query], cache[text], plan.max_tokens) for text in documents]
+
+
+def draw_batches(source: Iterator[list[Pair]], plan: TrainingPlan) -> Iterator[list[list[Pair]]]:
+    """Lists grouped until a batch holds about ``tokens_per_batch`` tokens."""
+    batch: list[list[Pair]] = []
+    size = 0
+    for pairs in source:
+        batch.append(pairs)
+        size += sum(len(ids) for ids, _ in pairs)
+        if size >= plan.tokens_per_batch:
+            yield batch
+            batch, size = [], 0
+
+
+def parameter_groups(model: RerankMini, plan: TrainingPlan) -> list[dict[str, object]]:
+    """Rates by role. Frozen: the word embeddings (few of them are seen) and everything lexical.
+
+    BM25-mined negatives match the query by construction, so gradient descent on them would push the weight of
+    exact matches towards zero; those weights are chosen on development data instead.
+    """
+    model.words.weight.requires_grad_(False)
+    for parameter in model.lexical.parameters():
+        parameter.requires_grad_(False)
+    heads: list[nn.Parameter] = [model.token_weight]
+    for module in (model.evidence, model.joint, model.head):
+        heads.extend(module.parameters())
+    doors = [parameter for name, parameter in model.named_parameters() if name.endswith(".door")]
+    special = {id(parameter) for parameter in [*heads, *doors, model.mix, model.idf_power]}
+    encoder = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
+    return [
+        {"params": encoder, "lr": plan.encoder_rate, "weight_decay": 0.01},
+        {"params": heads, "lr": plan.head_rate, "weight_decay": 0.01},
+        {"params": [*doors, model.idf_power], "lr": plan.gate_rate, "weight_decay": 0.0},
+    ]
+
+
+def train(
+    model: RerankMini,
+    tokenizer: Tokenizer,
+    lists: Sequence[CandidateList],
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    max_minutes: float | None = None,
+) -> None:
+    """Train in place; ``folder`` gets a state dict every ``checkpoint_every`` steps and ``trained.pt`` last.
+
+    With ``max_minutes`` the rate falls with the clock where that is ahead of the steps, so that a slow
+    machine ends in time with a finished schedule.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(plan.seed)
+    generator = random.Random(plan.seed)
+    groups = parameter_groups(model, plan)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    batches = draw_batches(draw_lists(lists, plan, TokenCache(tokenizer), generator), plan)
+    started = time.monotonic()
+    model.train()
+    running, seen_pairs, step = 0.0, 0, 0
+    while True:
+        progress = step / plan.steps
+        if max_minutes is not None:
+            progress = max(progress, (time.monotonic() - started) / (60 * max_minutes))
+        if progress >= 1:
+            break
+        factor = min(progress / plan.warm_up, (1 - progress) / (1 - plan.warm_up))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * max(factor, 1e-3)
+        batch = next(batches)
+        scores = score_pairs(model, [pair for pairs in batch for pair in pairs])
+        loss = -torch.log_softmax(scores.view(len(batch), -1), dim=1)[:, 0].mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
+        optimizer.step()
+        step += 1
+        seen_pairs += scores.numel()
+        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        if step % 25 == 0:
+            minutes = (time.monotonic() - started) / 60
+            logger.info("step %d  %.1f min  pairs %d  loss %.3f", step, minutes, seen_pairs, running)
+        if step % plan.checkpoint_every == 0:
+            torch.save(model.state_dict(), folder / f"step-{step:05d}.pt")
+    model.eval()
+    minutes = (time.monotonic() - started) / 60
+    summary = {"steps": step, "pairs": seen_pairs, "minutes": minutes}
+    (folder / "training.json").write_text(json.dumps(summary), encoding="utf-8")
+    torch.save(model.state_dict(), folder / "trained.pt")
