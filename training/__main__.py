@@ -27,7 +27,7 @@ from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
-from .selection import Choice, choose, interpolate, select, set_mix, tokenize_lists
+from .selection import SHARE, Choice, choose, interpolate, set_mix, tokenize_lists
 from .tokenizer import pair_tokenizer
 from .train import TrainingPlan, train
 
@@ -66,14 +66,14 @@ def mined_lists(
 def set_chosen_weights(
     model: RerankMini, states: tuple[State, State], lists: list[mining.CandidateList], tokenizer: Tokenizer, out: Path
 ) -> None:
-    """Give ``model`` the interpolation share and feature weights that do best on ``lists``, and calibrate it."""
+    """Give ``model`` the chosen interpolation share and the feature weights fitted on ``lists``, and calibrate it."""
     choices = out / "choices.json"
     if not choices.exists():
         tried = choose(model, *states, tokenize_lists(lists, tokenizer))
         choices.write_text(json.dumps({"choices": [asdict(row) for row in tried]}, indent=1), encoding="utf-8")
     rows = [Choice(**row) for row in json.loads(choices.read_text(encoding="utf-8"))["choices"]]
-    best = select(rows)
-    logger.info("chosen: share %.2f, weights %s", best.share, best.mix)
+    best = next(row for row in rows if row.share == SHARE)
+    logger.info("chosen: share %.2f, weights %s", best.share, dict(zip(RerankMini.FEATURES, best.mix, strict=True)))
     model.load_state_dict(interpolate(*states, best.share))
     set_mix(model, best.mix)
     calibration = calibrate(model, lists, tokenizer)
@@ -136,7 +136,6 @@ def main() -> None:
     final = export(model, tokenizer, out)
     if options.evaluate:
         evaluate(options.data, out, options.queries)
-    if (out / "quality.json").exists():
         card.write(final / "README.md", out)
     logger.info("done: %s", final)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from .model import RerankMini
+
 TEMPLATE = Path(__file__).parent / "model_card.md"
 SYSTEMS = ("BM25", "bi-encoder", "fp32", "int8")
 RETRIEVED = ("covidqa", "cranfield", "squad_dev12")
@@ -26,22 +28,14 @@ def figures_table(figures: dict[str, dict[str, float]]) -> str:
 
 
 def development_table(choices: list[dict[str, Any]]) -> str:
-    """The best row of every interpolation share, by mean development nDCG@10."""
-    best: dict[float, dict[str, float]] = {}
-    mixes: dict[float, dict[str, float]] = {}
+    """One row for every interpolation share: fitted feature weights, loss, nDCG@10 by source."""
+    sources = list(choices[0]["ndcg"])
+    head = ["share", *RerankMini.FEATURES, "loss", *sources]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in choices:
-        share, ndcg, mix = row["share"], row["ndcg"], row["mix"]
-        if share not in best or ndcg["mean"] > best[share]["mean"]:
-            best[share], mixes[share] = ndcg, mix
-    sources = list(next(iter(best.values())))
-    weights = list(next(iter(mixes.values())))
-    lines = [
-        "| share of the trained weights | " + " | ".join([*weights, *sources]) + " |",
-        "|" + "---|" * (1 + len(weights) + len(sources)),
-    ]
-    for share in sorted(best):
-        cells = [f"{mixes[share][name]:g}" for name in weights] + [f"{best[share][name]:.4f}" for name in sources]
-        lines.append("| " + " | ".join([f"{share:g}", *cells]) + " |")
+        cells = [f"{row['share']:g}", *(f"{weight:.1f}" for weight in row["mix"]), f"{row['loss']:.4f}"]
+        cells += [f"{row['ndcg'][name]:.3f}" for name in sources]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -53,9 +53,25 @@ def _exit_codes() -> Iterator[None]:
         code = EXIT_USAGE if isinstance(error, InvalidRequestError) else EXIT_MODEL
         raise typer.Exit(code) from None
     except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')
+        if _interrupted(error):
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         traceback.print_exc()
         typer.echo(f"rerank: unexpected {type(error).__name__}; this is a bug, please report it.", err=True)
         raise typer.Exit(EXIT_MODEL) from None
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: libraries turn it into errors of their own while they load."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _import_heavy_libraries() -> None:
+    """Now, while Ctrl-C still ends the process by itself: an import that is interrupted fails in strange ways."""
+    import onnxruntime  # noqa: F401
+
+    from rerank_core.inference import loading, plan  # noqa: F401
 
 
 def _json(value: object) -> str:
@@ -125,7 +141,8 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.cli.progress import progress_hook
     from rerank_core.cli.read import read_documents
     from rerank_core.cli.show import print_results
-    from rerank_core.inference import loading  # noqa: F401  (heavy: while Ctrl-C still ends the process)
+
+    _import_heavy_libraries()
 
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
