@@ -350,6 +350,7 @@ def test_ctrl_c_while_waiting_leaves_the_reranker_usable(bundled):
     code = (
         "import os, signal, threading\n"
         "from rerank_core import Reranker\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it\n"
         "reranker = Reranker(); reranker.warm_up()\n"
         "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"

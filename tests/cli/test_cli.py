@@ -245,6 +245,7 @@ def test_ctrl_c_ends_quietly(tmp_path, seconds):
     code = (
         "import os, signal, sys, threading\n"
         "from rerank_core.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it\n"
         f"threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "main()\n"
     )
