@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.encoding import Block, ModelInput, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
 from rerank_core.inference.quantize import quantize_int8
+from rerank_core.inference.quiet import quiet_loggers
 from rerank_core.ranking import sigmoid
 
 FLOAT32_TOLERANCE = 1e-4
@@ -151,7 +150,7 @@ def _write_graph(backend: TorchBackend, block: Block, path: Path) -> None:
     arguments = tuple(torch.from_numpy(getattr(block, name)) for name in names)
     batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=2)
     try:
-        with warnings.catch_warnings(), _quiet_exporter():
+        with warnings.catch_warnings(), quiet_loggers("torch.onnx", "onnxscript"):
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 network,
@@ -167,20 +166,6 @@ def _write_graph(backend: TorchBackend, block: Block, path: Path) -> None:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelLoadError(f"torch cannot express this model as an ONNX graph: {reason}") from error
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """The exporter's log is for its developers: torchvision's absence, folded constants."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _copy_files(backend: TorchBackend, source: Path, target: Path) -> None:

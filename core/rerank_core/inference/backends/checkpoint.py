@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from rerank_core.errors import ModelLoadError, missing_dependency
 from rerank_core.inference.backends.torch import TorchBackend
+from rerank_core.inference.quiet import quiet_loggers
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -134,21 +134,15 @@ def _missing_weights(model: Any, folder: Path) -> set[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No logs and progress bars from the libraries while they load; what matters comes back as our error."""
+    """No logs and progress bars from the libraries while they load."""
     from transformers.utils import logging as transformers_logging
 
     bars: Any = transformers_logging
-
-    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
-    levels = [logger.level for logger in loggers]
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_loggers("transformers", "sentence_transformers"):
+            yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
         if shown:
             bars.enable_progress_bar()
