@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 
 from rerank_core.errors import InvalidRequestError, ModelLoadError
-from rerank_core.inference.encoding import Block, ModelInput, TextEncoder, pad_block, share_tokens
+from rerank_core.inference.encoding import (
+    CHARACTERS_A_TOKEN,
+    Block,
+    ModelInput,
+    TextEncoder,
+    copy_tokenizer,
+    pad_block,
+    share_tokens,
+)
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
-
-_CHARACTERS_A_TOKEN = 16  # far more than any text has
 
 
 class ChatEncoder:
@@ -29,10 +35,7 @@ class ChatEncoder:
         self._model = model
         tokenizer = model[0].tokenizer
         self._pad_id = int(tokenizer.pad_token_id)
-        # A copy: rendering switches truncation on and off in the library's own.
-        self._tokenizer = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = copy_tokenizer(tokenizer.backend_tokenizer)  # rendering truncates with the library's own
         try:
             self._render("a", "a", None, limit=None)
         except Exception as error:  # sentence-transformers' own words say what the template lacks
@@ -79,7 +82,7 @@ class ChatEncoder:
 
     def _whole(self, position: int, query: str, text: str, prompt: str | None, limit: int, *, cut: bool) -> ModelInput:
         """The pair in one piece, its document shortened if it must be."""
-        space = text.find(" ", _CHARACTERS_A_TOKEN * limit)
+        space = text.find(" ", CHARACTERS_A_TOKEN * limit)
         if space >= 0:  # the beginning of a very long text fills the limit, or it is read whole after all
             ids = self._render(query, text[:space], prompt, limit=limit)
             if len(ids) >= limit:

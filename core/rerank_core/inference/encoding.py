@@ -17,7 +17,7 @@ from rerank_core.results import Span
 
 # Only the beginning of a text can matter when it is truncated. English has four to five characters a token;
 # when a prefix turns out too short, a longer one is taken.
-_CHARACTERS_A_TOKEN = 16
+CHARACTERS_A_TOKEN = 16
 _MARGIN = 16  # tokens beyond what fits, so that the cut of the prefix itself never shows
 
 
@@ -160,6 +160,14 @@ class PairTemplate:
         return ids, np.repeat(np.array(self.types, np.int8), runs)
 
 
+def copy_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """A tokenizer of our own without truncation and padding, which its owner may switch on and off in his."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
 class PairEncoder:
     """Encodes pairs for encoders with a classification head, with the fast tokenizer of the model.
 
@@ -234,7 +242,7 @@ class PairEncoder:
 
     def _first_tokens(self, text: str, needed: int) -> Encoding:
         """The tokens of a beginning of ``text`` that is certainly long enough for ``needed`` of them."""
-        length = _CHARACTERS_A_TOKEN * needed
+        length = CHARACTERS_A_TOKEN * needed
         while (space := text.find(" ", length)) >= 0:
             encoding = self._tokens(text[:space])
             if len(encoding.ids) > needed + _MARGIN:

@@ -147,14 +147,15 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
     folder = files.fetch([name, f"{name}_data", f"{name}.data"])
     if not (folder / "tokenizer.json").is_file():
         raise ModelLoadError(f"model {files.name!r} has no tokenizer.json beside its ONNX file.")
-    device = options.device or "cpu"
+    device, fingerprint = options.device or "cpu", files.fingerprint
 
     def load() -> SharedModel:
         files.verify()
         encoder = PairEncoder.from_file(folder / "tokenizer.json")
-        return SharedModel(encoder, OnnxBackend(folder / name, device=device), _onnx_dtype(files, name), device)
+        backend = OnnxBackend(folder / name, device=device)
+        return SharedModel(encoder, backend, _onnx_dtype(files, name), device, fingerprint)
 
-    shared, seconds = _share(("onnx", files.fingerprint, name, device), load)
+    shared, seconds = _share(("onnx", fingerprint, name, device), load)
     return LoadedModel(_info(files, shared, backend="onnx", file=name, reason=reason), shared, seconds)
 
 
@@ -172,7 +173,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
     safetensors = bool(files.match(*_WEIGHTS))
     code = ("*.py",) if options.trust_remote_code else ()
     folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
-    dtype = options.dtype or "float32"
+    dtype, fingerprint = options.dtype or "float32", files.fingerprint
 
     def load() -> SharedModel:
         backend = load_checkpoint(
@@ -184,10 +185,10 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
             revision=options.revision,
             prefer_safetensors=safetensors,
         )
-        return SharedModel(backend.encoder(), backend, dtype, backend.device)
+        return SharedModel(backend.encoder(), backend, dtype, backend.device, fingerprint)
 
     placement = (options.device, dtype, options.device_map, options.trust_remote_code)
-    shared, seconds = _share(("torch", files.fingerprint, *placement), load)
+    shared, seconds = _share(("torch", fingerprint, *placement), load)
     return LoadedModel(_info(files, shared, backend="torch", file=None, reason=reason), shared, seconds)
 
 
@@ -205,7 +206,7 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
         token_limit=limit,
         reason=reason,
         folder=files.folder,
-        fingerprint=files.fingerprint,
+        fingerprint=shared.fingerprint,
     )
 
 

@@ -80,6 +80,7 @@ class SharedModel:
     backend: Backend
     dtype: str
     device: str
+    fingerprint: str
     warned_of_truncation: bool = False
 
 

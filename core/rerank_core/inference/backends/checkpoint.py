@@ -54,7 +54,7 @@ def load_checkpoint(
                 model_kwargs=model_kwargs,
             )
             model.eval()
-            missing = _missing_weights(model, folder)
+            missing = _missing_weights(model)
     except Exception as error:
         raise ModelLoadError(f"sentence-transformers cannot load {folder.name!r}: {error}") from error
     if missing:
@@ -118,12 +118,11 @@ def _scores_without_template(model: Any, folder: Path) -> bool:
     return generative and "message" not in transformer.modality_config and not (folder / "modules.json").is_file()
 
 
-def _missing_weights(model: Any, folder: Path) -> set[str]:
+def _missing_weights(model: Any) -> set[str]:
     """Names of parameters the checkpoint does not hold, from a second, weightless load of the same class."""
     transformer = model[0].model
-    subfolder = folder / "transformer" if (folder / "transformer" / "config.json").is_file() else folder
     _, info = type(transformer).from_pretrained(
-        str(subfolder),
+        transformer.name_or_path,  # where it was just loaded from, also when that is a module's own folder
         config=transformer.config,
         device_map="meta",
         output_loading_info=True,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rerank_core.errors import InferenceError, ModelLoadError
 from rerank_core.inference.backends.base import relevance_logits
 from rerank_core.inference.chat import ChatEncoder
-from rerank_core.inference.encoding import Block, Encoder, PairEncoder
+from rerank_core.inference.encoding import Block, Encoder, PairEncoder, copy_tokenizer
 from rerank_core.inference.workers import Workers
 
 _CPU_BATCH_TOKENS = 2_048  # torch's own threads want more than one short pair to chew on
@@ -46,9 +46,7 @@ class TorchBackend:
                 "this model has no fast tokenizer (tokenizer.json), which character spans and batching need. "
                 "Convert it once with transformers' AutoTokenizer and save it beside the weights."
             )
-        # A copy: CrossEncoder's own tokenizer keeps the truncation it was set up with.
-        backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
-        return PairEncoder(backend, pad_id=tokenizer.pad_token_id or 0)
+        return PairEncoder(copy_tokenizer(tokenizer.backend_tokenizer), pad_id=tokenizer.pad_token_id or 0)
 
     def graph_inputs(self) -> tuple[str, ...]:
         """The names of the arrays the model reads, in the order :meth:`graph_module` takes them."""
@@ -73,8 +71,7 @@ class TorchBackend:
     def tokenizer_file(self, path: Path) -> None:
         """Write the model's fast tokenizer as a ``tokenizer.json`` without truncation, with its padding token."""
         tokenizer = self._transformer.tokenizer
-        backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
-        backend.no_truncation()
+        backend = copy_tokenizer(tokenizer.backend_tokenizer)
         backend.enable_padding(pad_id=tokenizer.pad_token_id or 0, pad_token=tokenizer.pad_token or "[PAD]")
         backend.save(str(path))
 
