@@ -23,7 +23,7 @@ os.environ |= {
 os.environ.pop("HF_HUB_OFFLINE", None)
 
 import checkpoints  # noqa: E402  (after the environment is set)
-from rerank_core import Reranker  # noqa: E402
+from rerank_core import Reranker  # noqa: E402  (as above)
 
 
 @pytest.fixture(scope="session")

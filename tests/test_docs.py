@@ -29,7 +29,7 @@ def test_the_readmes_examples_print_what_it_says():
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, f"README.md block {position}", "exec"), namespace)  # noqa: S102
+            exec(compile(code, f"README.md block {position}", "exec"), namespace)  # noqa: S102  (our own README)
         if blocks[position + 1][0] == "text":
             assert printed.getvalue() == blocks[position + 1][1]
             compared += 1

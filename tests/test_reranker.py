@@ -286,7 +286,7 @@ def test_threads_may_call_one_reranker_at_once(bundled):
     def call():
         try:
             answers.extend(bundled.rerank(QUERY, DOCUMENTS).results == expected for _ in range(5))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  (shown by the assertion)
             errors.append(error)
 
     threads = [threading.Thread(target=call) for _ in range(8)]

@@ -67,7 +67,7 @@ def test_a_small_request_is_split_among_the_workers():
 
 def test_a_tokenizer_that_fails_is_translated_without_the_text():
     def broken(_position, _text):
-        raise Exception("cannot encode 'secret'")  # noqa: TRY002
+        raise Exception("cannot encode 'secret'")  # noqa: TRY002  (as tokenizers does)
 
     with pytest.raises(InferenceError, match="the tokenizer failed") as caught:
         encode_chunk(broken, ["secret"], range(1))

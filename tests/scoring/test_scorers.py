@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core import InvalidRequestError, ModelLoadError, ProtocolError, Reranker, TimeoutError  # noqa: A004
+from rerank_core import InvalidRequestError, ModelLoadError, ProtocolError, Reranker, TimeoutError  # noqa: A004  (ours)
 from rerank_core.events import CacheUsed, Degraded, emit, log_event
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring import CachedScorer, CascadeScorer, FakeScorer, FallbackScorer, Score, Scorer, Scores

@@ -69,9 +69,9 @@ def _interrupted(error: BaseException | None) -> bool:
 
 def _import_heavy_libraries() -> None:
     """Now, while Ctrl-C still ends the process by itself: an import that is interrupted fails in strange ways."""
-    import onnxruntime  # noqa: F401
+    import onnxruntime  # noqa: F401  (for the effect)
 
-    from rerank_core.inference import loading, plan  # noqa: F401
+    from rerank_core.inference import loading, plan  # noqa: F401  (as above)
 
 
 def _json(value: object) -> str:

@@ -35,7 +35,8 @@ def print_results(response: RerankResponse, *, documents: int) -> None:
     table.add_column("text", ratio=1)
     for result in response:
         score = Text(f"{result.relevance_score:.3f} ")
-        score.append(score_bar(result.relevance_score), style="green" if result.relevance_score >= 0.5 else "yellow")  # noqa: PLR2004
+        likely = result.relevance_score >= 0.5  # noqa: PLR2004  (more likely relevant than not)
+        score.append(score_bar(result.relevance_score), style="green" if likely else "yellow")
         # Text objects: file names and documents are no markup.
         table.add_row(str(result.rank), score, *map(Text, _place(result)), Text(_snippet(result)))
     console.print(table)

@@ -129,7 +129,7 @@ def shared_workers() -> Workers:
 
 def _restart_after_fork() -> None:
     """Threads and held locks do not survive a fork; the child begins anew."""
-    global _shared_lock  # noqa: PLW0603
+    global _shared_lock  # noqa: PLW0603  (one pool a process)
     _shared_lock = threading.Lock()
     for workers in _all_workers:
         workers.restart()
