@@ -23,6 +23,7 @@ seen, what was expected and what to do; they never hold keys, queries or documen
 from __future__ import annotations
 
 import builtins
+from typing import Any
 
 
 class RerankError(Exception):
@@ -32,27 +33,41 @@ class RerankError(Exception):
         message: what was seen, what was expected, what to do.
         code: a finer, stable name for the situation; the class's own when not given.
         param: the argument the error is about, if there is one.
+        status: the HTTP status, where it is not the class's own.
+        retry_after: seconds after which another try may succeed, where the server says so.
     """
 
     type: str = "api_error"
     code: str = "internal_error"
     status: int = 500
 
-    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.retry_after = retry_after
         if code is not None:
             self.code = code
+        if status is not None:
+            self.status = status
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.__class__, self.message, self.code, self.param))
+        details = {"code": self.code, "param": self.param, "status": self.status, "retry_after": self.retry_after}
+        return (_rebuild, (self.__class__, self.message, details))
 
 
-def _rebuild(cls: builtins.type[RerankError], message: str, code: str, param: str | None) -> RerankError:
+def _rebuild(cls: builtins.type[RerankError], message: str, details: dict[str, Any]) -> RerankError:
     """Unpickle: exceptions with keyword-only arguments do not round-trip by themselves."""
     error = cls.__new__(cls)
-    RerankError.__init__(error, message, code=code, param=param)
+    RerankError.__init__(error, message, **details)
     return error
 
 
@@ -95,10 +110,11 @@ class RateLimitError(RerankError):
 
 
 class OverloadedError(RerankError):
-    """The server is full or starting; a retry may succeed."""
+    """The server is full (429), or is starting or stopping (503); a retry may succeed."""
 
+    type = "overloaded_error"
     code = "overloaded"
-    status = 503
+    status = 429
 
 
 class TimeoutError(RerankError, builtins.TimeoutError):  # noqa: A001  (the public name; builtins' is its base)

@@ -1,0 +1,1 @@
+"""The formats of the rerank HTTP API, shared by client and server: one module a dialect."""

@@ -1,0 +1,184 @@
+"""What a dialect of the rerank API answers for, on the client's side and on the server's.
+
+A dialect is a pair of translations, request and response, each in both directions::
+
+    client   WireRequest  ──write_request──▶  JSON  ──read_request──▶  WireRequest   server
+    client   WireResponse ◀──read_response──  JSON  ◀─write_response─  WireResponse  server
+
+and a few facts: where it is posted to, how a key is sent, how many documents fit, what its scores mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel
+
+from rerank_core.errors import ProtocolError, RerankError
+from rerank_core.wire.fields import Body, is_finite_number
+from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
+
+
+class Dialect:
+    """Base of all dialects; stateless. Class attributes are the facts, methods the translations.
+
+    Attributes:
+        name: what users write as ``provider=``.
+        path: where requests are posted to, below the root of the API; ``{model}`` stands for the model's name.
+        base_url: the hosted service's root; None for software people host themselves.
+        key_variable: the environment variable that holds the API key.
+        scores: what a score means: a probability (0..1) or a logit. A fact of the dialect, never guessed from values.
+        max_documents: most documents of one request; None for no limit.
+        max_bytes: most bytes of one request's texts.
+        info_path: where a server tells its limits, or None (TEI).
+        model_required: whether a request must name a model.
+        refuses_empty_text: whether one empty document makes the service refuse the whole request.
+        listwise: beginnings of the names of models that compare the documents of a request with each other, so
+            that their scores cannot be compared across requests.
+        body: the request body's schema, for the server's documentation; None where only the client speaks it.
+        reply: the response body's schema.
+    """
+
+    name: ClassVar[str]
+    path: ClassVar[str]
+    base_url: ClassVar[str | None] = None
+    key_variable: ClassVar[str | None] = None
+    scores: ClassVar[Literal["probability", "logit"]] = "probability"
+    max_documents: ClassVar[int | None] = None
+    max_bytes: ClassVar[int] = 4_000_000
+    info_path: ClassVar[str | None] = None
+    model_required: ClassVar[bool] = True
+    refuses_empty_text: ClassVar[bool] = False
+    listwise: ClassVar[tuple[str, ...]] = ()
+    body: ClassVar[type[Body] | None] = None
+    reply: ClassVar[Any] = None
+
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        """The headers that carry the key."""
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """The JSON body that asks ``request``."""
+        raise NotImplementedError
+
+    def read_response(self, body: Any) -> WireResponse:
+        """What a reply says; completeness is for the caller to check.
+
+        Raises:
+            ProtocolError: when it has not this dialect's shape.
+        """
+        raise NotImplementedError
+
+    def read_request(self, body: Any) -> WireRequest:
+        """What a JSON body asks.
+
+        Raises:
+            InvalidRequestError: when it is not a request of this dialect.
+        """
+        raise NotImplementedError
+
+    def write_response(self, response: WireResponse, request: WireRequest) -> Any:
+        """The JSON body that answers ``request``; results are already ordered and cut to ``top_n``."""
+        raise NotImplementedError
+
+    def write_error(self, error: RerankError) -> tuple[int, dict[str, Any]]:
+        """The status and JSON body that report ``error``."""
+        return error.status, error_body(error)
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
+class ErrorBody(BaseModel):
+    """Every error of the API. ``detail`` repeats the message where several clients look for it."""
+
+    error: ErrorDetail
+    detail: str
+
+
+def error_body(error: RerankError) -> dict[str, Any]:
+    """The body of the rerank API's error answers."""
+    return {
+        "error": {"message": error.message, "type": error.type, "code": error.code, "param": error.param},
+        "detail": error.message,
+    }
+
+
+def result_list(body: Any, *fields: str) -> list[Any]:
+    """The list under the first of ``fields`` that ``body`` has, or ``body`` itself if that is a list.
+
+    Raises:
+        ProtocolError: when there is none.
+    """
+    if isinstance(body, list):
+        return body
+    if isinstance(body, dict):
+        for field in fields:
+            if isinstance(body.get(field), list):
+                found: list[Any] = body[field]
+                return found
+    raise ProtocolError(f"the reply has no list of results under {' or '.join(map(repr, fields))}: {shape(body)}.")
+
+
+def read_results(items: Sequence[Any], *score_fields: str) -> tuple[WireResult, ...]:
+    """Each item's ``index`` and score, in the order of the reply.
+
+    Raises:
+        ProtocolError: when an index is not a whole number or a score not a finite one.
+    """
+    return tuple(_read_result(item, score_fields) for item in items)
+
+
+def _read_result(item: Any, score_fields: Sequence[str]) -> WireResult:
+    if not isinstance(item, dict):
+        raise ProtocolError(f"a result is not an object: {shape(item)}.")
+    index = item.get("index")
+    if isinstance(index, bool) or not isinstance(index, int):
+        raise ProtocolError(f"a result has no whole number as its 'index': {shape(item)}.")
+    score: Any = next((item[field] for field in score_fields if field in item), None)
+    if not is_finite_number(score):
+        names = " or ".join(map(repr, score_fields))
+        raise ProtocolError(
+            f"the result with index {index} has no finite number under {names}: {shape(item)}.",
+            code="non_finite_score",
+        )
+    return WireResult(index, float(score))
+
+
+def token_count(*candidates: Any) -> int:
+    """The first candidate that is a count; 0 when there is none."""
+    for value in candidates:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and is_finite_number(value):
+            return int(value)
+    return 0
+
+
+def nested(body: Any, *path: str) -> Any:
+    """``body[path[0]][path[1]]...``, or None where something is missing."""
+    for name in path:
+        body = body.get(name) if isinstance(body, dict) else None
+    return body
+
+
+def optional_text(value: Any) -> str | None:
+    """``value`` if it is a string that says something."""
+    return value if isinstance(value, str) and value else None
+
+
+def shape(value: Any, depth: int = 2) -> str:
+    """What a JSON value looks like, without any text in it: safe in messages and logs."""
+    if isinstance(value, dict):
+        if depth == 0:
+            return "{...}"
+        fields = ", ".join(f"{str(name)[:32]}: {shape(item, depth - 1)}" for name, item in list(value.items())[:8])
+        return "{" + fields + (", ..." if len(value) > 8 else "") + "}"  # noqa: PLR2004  (as many as are shown)
+    if isinstance(value, list):
+        return f"[{len(value)} x {shape(value[0], depth - 1)}]" if value and depth else f"[{len(value)}]"
+    return "null" if value is None else type(value).__name__

@@ -1,0 +1,242 @@
+"""The fields of request bodies, as pydantic types that say what is wrong in the words of the rerank API.
+
+Dialects differ in names and shapes; what a query, a list of documents or a limit may be is the same everywhere and
+stands here once. Every optional field accepts null, booleans accept "true" and "false", unknown fields are ignored:
+clients in the field send all of these.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from rerank_core.documents import clean_text
+from rerank_core.errors import InvalidRequestError
+
+M = TypeVar("M", bound="Body")
+
+# What a field that is absent is called by; any other missing field is "invalid_" and its name.
+_MISSING = {
+    "model": ("missing_model", "model is required; GET /v1/models lists what is served."),
+    "query": ("empty_query", "Query cannot be empty"),
+    "documents": ("empty_documents", "Documents cannot be empty"),
+}
+
+
+class Body(BaseModel):
+    """A request body. Unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+def read_json(data: bytes | bytearray | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InvalidRequestError: when it is no JSON; NaN and Infinity are none (code ``invalid_json``).
+    """
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise InvalidRequestError(f"The body is not valid JSON{where}.", code="invalid_json") from None
+
+
+def parse(kind: type[M], body: Any) -> M:
+    """``body`` as a ``kind``.
+
+    Raises:
+        InvalidRequestError: when it is none; ``code`` and ``param`` name the first thing that is wrong, and the
+            message never repeats the input.
+    """
+    if not isinstance(body, dict):
+        raise InvalidRequestError(f"The body must be a JSON object, got {_json_type(body)}.", code="invalid_json")
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise _translated(error) from None
+
+
+def _translated(error: ValidationError) -> InvalidRequestError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    location = [part for part in first["loc"] if isinstance(part, str | int)]
+    field = next((part for part in reversed(location) if isinstance(part, str)), "body")
+    if first["type"] == "missing":
+        code, message = _MISSING.get(field, (f"invalid_{field}", f"{field} is required."))
+        return InvalidRequestError(message, code=code, param=field)
+    context = first.get("ctx", {})
+    param = context.get("param") or ".".join(map(str, location)) or None
+    if "code" in context:
+        return InvalidRequestError(first["msg"], code=str(context["code"]), param=param)
+    return InvalidRequestError(f"{param}: {first['msg']}.", code=f"invalid_{field}", param=param)
+
+
+def wrong(code: str, message: str, param: str) -> PydanticCustomError:
+    """The error a field's check raises; arrives at the caller of :func:`parse` as :class:`InvalidRequestError`."""
+    # pydantic fills {placeholders} from the context, so the message itself travels as one.
+    return PydanticCustomError("rerank", "{text}", {"text": message, "code": code, "param": param})
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _query(value: Any) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise wrong("empty_query", "Query cannot be empty", "query")
+    if not isinstance(value, str):
+        raise wrong("invalid_query", f"query must be a string, got {_json_type(value)}.", "query")
+    return clean_text(value)
+
+
+def _model(value: Any) -> str:
+    if value is None or value == "":
+        raise wrong(*_MISSING["model"], "model")
+    return _optional_model(value) or ""
+
+
+def _optional_model(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise wrong("invalid_model", f"model must be a string, got {_json_type(value)}.", "model")
+    return clean_text(value) if value else None
+
+
+def _top_n(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        seen = value if isinstance(value, int | float) and not isinstance(value, bool) else _json_type(value)
+        raise wrong("invalid_top_n", f"top_n must be a whole number of at least 1, got {seen}.", "top_n")
+    return value
+
+
+def _top_n_or_zero(value: Any) -> int | None:
+    return None if value == 0 and type(value) is int else _top_n(value)
+
+
+def _flag(value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise wrong("invalid_flag", f"expected true or false, got {_json_type(value)}.", "")
+
+
+def _optional_count(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise wrong("invalid_request", f"expected a whole number of at least 1, got {_json_type(value)}.", "")
+    return value
+
+
+def _documents(value: Any) -> list[Any]:
+    if isinstance(value, str):  # vLLM takes one document without a list
+        value = [value]
+    if value is None or value == []:
+        raise wrong(*_MISSING["documents"], "documents")
+    if not isinstance(value, list):
+        raise wrong("invalid_documents", f"documents must be an array, got {_json_type(value)}.", "documents")
+    for position, document in enumerate(value):
+        if not isinstance(document, str | dict):
+            raise wrong(
+                "invalid_document",
+                f"documents[{position}] must be a string or an object with a 'text' field, got {_json_type(document)}.",
+                f"documents[{position}]",
+            )
+    return value
+
+
+# mode="before" checks see what arrived; pydantic's own check afterwards only confirms the type.
+Query = Annotated[str, BeforeValidator(_query), WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"\S"})]
+ModelName = Annotated[str, BeforeValidator(_model), WithJsonSchema({"type": "string", "minLength": 1})]
+OptionalModelName = Annotated[
+    str | None, BeforeValidator(_optional_model), WithJsonSchema({"type": ["string", "null"]})
+]
+TopN = Annotated[
+    int | None, BeforeValidator(_top_n), WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "default": None})
+]
+TopNOrZero = Annotated[
+    int | None,
+    BeforeValidator(_top_n_or_zero),
+    WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None}),
+]
+Flag = Annotated[
+    bool | None,
+    BeforeValidator(_flag),
+    WithJsonSchema({"anyOf": [{"type": ["boolean", "null"]}, {"enum": ["true", "false"]}]}),
+]
+Count = Annotated[
+    int | None, BeforeValidator(_optional_count), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})
+]
+Documents = Annotated[
+    list[Any],
+    BeforeValidator(_documents),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+                ]
+            },
+        }
+    ),
+]
+
+
+def texts_of(documents: Sequence[Any], fields: Sequence[str] | None = None, name: str = "documents") -> list[str]:
+    """What the model reads of each document.
+
+    Args:
+        documents: strings, objects with a ``text``, or objects with a ``content`` list of text parts (vLLM).
+        fields: the fields of an object to read instead, joined by newlines in this order (Cohere's
+            ``rank_fields``); those an object lacks are left out.
+        name: what the list is called in messages.
+
+    Raises:
+        InvalidRequestError: when a document has no text (code ``invalid_document``).
+    """
+    return [_text_of(document, fields, f"{name}[{position}]") for position, document in enumerate(documents)]
+
+
+def _text_of(document: Any, fields: Sequence[str] | None, param: str) -> str:
+    if isinstance(document, str):
+        return clean_text(document)
+    if fields:
+        parts = [_as_text(document[field]) for field in fields if document.get(field) is not None]
+        if parts:
+            return clean_text("\n".join(parts))
+    elif isinstance(document.get("text"), str):
+        return clean_text(document["text"])
+    elif isinstance(document.get("content"), list):
+        return clean_text("\n".join(_content_part(part, param) for part in document["content"]))
+    wanted = f"any of the fields {', '.join(map(repr, fields))}" if fields else "a 'text' field that is a string"
+    raise InvalidRequestError(f"{param} has no text: expected {wanted}.", code="invalid_document", param=param)
+
+
+def _content_part(part: Any, param: str) -> str:
+    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    raise InvalidRequestError(
+        f"{param} holds content that is not text; this model reads text only.", code="invalid_document", param=param
+    )
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether a JSON value is a number that sorts."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

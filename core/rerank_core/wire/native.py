@@ -1,0 +1,168 @@
+"""The rerank API itself: ``POST /v1/rerank``, as https://api.assisters.dev specifies it.
+
+Beyond the specification, answers have ``meta`` (the Vercel AI SDK fails without it) in Cohere's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rerank_core.wire.dialect import Dialect, nested, optional_text, read_results, result_list, token_count
+from rerank_core.wire.fields import (
+    Body,
+    Count,
+    Documents,
+    Flag,
+    ModelName,
+    OptionalModelName,
+    Query,
+    TopN,
+    parse,
+    texts_of,
+)
+from rerank_core.wire.messages import WireRequest, WireResponse
+
+
+class NativeBody(Body):
+    """A rerank request."""
+
+    model: ModelName
+    query: Query
+    documents: Documents
+    top_n: TopN = None
+    return_documents: Flag = True
+    rank_fields: list[str] | None = None
+    max_tokens_per_doc: Count = None
+
+
+class LenientBody(NativeBody):
+    """The same on paths where clients may leave the model to the server."""
+
+    model: OptionalModelName = None  # type: ignore[assignment]  # wider than the native field, on purpose
+
+
+class NativeResult(BaseModel):
+    """One ranked document."""
+
+    index: int = Field(ge=0, description="Position in the request's documents.")
+    relevance_score: float = Field(ge=0, le=1)
+    document: dict[str, Any] | None = Field(
+        default=None, description="The document with all its fields; absent when return_documents is false."
+    )
+
+
+class NativeUsage(BaseModel):
+    """Tokens fed to the model."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class NativeReply(BaseModel):
+    """The ranking, best first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(pattern="^rerank-")
+    model: str
+    results: list[NativeResult]
+    usage: NativeUsage
+    meta: dict[str, Any]
+
+
+class Native(Dialect):
+    """``POST /v1/rerank``."""
+
+    name = "assisters"
+    path = "/v1/rerank"
+    base_url = "https://api.assisters.dev"
+    key_variable = "ASSISTERS_API_KEY"
+    max_documents = 100
+    body = NativeBody
+    reply = NativeReply
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """Documents are not asked back: the caller has them."""
+        body: dict[str, Any] = {
+            "model": request.model,
+            "query": request.query,
+            "documents": list(request.texts),
+            "return_documents": False,
+        }
+        if request.top_n is not None:
+            body["top_n"] = request.top_n
+        return body
+
+    def read_response(self, body: Any) -> WireResponse:
+        """Reads ``results`` and, where given, ``id``, ``model``, ``usage`` and ``meta.truncated_documents``."""
+        truncated = nested(body, "meta", "truncated_documents")
+        return WireResponse(
+            results=read_results(result_list(body, "results"), "relevance_score"),
+            id=optional_text(nested(body, "id")) or "",
+            model=optional_text(nested(body, "model")),
+            tokens=token_count(nested(body, "usage", "total_tokens"), nested(body, "usage", "prompt_tokens")),
+            truncated=tuple(i for i in truncated if isinstance(i, int)) if isinstance(truncated, list) else (),
+        )
+
+    def read_request(self, body: Any) -> WireRequest:
+        """Raises InvalidRequestError with the code of whatever is wrong."""
+        return self.to_request(parse(NativeBody if self.body is None else self.body, body))
+
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body of native shape makes."""
+        return WireRequest(
+            query=asked.query,
+            texts=texts_of(asked.documents, asked.rank_fields),
+            model=asked.model,
+            top_n=asked.top_n,
+            return_documents=asked.return_documents is not False,
+            documents=asked.documents,
+            max_tokens_per_doc=asked.max_tokens_per_doc,
+        )
+
+    def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
+        """Every field of the specification, and ``meta``."""
+        return {
+            "id": response.id,
+            "model": response.model,
+            "results": native_results(response, request),
+            "usage": {"prompt_tokens": response.tokens, "total_tokens": response.tokens},
+            "meta": cohere_meta(response),
+        }
+
+
+class NativeAlias(Native):
+    """The native shape on a path where the model may be left out."""
+
+    name = "native-alias"
+    path = "/rerank"
+    model_required = False
+    body = LenientBody
+
+
+def native_results(response: WireResponse, request: WireRequest) -> list[dict[str, Any]]:
+    """``results``: with the documents if they were asked for, as objects; ``document`` is absent otherwise."""
+    results: list[dict[str, Any]] = []
+    for item in response.results:
+        result: dict[str, Any] = {"index": item.index, "relevance_score": item.score}
+        if request.return_documents:
+            document = request.documents[item.index]
+            result["document"] = document if isinstance(document, Mapping) else {"text": document}
+        results.append(result)
+    return results
+
+
+def cohere_meta(response: WireResponse) -> dict[str, Any]:
+    """Cohere's ``meta``; of documents that were read only in part it has the positions and a warning."""
+    meta: dict[str, Any] = {
+        "api_version": {"version": "1"},
+        "billed_units": {"search_units": 1},
+        "tokens": {"input_tokens": response.tokens, "output_tokens": 0},
+    }
+    if response.truncated:
+        meta["truncated_documents"] = list(response.truncated)
+        meta["warnings"] = [f"{len(response.truncated)} documents were longer than the model reads and were cut."]
+    return meta
