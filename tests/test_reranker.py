@@ -280,12 +280,21 @@ def test_cancelling_an_async_call_drops_its_batches(bundled):
 
 
 def test_threads_may_call_one_reranker_at_once(bundled):
-    expected = bundled.rerank(QUERY, DOCUMENTS).results
+    def ranking():
+        return list(bundled.rerank(QUERY, DOCUMENTS))
+
+    def agree(one, other):
+        """Which batches an input shares is chance, so logits may differ by float noise."""
+        return [r.index for r in one] == [r.index for r in other] and all(
+            abs(a.logit - b.logit) < 1e-4 for a, b in zip(one, other, strict=True)
+        )
+
+    expected = ranking()
     answers, errors = [], []
 
     def call():
         try:
-            answers.extend(bundled.rerank(QUERY, DOCUMENTS).results == expected for _ in range(5))
+            answers.extend(agree(ranking(), expected) for _ in range(5))
         except Exception as error:  # noqa: BLE001  (shown by the assertion)
             errors.append(error)
 

@@ -27,19 +27,21 @@ class ModelLoaded:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A request was tokenised: ``inputs`` model inputs (windows counted singly) in ``batches`` batches."""
+    """A request was tokenised into ``inputs`` model inputs (windows counted singly)."""
 
     model: str
     documents: int
     inputs: int
     tokens: int
-    batches: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class BatchScored:
-    """One batch went through the model; ``padding`` tokens of it were filling."""
+    """One batch went through the model; ``padding`` tokens of it were filling.
+
+    When it held inputs of several scorers, each reports its own part; the seconds are those of the whole batch.
+    """
 
     model: str
     inputs: int

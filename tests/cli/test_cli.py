@@ -327,7 +327,7 @@ def test_progress_is_shown_on_a_terminal_only(manual, monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=True))  # noqa: ARG005
     with progress.progress_hook() as hook:
-        hook(Encoded("m", 2, 2, 10, 1, 0.0))
+        hook(Encoded("m", 2, 2, 10, 0.0))
         hook(BatchScored("m", 2, 10, 0, 0.0))
     assert "scoring" in screen.getvalue()
     with progress.status("first") as step:

@@ -4,49 +4,113 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core.inference.batching import plan_batches, shared_budget
+from rerank_core.inference.batching import BatchQueue, Waiting
 
-LENGTHS = st.lists(st.integers(1, 600), max_size=200)
+LENGTHS = st.lists(st.integers(1, 600), max_size=60)
+REQUESTS = st.lists(LENGTHS, max_size=6)
 BUDGETS = st.integers(1, 2000)
 
 
-@given(LENGTHS, BUDGETS)
-def test_every_input_is_in_exactly_one_batch(lengths, budget):
-    batches = plan_batches(lengths, budget)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    assert all(batches)
+def queue_of(requests, *, budget=512, limit=100):
+    """A queue with these requests, and each request's lengths by its name."""
+    queue = BatchQueue()
+    for name, lengths in enumerate(requests):
+        queue.add(Waiting(name, lengths, budget=budget, limit=limit))
+    return queue
 
 
-@given(LENGTHS, BUDGETS)
-def test_no_batch_exceeds_the_budget_unless_it_is_a_single_input(lengths, budget):
-    for batch in plan_batches(lengths, budget):
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+def drain(queue, workers=1):
+    """All batches, each as (request, position) pairs; every batch is done before the next one leaves."""
+    batches = []
+    while batch := queue.next_batch(workers):
+        batches.append([(waiting.owner, position) for waiting, taken in batch for position in taken])
+        for waiting, _ in batch:
+            waiting.out -= 1
+    return batches
 
 
-@given(LENGTHS, BUDGETS)
-def test_padding_is_bounded(lengths, budget):
-    for batch in plan_batches(lengths, budget):
-        width = max(lengths[i] for i in batch)
-        assert all(width - lengths[i] <= max(16, width * 0.2) for i in batch)
+@given(REQUESTS, BUDGETS, st.integers(1, 8))
+def test_every_input_is_in_exactly_one_batch(requests, budget, workers):
+    queue = queue_of(requests, budget=budget)
+    batches = drain(queue, workers)
+    everything = [(name, position) for name, lengths in enumerate(requests) for position in range(len(lengths))]
+    assert sorted(item for batch in batches for item in batch) == everything
+    assert not len(queue)
 
 
-@given(LENGTHS, BUDGETS)
-def test_the_longest_come_first(lengths, budget):
-    longest = [max(lengths[i] for i in batch) for batch in plan_batches(lengths, budget)]
-    assert longest == sorted(longest, reverse=True)
+@given(REQUESTS, BUDGETS, st.integers(1, 8))
+def test_no_batch_exceeds_the_budget_unless_it_is_a_single_input(requests, budget, workers):
+    for batch in drain(queue_of(requests, budget=budget), workers):
+        width = max(requests[name][position] for name, position in batch)
+        assert len(batch) == 1 or len(batch) * width <= budget
 
 
-def test_similar_lengths_share_a_batch():
-    assert plan_batches([100, 5, 98, 99, 6], 300) == [[0, 3, 2], [4, 1]]
+@given(REQUESTS, BUDGETS, st.integers(1, 8))
+def test_padding_is_bounded(requests, budget, workers):
+    for batch in drain(queue_of(requests, budget=budget), workers):
+        lengths = [requests[name][position] for name, position in batch]
+        assert all(max(lengths) - length <= max(16, max(lengths) * 0.2) for length in lengths)
 
 
-def test_a_budget_below_one_is_an_error():
-    with pytest.raises(ValueError, match="at least 1"):
-        plan_batches([1], 0)
+@given(REQUESTS)
+def test_without_a_budget_every_input_travels_alone(requests):
+    assert all(len(batch) == 1 for batch in drain(queue_of(requests, budget=0)))
 
 
-@given(st.lists(st.integers(1, 600), min_size=1), BUDGETS, st.integers(1, 16))
-def test_a_small_request_is_shared_by_the_workers(lengths, budget, workers):
-    shared = shared_budget(lengths, budget, workers)
-    assert 1 <= shared <= budget
-    assert shared == budget or shared >= 64
+@given(st.lists(LENGTHS.filter(bool), min_size=1, max_size=6))
+def test_nobody_waits_longer_than_one_turn_of_everybody_else(requests):
+    batches = drain(queue_of(requests))
+    first = [min(i for i, batch in enumerate(batches) if name in dict(batch)) for name in range(len(requests))]
+    assert all(position <= name for name, position in enumerate(first))
+
+
+@given(LENGTHS, st.integers(1, 40))
+def test_a_short_request_leaves_at_once_though_a_long_one_is_waiting(lengths, size):
+    queue = queue_of([[8192] * 100])
+    queue.next_batch(1)
+    queue.add(Waiting("short", [30] * min(size, 17), budget=512, limit=1))
+    batches = [queue.next_batch(1), queue.next_batch(1)]
+    assert [(waiting.owner, len(taken)) for waiting, taken in batches[1]] == [("short", min(size, 17))]
+
+
+def test_inputs_of_different_requests_share_a_batch_when_their_lengths_are_alike():
+    batches = drain(queue_of([[100, 5], [98, 96], [300]], budget=600))
+    assert batches[0] == [(0, 0), (1, 0), (1, 1)]
+
+
+def test_requests_with_different_budgets_do_not_share():
+    queue = queue_of([[10]])
+    queue.add(Waiting("other", [10], budget=100, limit=1))
+    assert all(len(batch) == 1 for batch in drain(queue))
+
+
+def test_a_request_at_its_limit_lets_others_go_first():
+    queue = BatchQueue()
+    queue.add(Waiting("bound", [500, 500], budget=512, limit=1))
+    queue.add(Waiting("free", [10], budget=512, limit=1))
+    (first,) = queue.next_batch(2)
+    (second,) = queue.next_batch(1)
+    assert (first[0].owner, second[0].owner) == ("bound", "free")
+    assert queue.next_batch(1) == []
+    first[0].out -= 1
+    assert queue.next_batch(1)[0][0].owner == "bound"
+
+
+def test_little_work_is_split_among_free_workers():
+    queue = queue_of([[50] * 10], budget=5000)
+    assert [len(batch) for batch in (queue.next_batch(2)[0][1], queue.next_batch(1)[0][1])] == [5, 5]
+
+
+def test_what_is_removed_is_not_run():
+    queue = BatchQueue()
+    gone, kept = (Waiting(name, [10] * 100, budget=64, limit=9) for name in ("gone", "kept"))
+    queue.add(gone)
+    queue.add(kept)
+    queue.remove(gone)
+    queue.remove(gone)
+    assert {name for batch in drain(queue) for name, _ in batch} == {"kept"}
+
+
+@pytest.mark.parametrize("lengths", [[], [7]])
+def test_a_request_without_inputs_never_stands_in_line(lengths):
+    assert len(queue_of([lengths])) == len(lengths)

@@ -74,7 +74,7 @@ def test_every_step_is_reported_without_texts():
     encoded = next(event for event in events if isinstance(event, Encoded))
     batches = [event for event in events if isinstance(event, BatchScored)]
     assert sum(event.tokens for event in batches) == encoded.tokens
-    assert len(batches) == encoded.batches
+    assert sum(event.inputs for event in batches) == encoded.inputs
     assert "secret" not in repr(events)
 
 

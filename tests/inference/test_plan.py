@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rerank_core import InferenceError, Span
 from rerank_core.inference.encoding import ModelInput
-from rerank_core.inference.plan import best_inputs, chunk_texts, encode_chunk, pack
+from rerank_core.inference.plan import best_inputs, chunk_texts, encode_chunk
 
 TEXTS = st.lists(st.integers(0, 40).map(lambda n: "w " * n), min_size=1, max_size=20)
 
@@ -22,9 +22,8 @@ def by_words(position, text):
     return inputs
 
 
-def plan(texts, *, budget=32, in_flight=2):
-    inputs = [item for chunk in chunk_texts(texts) for item in encode_chunk(by_words, texts, chunk)]
-    return pack(inputs, budget=budget, in_flight=in_flight)
+def encode(texts):
+    return [item for chunk in chunk_texts(texts) for item in encode_chunk(by_words, texts, chunk)]
 
 
 @given(st.lists(st.integers(0, 300_000), max_size=100))
@@ -36,33 +35,17 @@ def test_chunks_cover_the_texts_and_stay_small(lengths):
         assert len(chunk) == 1 or sum(lengths[i] for i in chunk[:-1]) < 100_000
 
 
-@given(TEXTS, st.integers(0, 64))
-def test_every_input_travels_once(texts, budget):
-    made = plan(texts, budget=budget)
-    assert sorted(i for batch in made.batches for i in batch) == list(range(len(made.inputs)))
-    assert made.tokens == sum(len(item.ids) for item in made.inputs)
-    if budget == 0:
-        assert all(len(batch) == 1 for batch in made.batches)
-
-
 @given(TEXTS, st.randoms(use_true_random=False))
 def test_the_best_window_wins_and_of_equals_the_first(texts, random):
-    made = plan(texts)
-    by_input = [random.choice([0.0, 1.0, -2.5]) for _ in made.inputs]
-    logits = [np.array([by_input[i] for i in batch], np.float32) for batch in made.batches]
-    best = best_inputs(made, logits)
+    inputs = encode(texts)
+    logits = np.array([random.choice([0.0, 1.0, -2.5]) for _ in inputs], np.float32)
+    best = best_inputs(inputs, logits)
     assert [item.text for _, item in best] == list(range(len(texts)))
     for text, (logit, item) in enumerate(best):
         mine = [
-            (value, -made.inputs[i].window.start) for i, value in enumerate(by_input) if made.inputs[i].text == text
+            (value, -window.window.start) for value, window in zip(logits, inputs, strict=True) if window.text == text
         ]
         assert (logit, -item.window.start) == max(mine)
-
-
-def test_a_small_request_is_split_among_the_workers():
-    texts = ["w " * 7] * 40
-    assert len(plan(texts, budget=4096, in_flight=1).batches) == 1
-    assert len(plan(texts, budget=4096, in_flight=2).batches) == 2
 
 
 def test_a_tokenizer_that_fails_is_translated_without_the_text():
@@ -76,6 +59,4 @@ def test_a_tokenizer_that_fails_is_translated_without_the_text():
 
 
 def test_no_repr_shows_tokens():
-    made = plan(["secret"])
-    for value in (made, made.inputs[0]):
-        assert "array" not in repr(value)
+    assert "array" not in repr(encode(["secret"])[0])

@@ -1,41 +1,122 @@
-"""Packing model inputs into batches. A pure function of their lengths."""
+"""Packing the inputs of concurrent requests into batches: who is next, and who fits beside. No threads, no model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from operator import neg
+from typing import Generic, TypeVar
 
 _PADDING_SHARE = 0.2
 _PADDING_TOKENS = 16
+_LEAST_TOKENS = 64  # a smaller batch costs more in overhead than a second worker gains
+
+Owner = TypeVar("Owner")
 
 
-def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group inputs of similar length so that each padded batch stays within a token budget.
+class Waiting(Generic[Owner]):
+    """The inputs of one request that are in no batch yet, longest first.
 
     Args:
+        owner: whose they are.
         lengths: tokens of each input.
-        budget: most tokens a batch may have, padding included; an input longer than it stands alone.
+        budget: most tokens of a batch that holds any of them; 0 means one input a batch.
+        limit: how many batches with any of them may be out at once.
 
-    Returns:
-        Positions of the inputs, one list a batch, longest first: every position exactly once. Within a batch
-        no input is padded by more than a fifth of the batch's length (or 16 tokens, if that is more).
-
-    Raises:
-        ValueError: when ``budget`` is below 1.
+    Attributes:
+        out: how many batches with any of them are out.
     """
-    if budget < 1:
-        raise ValueError(f"the token budget must be at least 1, got {budget}.")
-    batches: list[list[int]] = []
-    width = 0
-    for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        fits = batches and (len(batches[-1]) + 1) * width <= budget
-        if fits and width - lengths[position] <= max(_PADDING_TOKENS, int(width * _PADDING_SHARE)):
-            batches[-1].append(position)
-        else:
-            batches.append([position])
-            width = lengths[position]
-    return batches
+
+    def __init__(self, owner: Owner, lengths: Sequence[int], *, budget: int, limit: int) -> None:
+        self.owner = owner
+        self.budget = budget
+        self.limit = limit
+        self.out = 0
+        self._positions = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        self._lengths = [lengths[i] for i in self._positions]
+        self.tokens = sum(lengths)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def ready(self) -> bool:
+        """Whether another batch may take from it."""
+        return bool(self._positions) and self.out < self.limit
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest input."""
+        return self._lengths[0]
+
+    def take(self, *, longest: int, shortest: int, most: int) -> list[int]:
+        """Positions of at most ``most`` inputs of ``shortest`` to ``longest`` tokens, longest first."""
+        start = bisect_left(self._lengths, -longest, key=neg)
+        stop = min(bisect_right(self._lengths, -shortest, key=neg), start + most)
+        taken = self._positions[start:stop]
+        self.tokens -= sum(self._lengths[start:stop])
+        del self._positions[start:stop], self._lengths[start:stop]
+        return taken
 
 
-def shared_budget(lengths: Sequence[int], budget: int, workers: int, least: int = 64) -> int:
-    """The budget that lets ``workers`` share a small request, instead of one worker doing all of it."""
-    return min(budget, max(least, -(-sum(lengths) // max(1, workers))))
+class BatchQueue(Generic[Owner]):
+    """Requests in a line, whose inputs leave in batches.
+
+    Requests take turns at the head of a batch. The head's longest inputs decide how wide the batch is; inputs of
+    other requests fill it up where they fit without much padding: within a batch no input is padded by more than a
+    fifth of the batch's width (or 16 tokens, if that is more).
+    """
+
+    def __init__(self) -> None:
+        self._line: deque[Waiting[Owner]] = deque()
+
+    def __len__(self) -> int:
+        """How many requests have inputs that are in no batch yet."""
+        return len(self._line)
+
+    def __iter__(self) -> Iterator[Waiting[Owner]]:
+        return iter(self._line)
+
+    def add(self, waiting: Waiting[Owner]) -> None:
+        """Put a request at the end of the line."""
+        if len(waiting):
+            self._line.append(waiting)
+
+    def remove(self, waiting: Waiting[Owner]) -> None:
+        """Forget what is left of a request."""
+        if waiting in self._line:
+            self._line.remove(waiting)
+
+    def next_batch(self, workers: int) -> list[tuple[Waiting[Owner], list[int]]]:
+        """The next batch: positions of inputs by request; empty when there is nothing to do.
+
+        Args:
+            workers: how many workers are free, this one included; little work is split among them.
+        """
+        head = next((waiting for waiting in self._line if waiting.ready), None)
+        if head is None:
+            return []
+        width = head.longest
+        room = self._room(head, width, workers)
+        # Without a budget the graph takes one input at a time.
+        others = [w for w in self._line if w is not head and w.ready and w.budget == head.budget] if head.budget else []
+        batch = []
+        for waiting in (head, *others):
+            shortest = width - max(_PADDING_TOKENS, int(width * _PADDING_SHARE))
+            taken = waiting.take(longest=width, shortest=shortest, most=room) if room else []
+            if taken:
+                waiting.out += 1
+                batch.append((waiting, taken))
+                room -= len(taken)
+        self._line.remove(head)
+        self._line.append(head)
+        self._line = deque(waiting for waiting in self._line if len(waiting))
+        return batch
+
+    def _room(self, head: Waiting[Owner], width: int, workers: int) -> int:
+        """How many inputs of ``width`` tokens the batch may have."""
+        if not head.budget:
+            return 1
+        share = -(-sum(waiting.tokens for waiting in self._line) // max(1, workers))
+        return max(1, min(head.budget, max(_LEAST_TOKENS, share)) // width)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo
     from rerank_core.inference.encoding import ModelInput, TextEncoder
-    from rerank_core.inference.plan import Plan
+    from rerank_core.inference.scheduler import BatchReport
 
 LONG_DOCUMENTS = ("truncate", "windows")
 BACKENDS = ("auto", "onnx", "torch")
@@ -201,7 +201,7 @@ class LocalScorer:
 
     def _steps(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> Generator[Future[Any], Any, Scores]:
         """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
-        from rerank_core.inference.plan import chunk_texts, encode_chunk, pack
+        from rerank_core.inference.plan import chunk_texts, encode_chunk
 
         workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
         started = time.perf_counter()
@@ -216,20 +216,17 @@ class LocalScorer:
         parts: list[list[ModelInput]] = yield workers.map(
             lambda chunk: encode_chunk(encode, texts, chunk), chunk_texts(texts), limit=in_flight
         )
+        inputs = [item for part in parts for item in part]
+        tokens = sum(len(item.ids) for item in inputs)
+        encoded = time.perf_counter()
+        emit(self._hooks, Encoded(self.model, len(texts), len(inputs), tokens, encoded - started))
         # 0 says that this graph must see one input at a time; no option overrides that.
         budget = loaded.backend.batch_tokens and (options.batch_tokens or loaded.backend.batch_tokens)
-        inputs = [item for part in parts for item in part]
-        plan: Plan = yield workers.submit(lambda: pack(inputs, budget=budget, in_flight=in_flight))
-        encode_seconds = time.perf_counter() - started
-        emit(
-            self._hooks,
-            Encoded(self.model, len(texts), len(inputs), plan.tokens, len(plan.batches), encode_seconds),
+        logits: NDArray[np.float32] = yield loaded.scheduler.submit(
+            inputs, budget=budget, limit=in_flight, report=self._report_batch
         )
-        running = time.perf_counter()
-        logits: list[NDArray[np.float32]] = yield workers.map(
-            lambda batch: self._run(loaded, [plan.inputs[i] for i in batch]), plan.batches, limit=in_flight
-        )
-        return self._scores(loaded, plan, logits, encode_seconds, time.perf_counter() - running)
+        inference = time.perf_counter() - encoded
+        return self._scores(loaded, inputs, logits, tokens=tokens, encode=encoded - started, inference=inference)
 
     def _limit(self, loaded: LoadedModel) -> int:
         return self.options.max_tokens or loaded.info.max_tokens
@@ -238,31 +235,32 @@ class LocalScorer:
         size = loaded.backend.workers.size
         return size if self.options.threads is None else min(size, self.options.threads)
 
-    def _run(self, loaded: LoadedModel, inputs: list[ModelInput]) -> NDArray[np.float32]:
-        import numpy as np
-
-        started = time.perf_counter()
-        block = loaded.encoder.pad(inputs)
-        logits = loaded.backend.run(block)
-        if not np.isfinite(logits).all():
-            raise InferenceError(f"{self.model!r} gave a score that is not a finite number.")
-        tokens = sum(len(item.ids) for item in inputs)
-        seconds = time.perf_counter() - started
-        emit(self._hooks, BatchScored(self.model, len(inputs), tokens, block.input_ids.size - tokens, seconds))
-        return logits
+    def _report_batch(self, batch: BatchReport) -> None:
+        emit(self._hooks, BatchScored(self.model, batch.inputs, batch.tokens, batch.padding, batch.seconds))
 
     def _scores(
-        self, loaded: LoadedModel, plan: Plan, logits: list[NDArray[np.float32]], encode: float, inference: float
+        self,
+        loaded: LoadedModel,
+        inputs: list[ModelInput],
+        logits: NDArray[np.float32],
+        *,
+        tokens: int,
+        encode: float,
+        inference: float,
     ) -> Scores:
+        import numpy as np
+
         from rerank_core.inference.plan import best_inputs
 
+        if not np.isfinite(logits).all():
+            raise InferenceError(f"{self.model!r} gave a score that is not a finite number.", code="non_finite_score")
         items = tuple(
             Score.from_logit(logit, truncated=item.truncated, query_truncated=item.query_truncated, window=item.window)
-            for logit, item in best_inputs(plan, logits)
+            for logit, item in best_inputs(inputs, logits)
         )
         self._report_truncation(loaded, items)
-        emit(self._hooks, Scored(self.model, len(items), plan.tokens, encode + inference))
-        return Scores(items, self.model, plan.tokens, encode, inference)
+        emit(self._hooks, Scored(self.model, len(items), tokens, encode + inference))
+        return Scores(items, self.model, tokens, encode, inference)
 
     def _report_truncation(self, loaded: LoadedModel, items: Sequence[Score]) -> None:
         documents = sum(score.truncated for score in items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core.inference.encoding import Block, Encoder
+from rerank_core.inference.scheduler import Scheduler
 from rerank_core.inference.workers import Workers
 
 
@@ -82,6 +83,11 @@ class SharedModel:
     device: str
     fingerprint: str
     warned_of_truncation: bool = False
+    scheduler: Scheduler = field(init=False)
+
+    def __post_init__(self) -> None:
+        encoder, backend = self.encoder, self.backend
+        self.scheduler = Scheduler(lambda: backend.workers, lambda inputs: backend.run(encoder.pad(inputs)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,6 +113,11 @@ class LoadedModel:
     def backend(self) -> Backend:
         """The shared backend."""
         return self.shared.backend
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The shared line of work."""
+        return self.shared.scheduler
 
 
 def relevance_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+
+from rerank_core import InferenceError
+from rerank_core.inference.encoding import ModelInput
+from rerank_core.inference.scheduler import Scheduler
+from rerank_core.inference.workers import Workers
+
+
+def inputs(lengths, first=0):
+    """Inputs whose first token says which they are."""
+    made = []
+    for number, length in enumerate(lengths, first):
+        ids = np.ones(length, np.int32)
+        ids[0] = number
+        made.append(ModelInput(number, ids, ids.astype(np.int8)))
+    return made
+
+
+def echo(batch):
+    return np.array([item.ids[0] for item in batch], np.float32)
+
+
+def ignore(_report):
+    pass
+
+
+class Gate:
+    """A model that waits to be let go and remembers its batches."""
+
+    def __init__(self):
+        self.opened = threading.Event()
+        self.started = threading.Event()
+        self.batches = []
+
+    def __call__(self, batch):
+        self.batches.append([int(item.ids[0]) for item in batch])
+        self.started.set()
+        self.opened.wait()
+        return echo(batch)
+
+
+@pytest.fixture
+def one_worker():
+    pool = Workers(1, "one")
+    yield lambda: pool
+    pool.close()
+
+
+@pytest.fixture
+def two_workers():
+    pool = Workers(2, "two")
+    yield lambda: pool
+    pool.close()
+
+
+def submit(scheduler, lengths, *, first=0, budget=512, limit=2, report=ignore):
+    return scheduler.submit(inputs(lengths, first), budget=budget, limit=limit, report=report)
+
+
+def test_logits_come_in_the_order_of_the_inputs(two_workers):
+    scheduler = Scheduler(two_workers, echo)
+    futures = [submit(scheduler, [7, 300, 7, 90] * 20, first=100 * k) for k in range(8)]
+    for k, future in enumerate(futures):
+        assert future.result(20).tolist() == [100 * k + i for i in range(80)]
+
+
+def test_nothing_to_score_is_done(one_worker):
+    assert submit(Scheduler(one_worker, echo), []).result(1).tolist() == []
+
+
+def test_requests_that_wait_share_batches(one_worker):
+    gate = Gate()
+    scheduler = Scheduler(one_worker, gate)
+    first = submit(scheduler, [10])
+    gate.started.wait()
+    others = [submit(scheduler, [10, 10], first=10 * k) for k in range(1, 4)]
+    gate.opened.set()
+    for future in (first, *others):
+        future.result(20)
+    assert gate.batches == [[0], [10, 11, 20, 21, 30, 31]]
+
+
+def test_a_short_request_passes_between_the_batches_of_a_long_one(one_worker):
+    gate = Gate()
+    scheduler = Scheduler(one_worker, gate)
+    long = submit(scheduler, [500] * 50)
+    gate.started.wait()
+    short = submit(scheduler, [10] * 10, first=1000)
+    gate.opened.set()
+    long.result(20)
+    short.result(20)
+    assert next(i for i, batch in enumerate(gate.batches) if 1000 in batch) <= 2
+
+
+def test_cancelling_drops_what_has_not_started(one_worker):
+    gate = Gate()
+    scheduler = Scheduler(one_worker, gate)
+    future = submit(scheduler, [500] * 50)
+    gate.started.wait()
+    assert future.cancel()
+    gate.opened.set()
+    submit(scheduler, [5], first=99).result(20)
+    assert gate.batches == [[0], [99]]
+
+
+def test_a_failing_batch_fails_its_requests_and_nobody_else(one_worker):
+    def run(batch):
+        if any(item.ids[0] == 13 for item in batch):
+            raise InferenceError("broken")
+        return echo(batch)
+
+    scheduler = Scheduler(one_worker, run)
+    bad, good = submit(scheduler, [10, 10], first=12), submit(scheduler, [400], first=1)
+    with pytest.raises(InferenceError, match="broken"):
+        bad.result(20)
+    assert good.result(20).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_request_never_has_more_batches_in_flight_than_its_limit(two_workers, limit):
+    running, most, lock = 0, 0, threading.Lock()
+
+    def run(batch):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+        return echo(batch)
+
+    submit(Scheduler(two_workers, run), [500] * 20, limit=limit).result(20)
+    assert most == limit
+
+
+def test_each_receiver_hears_of_its_own_part(one_worker):
+    gate, mine, yours = Gate(), [], []
+    scheduler = Scheduler(one_worker, gate)
+    blocker = submit(scheduler, [2])
+    gate.started.wait()
+    futures = [
+        submit(scheduler, [10, 8], first=10, report=mine.append),
+        submit(scheduler, [9], first=20, report=yours.append),
+        submit(scheduler, [5], first=30, report=mine.append),
+    ]
+    gate.opened.set()
+    for future in (blocker, *futures):
+        future.result(20)
+    assert sum(report.inputs for report in mine) == 3
+    assert sum(report.tokens for report in mine) == 23
+    assert [(report.inputs, report.tokens, report.padding) for report in yours] == [(1, 9, 1)]
+
+
+def test_closed_workers_are_reported_to_whoever_waits():
+    pool = Workers(1, "closed")
+    pool.close()
+    with pytest.raises(InferenceError, match="have stopped"):
+        submit(Scheduler(lambda: pool, echo), [3]).result(20)
+
+
+def test_many_threads_lose_nothing(two_workers):
+    scheduler = Scheduler(two_workers, echo)
+    answers = {}
+
+    def caller(k):
+        for round_ in range(20):
+            first = 10_000 * k + 100 * round_
+            answers[k, round_] = submit(scheduler, [3 + (k * i) % 50 for i in range(30)], first=first).result(20)
+
+    threads = [threading.Thread(target=caller, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for (k, round_), logits in answers.items():
+        assert logits.tolist() == [10_000 * k + 100 * round_ + i for i in range(30)]
+    assert len(answers) == 160
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_starts_with_an_empty_line(one_worker):
+    gate = Gate()
+    scheduler = Scheduler(one_worker, gate)
+    pending = [submit(scheduler, [500] * 3), submit(scheduler, [5], first=7)]
+    gate.started.wait()
+    child = os.fork()
+    if child == 0:
+        gate.opened.set()
+        gate.batches.clear()
+        ok = submit(scheduler, [5], first=42).result(timeout=20).tolist() == [42.0] and gate.batches == [[42]]
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    gate.opened.set()
+    assert [len(future.result(20)) for future in pending] == [3, 1]
+
+
+def test_a_scheduler_leaves_memory_with_its_last_user(two_workers):
+    scheduler = Scheduler(two_workers, echo)
+    submit(scheduler, [4] * 10).result(20)
+    gone = weakref.ref(scheduler)
+    del scheduler
+    deadline = time.monotonic() + 20
+    while gone() is not None and time.monotonic() < deadline:  # a worker may still be on its way out
+        gc.collect()
+        time.sleep(0.01)
+    assert gone() is None
