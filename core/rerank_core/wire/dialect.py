@@ -6,12 +6,16 @@ A dialect is a pair of translations, request and response, each in both directio
     client   WireResponse ◀──read_response──  JSON  ◀─write_response─  WireResponse  server
 
 and a few facts: where it is posted to, how a key is sent, how many documents fit, what its scores mean.
+
+The client asks for the scores of all documents (``top_n=None``) and sorts and cuts by itself: it may have to split the
+documents over several requests, and a reply with fewer results than documents is then always an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -28,6 +32,7 @@ class Dialect:
         path: where requests are posted to, below the root of the API; ``{model}`` stands for the model's name.
         base_url: the hosted service's root; None for software people host themselves.
         key_variable: the environment variable that holds the API key.
+        key_header: the header that carries the key; in ``Authorization`` it stands behind ``Bearer``.
         scores: what a score means: a probability (0..1) or a logit. A fact of the dialect, never guessed from values.
         max_documents: most documents of one request; None for no limit.
         max_bytes: most bytes of one request's texts.
@@ -44,6 +49,7 @@ class Dialect:
     path: ClassVar[str]
     base_url: ClassVar[str | None] = None
     key_variable: ClassVar[str | None] = None
+    key_header: ClassVar[str] = "Authorization"
     scores: ClassVar[Literal["probability", "logit"]] = "probability"
     max_documents: ClassVar[int | None] = None
     max_bytes: ClassVar[int] = 4_000_000
@@ -55,12 +61,18 @@ class Dialect:
     reply: ClassVar[Any] = None
 
     def headers(self, api_key: str | None) -> dict[str, str]:
-        """The headers that carry the key."""
-        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        """The headers that carry the key, and any other the service insists on."""
+        if not api_key:
+            return {}
+        return {self.key_header: f"Bearer {api_key}" if self.key_header == "Authorization" else api_key}
+
+    def path_for(self, model: str | None) -> str:
+        """``path`` with the model's name filled in."""
+        return self.path.replace("{model}", quote(model or ""))
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """The JSON body that asks ``request``."""
-        raise NotImplementedError
+        """The JSON body that asks ``request``; the default is the one most dialects share."""
+        return present(model=request.model, query=request.query, documents=list(request.texts), top_n=request.top_n)
 
     def read_response(self, body: Any) -> WireResponse:
         """What a reply says; completeness is for the caller to check.
@@ -68,7 +80,11 @@ class Dialect:
         Raises:
             ProtocolError: when it has not this dialect's shape.
         """
-        raise NotImplementedError
+        return read_reply(body)
+
+    def read_info(self, body: Any) -> int | None:  # noqa: ARG002  (for dialects that have an info_path)
+        """The most documents of one request, as the reply of ``info_path`` tells; None where it does not."""
+        return None
 
     def read_request(self, body: Any) -> WireRequest:
         """What a JSON body asks.
@@ -111,6 +127,41 @@ def error_body(error: RerankError) -> dict[str, Any]:
     }
 
 
+def present(**fields: Any) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def read_reply(body: Any, *score_fields: str) -> WireResponse:
+    """A reply in any of the shapes in use; ``score_fields`` default to those of probabilities.
+
+    The results are the body itself or under ``results``, ``data``, ``rankings`` or ``output.results``. Tokens are
+    where OpenAI, Cohere, LiteLLM or SiliconFlow have them. Documents that come back are not read: the caller has them.
+
+    Raises:
+        ProtocolError: when there are no results, or one of them has no whole index or no finite score.
+    """
+    output = nested(body, "output")
+    truncated = nested(body, "meta", "truncated_documents")
+    return WireResponse(
+        results=read_results(
+            result_list(body if output is None else output, "results", "data", "rankings"),
+            *(score_fields or ("relevance_score", "score")),
+        ),
+        id=optional_text(nested(body, "id")) or optional_text(nested(body, "request_id")) or "",
+        model=optional_text(nested(body, "model")),
+        tokens=token_count(
+            nested(body, "usage", "total_tokens"),
+            nested(body, "usage", "prompt_tokens"),
+            nested(body, "meta", "tokens", "input_tokens"),
+            nested(body, "meta", "billed_units", "total_tokens"),
+            nested(body, "meta", "billed_units", "input_tokens"),
+            nested(body, "tokens", "input_tokens"),
+        ),
+        truncated=tuple(i for i in truncated if type(i) is int) if isinstance(truncated, list) else (),
+    )
+
+
 def result_list(body: Any, *fields: str) -> list[Any]:
     """The list under the first of ``fields`` that ``body`` has, or ``body`` itself if that is a list.
 
@@ -150,6 +201,35 @@ def _read_result(item: Any, score_fields: Sequence[str]) -> WireResult:
             code="non_finite_score",
         )
     return WireResult(index, float(score))
+
+
+def chosen_score(item: WireResult, *, raw: bool) -> float:
+    """The logit where raw scores are wanted, else the probability.
+
+    Raises:
+        ProtocolError: when the logit is wanted and not known.
+    """
+    if not raw:
+        return item.score
+    if item.logit is None:
+        raise ProtocolError(f"the result with index {item.index} has no logit, and raw scores are wanted.")
+    return item.logit
+
+
+def plain_document(request: WireRequest, index: int) -> str | None:
+    """A document as the string that was sent, or the text of the object; None when documents are not wanted."""
+    if not request.return_documents:
+        return None
+    document = request.documents[index]
+    return document if isinstance(document, str) else request.texts[index]
+
+
+def object_document(request: WireRequest, index: int) -> dict[str, Any] | None:
+    """A document as an object with all the fields that were sent; None when documents are not wanted."""
+    if not request.return_documents:
+        return None
+    document = request.documents[index]
+    return {"text": document} if isinstance(document, str) else dict(document)
 
 
 def token_count(*candidates: Any) -> int:

@@ -1,8 +1,8 @@
 """The fields of request bodies, as pydantic types that say what is wrong in the words of the rerank API.
 
 Dialects differ in names and shapes; what a query, a list of documents or a limit may be is the same everywhere and
-stands here once. Every optional field accepts null, booleans accept "true" and "false", unknown fields are ignored:
-clients in the field send all of these.
+stands here once. A field that is null counts as absent, booleans accept "true" and "false", unknown fields are
+ignored: clients in the field send all of these.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from rerank_core.documents import clean_text
@@ -20,18 +28,27 @@ from rerank_core.errors import InvalidRequestError
 
 M = TypeVar("M", bound="Body")
 
+_NO_DOCUMENTS = ("empty_documents", "Documents cannot be empty")
 # What a field that is absent is called by; any other missing field is "invalid_" and its name.
 _MISSING = {
     "model": ("missing_model", "model is required; GET /v1/models lists what is served."),
-    "query": ("empty_query", "Query cannot be empty"),
-    "documents": ("empty_documents", "Documents cannot be empty"),
+    # the query and the documents, by the names they have in the dialects
+    **dict.fromkeys(("query", "text_1"), ("empty_query", "Query cannot be empty")),
+    **dict.fromkeys(("documents", "texts", "input", "passages", "text_2"), _NO_DOCUMENTS),
 }
 
 
 class Body(BaseModel):
-    """A request body. Unknown fields are ignored."""
+    """A request body. Unknown fields are ignored; null means absent."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: item for name, item in value.items() if item is not None}
+        return value
 
 
 def read_json(data: bytes | bytearray | str) -> Any:
@@ -92,65 +109,66 @@ def _json_type(value: Any) -> str:
 
 
 def _query(value: Any) -> str:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise wrong("empty_query", "Query cannot be empty", "query")
+    if isinstance(value, str) and not value.strip():
+        raise wrong(*_MISSING["query"], "query")
     if not isinstance(value, str):
         raise wrong("invalid_query", f"query must be a string, got {_json_type(value)}.", "query")
     return clean_text(value)
 
 
 def _model(value: Any) -> str:
-    if value is None or value == "":
+    name = _optional_model(value)
+    if name is None:
         raise wrong(*_MISSING["model"], "model")
-    return _optional_model(value) or ""
+    return name
 
 
 def _optional_model(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
+    if not isinstance(value, str):
         raise wrong("invalid_model", f"model must be a string, got {_json_type(value)}.", "model")
-    return clean_text(value) if value else None
+    return clean_text(value) or None
 
 
-def _top_n(value: Any) -> int | None:
-    if value is None:
-        return None
+def _top_n(value: Any, info: ValidationInfo) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         seen = value if isinstance(value, int | float) and not isinstance(value, bool) else _json_type(value)
-        raise wrong("invalid_top_n", f"top_n must be a whole number of at least 1, got {seen}.", "top_n")
+        name = info.field_name or "top_n"
+        raise wrong("invalid_top_n", f"{name} must be a whole number of at least 1, got {seen}.", name)
     return value
 
 
-def _top_n_or_zero(value: Any) -> int | None:
-    return None if value == 0 and type(value) is int else _top_n(value)
+def _top_n_or_zero(value: Any, info: ValidationInfo) -> int | None:
+    return None if value == 0 and type(value) is int else _top_n(value, info)
 
 
-def _flag(value: Any) -> bool | None:
-    if value is None or isinstance(value, bool):
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     raise wrong("invalid_flag", f"expected true or false, got {_json_type(value)}.", "")
 
 
-def _optional_count(value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise wrong("invalid_request", f"expected a whole number of at least 1, got {_json_type(value)}.", "")
     return value
 
 
-def _documents(value: Any) -> list[Any]:
+def _documents(value: Any, info: ValidationInfo) -> list[Any]:
+    name = info.field_name or "documents"
     if isinstance(value, str):  # vLLM takes one document without a list
         value = [value]
-    if value is None or value == []:
-        raise wrong(*_MISSING["documents"], "documents")
     if not isinstance(value, list):
-        raise wrong("invalid_documents", f"documents must be an array, got {_json_type(value)}.", "documents")
+        raise wrong("invalid_documents", f"{name} must be an array, got {_json_type(value)}.", name)
+    if not value:
+        raise wrong(*_NO_DOCUMENTS, name)
     for position, document in enumerate(value):
         if not isinstance(document, str | dict):
             raise wrong(
                 "invalid_document",
-                f"documents[{position}] must be a string or an object with a 'text' field, got {_json_type(document)}.",
-                f"documents[{position}]",
+                f"{name}[{position}] must be a string or an object with a 'text' field, got {_json_type(document)}.",
+                f"{name}[{position}]",
             )
     return value
 
@@ -170,13 +188,11 @@ TopNOrZero = Annotated[
     WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None}),
 ]
 Flag = Annotated[
-    bool | None,
+    bool,
     BeforeValidator(_flag),
     WithJsonSchema({"anyOf": [{"type": ["boolean", "null"]}, {"enum": ["true", "false"]}]}),
 ]
-Count = Annotated[
-    int | None, BeforeValidator(_optional_count), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})
-]
+Count = Annotated[int | None, BeforeValidator(_count), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})]
 Documents = Annotated[
     list[Any],
     BeforeValidator(_documents),
@@ -201,16 +217,17 @@ def texts_of(documents: Sequence[Any], fields: Sequence[str] | None = None, name
     Args:
         documents: strings, objects with a ``text``, or objects with a ``content`` list of text parts (vLLM).
         fields: the fields of an object to read instead, joined by newlines in this order (Cohere's
-            ``rank_fields``); those an object lacks are left out.
+            ``rank_fields``); those an object lacks are left out, and one named twice is read once.
         name: what the list is called in messages.
 
     Raises:
         InvalidRequestError: when a document has no text (code ``invalid_document``).
     """
+    fields = list(dict.fromkeys(fields or ()))
     return [_text_of(document, fields, f"{name}[{position}]") for position, document in enumerate(documents)]
 
 
-def _text_of(document: Any, fields: Sequence[str] | None, param: str) -> str:
+def _text_of(document: Any, fields: Sequence[str], param: str) -> str:
     if isinstance(document, str):
         return clean_text(document)
     if fields:
@@ -239,4 +256,7 @@ def _as_text(value: Any) -> str:
 
 def is_finite_number(value: Any) -> bool:
     """Whether a JSON value is a number that sorts."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        return False

@@ -5,12 +5,11 @@ Beyond the specification, answers have ``meta`` (the Vercel AI SDK fails without
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rerank_core.wire.dialect import Dialect, nested, optional_text, read_results, result_list, token_count
+from rerank_core.wire.dialect import Dialect, object_document, present
 from rerank_core.wire.fields import (
     Body,
     Count,
@@ -20,6 +19,7 @@ from rerank_core.wire.fields import (
     OptionalModelName,
     Query,
     TopN,
+    TopNOrZero,
     parse,
     texts_of,
 )
@@ -39,9 +39,10 @@ class NativeBody(Body):
 
 
 class LenientBody(NativeBody):
-    """The same on paths where clients may leave the model to the server."""
+    """The same on paths where clients may leave the model to the server, and ``top_n`` 0 means all (vLLM)."""
 
     model: OptionalModelName = None  # type: ignore[assignment]  # wider than the native field, on purpose
+    top_n: TopNOrZero = None
 
 
 class NativeResult(BaseModel):
@@ -81,35 +82,20 @@ class Native(Dialect):
     base_url = "https://api.assisters.dev"
     key_variable = "ASSISTERS_API_KEY"
     max_documents = 100
-    body = NativeBody
-    reply = NativeReply
+    body: ClassVar[type[Body]] = NativeBody
+    reply: ClassVar[Any] = NativeReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
         """Documents are not asked back: the caller has them."""
-        body: dict[str, Any] = {
-            "model": request.model,
-            "query": request.query,
-            "documents": list(request.texts),
+        return {
+            **super().write_request(request),
             "return_documents": False,
+            **present(max_tokens_per_doc=request.max_tokens_per_doc),
         }
-        if request.top_n is not None:
-            body["top_n"] = request.top_n
-        return body
-
-    def read_response(self, body: Any) -> WireResponse:
-        """Reads ``results`` and, where given, ``id``, ``model``, ``usage`` and ``meta.truncated_documents``."""
-        truncated = nested(body, "meta", "truncated_documents")
-        return WireResponse(
-            results=read_results(result_list(body, "results"), "relevance_score"),
-            id=optional_text(nested(body, "id")) or "",
-            model=optional_text(nested(body, "model")),
-            tokens=token_count(nested(body, "usage", "total_tokens"), nested(body, "usage", "prompt_tokens")),
-            truncated=tuple(i for i in truncated if isinstance(i, int)) if isinstance(truncated, list) else (),
-        )
 
     def read_request(self, body: Any) -> WireRequest:
         """Raises InvalidRequestError with the code of whatever is wrong."""
-        return self.to_request(parse(NativeBody if self.body is None else self.body, body))
+        return self.to_request(parse(self.body, body))
 
     def to_request(self, asked: Any) -> WireRequest:
         """The request that a parsed body of native shape makes."""
@@ -118,7 +104,7 @@ class Native(Dialect):
             texts=texts_of(asked.documents, asked.rank_fields),
             model=asked.model,
             top_n=asked.top_n,
-            return_documents=asked.return_documents is not False,
+            return_documents=asked.return_documents,
             documents=asked.documents,
             max_tokens_per_doc=asked.max_tokens_per_doc,
         )
@@ -145,14 +131,14 @@ class NativeAlias(Native):
 
 def native_results(response: WireResponse, request: WireRequest) -> list[dict[str, Any]]:
     """``results``: with the documents if they were asked for, as objects; ``document`` is absent otherwise."""
-    results: list[dict[str, Any]] = []
-    for item in response.results:
-        result: dict[str, Any] = {"index": item.index, "relevance_score": item.score}
-        if request.return_documents:
-            document = request.documents[item.index]
-            result["document"] = document if isinstance(document, Mapping) else {"text": document}
-        results.append(result)
-    return results
+    return [
+        {
+            "index": item.index,
+            "relevance_score": item.score,
+            **present(document=object_document(request, item.index)),
+        }
+        for item in response.results
+    ]
 
 
 def cohere_meta(response: WireResponse) -> dict[str, Any]:
