@@ -1,0 +1,130 @@
+"""Alibaba Cloud's DashScope (https://www.alibabacloud.com/help/en/model-studio/text-rerank-api), in its two shapes.
+
+Models choose the shape: gte-rerank-v2 speaks the native one, qwen3-rerank the compatible one. Texts over 4,000 tokens
+are cut by the service. Outside China it is at https://dashscope-intl.aliyuncs.com.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rerank_core.errors import RerankError
+from rerank_core.wire.dialect import Dialect, error_body, present
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.native import NativeAlias, NativeResult, native_results
+
+_BASE_URL = "https://dashscope.aliyuncs.com"
+_KEY_VARIABLE = "DASHSCOPE_API_KEY"
+_MAX_DOCUMENTS = 500
+
+
+class DashScopeInput(Body):
+    """What to rank."""
+
+    query: Query
+    documents: Documents
+
+
+class DashScopeParameters(Body):
+    """How to answer."""
+
+    top_n: TopN = None
+    return_documents: Flag = False
+
+
+class DashScopeBody(Body):
+    """A rerank request."""
+
+    model: OptionalModelName = None
+    input: DashScopeInput
+    parameters: DashScopeParameters = Field(default_factory=DashScopeParameters)
+
+
+class DashScopeOutput(BaseModel):
+    """The ranking, best first."""
+
+    results: list[NativeResult]
+
+
+class DashScopeUsage(BaseModel):
+    """Tokens fed to the model."""
+
+    total_tokens: int
+
+
+class DashScopeReply(BaseModel):
+    """The ranking, wrapped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    output: DashScopeOutput
+    usage: DashScopeUsage
+    request_id: str
+
+
+class DashScope(Dialect):
+    """The native shape: ``input`` and ``parameters`` in, ``output`` out. One empty text fails the whole request."""
+
+    name = "dashscope"
+    path = "/api/v1/services/rerank/text-rerank/text-rerank"
+    base_url = _BASE_URL
+    key_variable = _KEY_VARIABLE
+    max_documents = _MAX_DOCUMENTS
+    # gte-rerank-v2 takes 30,000 tokens a request; a token has three bytes or more as a rule.
+    max_bytes = 90_000
+    refuses_empty_text = True
+    body = DashScopeBody
+    reply = DashScopeReply
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """Documents are not asked back: the caller has them."""
+        return {
+            **present(model=request.model),
+            "input": {"query": request.query, "documents": list(request.texts)},
+            "parameters": {"return_documents": False, **present(top_n=request.top_n)},
+        }
+
+    def read_request(self, body: Any) -> WireRequest:
+        """Raises InvalidRequestError with the code of whatever is wrong."""
+        asked = parse(DashScopeBody, body)
+        return WireRequest(
+            query=asked.input.query,
+            texts=texts_of(asked.input.documents, name="input.documents"),
+            model=asked.model,
+            top_n=asked.parameters.top_n,
+            return_documents=asked.parameters.return_documents,
+            documents=asked.input.documents,
+        )
+
+    def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
+        """Results below ``output``; the id is called ``request_id``."""
+        return {
+            "output": {"results": native_results(response, request)},
+            "usage": {"total_tokens": response.tokens},
+            "request_id": response.id,
+        }
+
+    def write_error(self, error: RerankError) -> tuple[int, dict[str, Any]]:
+        """DashScope's ``code`` and ``message`` beside the fields of our own errors."""
+        return error.status, {**error_body(error), "code": error.code, "message": error.message}
+
+
+class DashScopeCompatible(NativeAlias):
+    """The compatible shape: the native API's fields on a path of its own."""
+
+    name = "dashscope-compat"
+    path = "/compatible-api/v1/reranks"
+    base_url = _BASE_URL
+    key_variable = _KEY_VARIABLE
+    max_documents = _MAX_DOCUMENTS
+    # qwen3-rerank takes 120,000 tokens a request.
+    max_bytes = 360_000
+    model_required = True
+    refuses_empty_text = True
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """Documents never come back in this shape, so nothing is said about them."""
+        return Dialect.write_request(self, request)

@@ -1,0 +1,21 @@
+"""The ``POST /inference/v1/rerank`` that LiteLLM's ``fireworks_ai/`` posts to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from rerank_core.wire.messages import WireRequest
+from rerank_core.wire.native import NativeAlias
+
+
+class Fireworks(NativeAlias):
+    """The native shape; LiteLLM puts ``fireworks/`` before the name of the model."""
+
+    name = "fireworks"
+    path = "/inference/v1/rerank"
+
+    def read_request(self, body: Any) -> WireRequest:
+        """Raises InvalidRequestError with the code of whatever is wrong."""
+        request = super().read_request(body)
+        return replace(request, model=request.model and request.model.removeprefix("fireworks/"))

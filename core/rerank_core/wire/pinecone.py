@@ -1,0 +1,108 @@
+"""Pinecone: ``POST /rerank`` (https://docs.pinecone.io/guides/search/rerank-results)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rerank_core.errors import RerankError
+from rerank_core.wire.dialect import Dialect, error_body, object_document, present
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.messages import WireRequest, WireResponse
+
+_API_VERSION = "2026-04"
+
+
+class PineconeBody(Body):
+    """A rerank request."""
+
+    model: OptionalModelName = None
+    query: Query
+    documents: Documents
+    top_n: TopN = None
+    return_documents: Flag = True
+    rank_fields: list[str] | None = None
+
+
+class PineconeResult(BaseModel):
+    """One ranked document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int
+    score: float
+    document: dict[str, Any] | None = Field(default=None, description="The document with all its fields.")
+
+
+class PineconeUsage(BaseModel):
+    """What is billed: one unit a request."""
+
+    rerank_units: int
+
+
+class PineconeReply(BaseModel):
+    """The ranking, best first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    data: list[PineconeResult]
+    usage: PineconeUsage
+
+
+class Pinecone(Dialect):
+    """Pinecone's own service: a header of its own for the key, documents only as objects."""
+
+    name = "pinecone"
+    path = "/rerank"
+    base_url = "https://api.pinecone.io"
+    key_variable = "PINECONE_API_KEY"
+    key_header = "Api-Key"
+    max_documents = 100
+    body = PineconeBody
+    reply = PineconeReply
+
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        """The key, and the version of the API."""
+        return {**super().headers(api_key), "X-Pinecone-API-Version": _API_VERSION}
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """``truncate`` END cuts documents that are too long; some models refuse them unless told."""
+        return {
+            **present(model=request.model, query=request.query, top_n=request.top_n),
+            "documents": [{"text": text} for text in request.texts],
+            "return_documents": False,
+            "parameters": {"truncate": "END"},
+        }
+
+    def read_request(self, body: Any) -> WireRequest:
+        """Raises InvalidRequestError with the code of whatever is wrong."""
+        asked = parse(PineconeBody, body)
+        return WireRequest(
+            query=asked.query,
+            texts=texts_of(asked.documents, asked.rank_fields),
+            model=asked.model,
+            top_n=asked.top_n,
+            return_documents=asked.return_documents,
+            documents=asked.documents,
+        )
+
+    def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
+        """``data`` and ``score``; documents come back as objects."""
+        return {
+            "model": response.model,
+            "data": [
+                {
+                    "index": item.index,
+                    "score": item.score,
+                    **present(document=object_document(request, item.index)),
+                }
+                for item in response.results
+            ],
+            "usage": {"rerank_units": 1},
+        }
+
+    def write_error(self, error: RerankError) -> tuple[int, dict[str, Any]]:
+        """Pinecone's ``status`` beside the fields of our own errors."""
+        return error.status, {**error_body(error), "status": error.status}

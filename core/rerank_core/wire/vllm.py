@@ -1,0 +1,130 @@
+"""vLLM: ``POST /v1/rerank`` and ``POST /score`` (https://docs.vllm.ai, "Scoring and rerank APIs").
+
+``/v1/rerank`` rather than ``/rerank``: vLLM checks the API key only below ``/v1`` and ``/v2``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+from rerank_core.errors import InvalidRequestError
+from rerank_core.wire.dialect import Dialect, chosen_score, present
+from rerank_core.wire.fields import Body, Count, Documents, Flag, OptionalModelName, Query, parse, texts_of
+from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.native import NativeUsage
+
+# Cut what is longer than the model reads; without it one long document makes vLLM refuse the whole request.
+_TRUNCATE = {"truncate_prompt_tokens": -1}
+
+
+class Vllm(Dialect):
+    """vLLM's rerank endpoint. Always returns the documents, whatever is asked."""
+
+    name = "vllm"
+    path = "/v1/rerank"
+    key_variable = "VLLM_API_KEY"
+    model_required = False
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """Documents go as strings: objects with ``text`` are refused."""
+        return {
+            **super().write_request(request),
+            **_TRUNCATE,
+            **present(max_tokens_per_doc=request.max_tokens_per_doc),
+        }
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class ScoreBody(Body):
+    """One query and many documents, under any of the pairs of names that vLLM takes."""
+
+    model: OptionalModelName = None
+    text_1: Annotated[list[Query], BeforeValidator(_as_list)] = Field(
+        validation_alias=AliasChoices("text_1", "queries", "data_1"), min_length=1
+    )
+    text_2: Documents = Field(validation_alias=AliasChoices("text_2", "documents", "items", "data_2"))
+    use_activation: Flag = True
+    max_tokens_per_doc: Count = None
+
+
+class Score(BaseModel):
+    """The score of one document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int
+    object: Literal["score"]
+    score: float
+
+
+class ScoreReply(BaseModel):
+    """The scores, in the order of the documents."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[Score]
+    usage: NativeUsage
+
+
+class VllmScore(Dialect):
+    """vLLM's score endpoint: scores in the order of the documents, no ranking."""
+
+    name = "vllm-score"
+    path = "/v1/score"
+    key_variable = "VLLM_API_KEY"
+    model_required = False
+    body = ScoreBody
+    reply = ScoreReply
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """``text_1`` and ``text_2`` are the names that every version knows."""
+        return {
+            **present(model=request.model, text_1=request.query, text_2=list(request.texts)),
+            **_TRUNCATE,
+            **present(max_tokens_per_doc=request.max_tokens_per_doc),
+            **({"use_activation": False} if request.raw_scores else {}),
+        }
+
+    def read_request(self, body: Any) -> WireRequest:
+        """Raises InvalidRequestError with the code of whatever is wrong, or when there are several queries."""
+        asked = parse(ScoreBody, body)
+        if len(set(asked.text_1)) > 1 or len(asked.text_1) not in (1, len(asked.text_2)):
+            raise InvalidRequestError(
+                f"One query is scored against many documents; got {len(asked.text_1)} queries for "
+                f"{len(asked.text_2)} documents. Send one request for each query.",
+                code="invalid_query",
+                param="text_1",
+            )
+        return WireRequest(
+            query=asked.text_1[0],
+            texts=texts_of(asked.text_2, name="text_2"),
+            model=asked.model,
+            return_documents=False,
+            documents=asked.text_2,
+            raw_scores=not asked.use_activation,
+            max_tokens_per_doc=asked.max_tokens_per_doc,
+        )
+
+    def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
+        """In the order of the documents: clients of this endpoint read scores by position."""
+        return {
+            "id": response.id,
+            "object": "list",
+            "created": int(time.time()),
+            "model": response.model,
+            "data": [
+                {"index": item.index, "object": "score", "score": chosen_score(item, raw=request.raw_scores)}
+                for item in sorted(response.results, key=lambda item: item.index)
+            ],
+            "usage": {"prompt_tokens": response.tokens, "total_tokens": response.tokens},
+        }

@@ -1,0 +1,99 @@
+"""Voyage AI: ``POST /v1/rerank`` (https://docs.voyageai.com/reference/reranker-api)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rerank_core.wire.dialect import Dialect, plain_document, present
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.messages import WireRequest, WireResponse
+
+
+class VoyageBody(Body):
+    """A rerank request."""
+
+    model: OptionalModelName = None
+    query: Query
+    documents: Documents
+    top_k: TopN = None
+    return_documents: Flag = False
+
+
+class VoyageResult(BaseModel):
+    """One ranked document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int
+    relevance_score: float
+    document: str | None = None
+
+
+class VoyageUsage(BaseModel):
+    """Tokens fed to the model."""
+
+    total_tokens: int
+
+
+class VoyageReply(BaseModel):
+    """The ranking, best first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    object: Literal["list"]
+    data: list[VoyageResult]
+    model: str
+    usage: VoyageUsage
+
+
+class Voyage(Dialect):
+    """Voyage's own service. The exact empty text makes it refuse the whole request; a blank one does not."""
+
+    name = "voyage"
+    path = "/v1/rerank"
+    base_url = "https://api.voyageai.com"
+    key_variable = "VOYAGE_API_KEY"
+    max_documents = 1000
+    # A request may hold 600,000 tokens, the query counted once a document; a token has three bytes or more as a rule.
+    max_bytes = 1_000_000
+    refuses_empty_text = True
+    body = VoyageBody
+    reply = VoyageReply
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """``truncation`` is the service's default and said all the same: long documents must not fail the request."""
+        return {
+            **present(model=request.model, query=request.query, documents=list(request.texts), top_k=request.top_n),
+            "return_documents": False,
+            "truncation": True,
+        }
+
+    def read_request(self, body: Any) -> WireRequest:
+        """Raises InvalidRequestError with the code of whatever is wrong."""
+        asked = parse(VoyageBody, body)
+        return WireRequest(
+            query=asked.query,
+            texts=texts_of(asked.documents),
+            model=asked.model,
+            top_n=asked.top_k,
+            return_documents=asked.return_documents,
+            documents=asked.documents,
+        )
+
+    def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
+        """``data`` instead of ``results``; a document comes back as a plain string."""
+        return {
+            "object": "list",
+            "data": [
+                {
+                    "index": item.index,
+                    "relevance_score": item.score,
+                    **present(document=plain_document(request, item.index)),
+                }
+                for item in response.results
+            ],
+            "model": response.model,
+            "usage": {"total_tokens": response.tokens},
+        }
