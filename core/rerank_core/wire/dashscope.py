@@ -14,7 +14,7 @@ from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, present
 from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
 from rerank_core.wire.messages import WireRequest, WireResponse
-from rerank_core.wire.native import NativeAlias, NativeResult, native_results
+from rerank_core.wire.native import NativeResult, native_results
 
 _BASE_URL = "https://dashscope.aliyuncs.com"
 _KEY_VARIABLE = "DASHSCOPE_API_KEY"
@@ -112,8 +112,8 @@ class DashScope(Dialect):
         return error.status, {**error_body(error), "code": error.code, "message": error.message}
 
 
-class DashScopeCompatible(NativeAlias):
-    """The compatible shape: the native API's fields on a path of its own."""
+class DashScopeCompatible(Dialect):
+    """The compatible shape: the fields that most dialects share. Our server answers it as its own."""
 
     name = "dashscope-compat"
     path = "/compatible-api/v1/reranks"
@@ -122,9 +122,4 @@ class DashScopeCompatible(NativeAlias):
     max_documents = _MAX_DOCUMENTS
     # qwen3-rerank takes 120,000 tokens a request.
     max_bytes = 360_000
-    model_required = True
     refuses_empty_text = True
-
-    def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents never come back in this shape, so nothing is said about them."""
-        return Dialect.write_request(self, request)

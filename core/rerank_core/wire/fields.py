@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -28,6 +29,7 @@ from rerank_core.errors import InvalidRequestError
 
 M = TypeVar("M", bound="Body")
 
+_MAYBE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _NO_DOCUMENTS = ("empty_documents", "Documents cannot be empty")
 # What a field that is absent is called by; any other missing field is "invalid_" and its name.
 _MISSING = {
@@ -52,13 +54,17 @@ class Body(BaseModel):
 
 
 def read_json(data: bytes | bytearray | str) -> Any:
-    """The value of a JSON text.
+    """The value of a JSON text, in UTF-8 if it is bytes.
+
+    Lone surrogates, which JSON can spell and UTF-8 cannot, are U+FFFD in it: documents must be able to go back.
 
     Raises:
         InvalidRequestError: when it is no JSON; NaN and Infinity are none (code ``invalid_json``).
     """
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse_constant)
+        return _cleaned(value) if _MAYBE_SURROGATE.search(text) else value
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidRequestError(f"The body is not valid JSON{where}.", code="invalid_json") from None
@@ -97,6 +103,16 @@ def wrong(code: str, message: str, param: str) -> PydanticCustomError:
     """The error a field's check raises; arrives at the caller of :func:`parse` as :class:`InvalidRequestError`."""
     # pydantic fills {placeholders} from the context, so the message itself travels as one.
     return PydanticCustomError("rerank", "{text}", {"text": message, "code": code, "param": param})
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(name): _cleaned(item) for name, item in value.items()}
+    return value
 
 
 def _refuse_constant(name: str) -> None:
@@ -141,17 +157,19 @@ def _top_n_or_zero(value: Any, info: ValidationInfo) -> int | None:
     return None if value == 0 and type(value) is int else _top_n(value, info)
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: Any, info: ValidationInfo) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    raise wrong("invalid_flag", f"expected true or false, got {_json_type(value)}.", "")
+    name = info.field_name or "field"
+    raise wrong("invalid_flag", f"{name} must be true or false, got {_json_type(value)}.", name)
 
 
-def _count(value: Any) -> int:
+def _count(value: Any, info: ValidationInfo) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise wrong("invalid_request", f"expected a whole number of at least 1, got {_json_type(value)}.", "")
+        name = info.field_name or "field"
+        raise wrong(f"invalid_{name}", f"{name} must be a whole number of at least 1.", name)
     return value
 
 

@@ -48,9 +48,9 @@ class Route:
 
 def dialect_for(route: Route, body: Any) -> Dialect:
     """The dialect of a request; a body that has ``documents`` is in the route's usual one, whatever else it has."""
-    if isinstance(body, dict) and "documents" not in body:
+    if isinstance(body, dict) and body.get("documents") is None:
         for name, dialect in route.by_field.items():
-            if name in body:
+            if body.get(name) is not None:
                 return dialect
     return route.dialect
 
