@@ -172,6 +172,13 @@ def test_content_parts_are_read_as_text():
     assert (list(request.texts), list(request.documents)) == (["a\nb"], [document])
 
 
+@pytest.mark.parametrize(
+    ("flag", "wanted"), [("true", True), ("True", True), ("false", False), ("False", False), (None, True)]
+)
+def test_flags_may_be_strings_and_null_is_the_default(flag, wanted):
+    assert NATIVE.read_request({**ASKED, "return_documents": flag}).return_documents is wanted
+
+
 def test_the_alias_lets_the_model_out_and_takes_zero_for_all():
     alias = NativeAlias()
     request = alias.read_request({"query": "q", "documents": ["a"], "top_n": 0})

@@ -218,6 +218,12 @@ def test_pinecone_and_mixedbread_return_documents_in_their_own_fields():
     assert [item["input"] for item in spoken.write_response(PAIR, request)["data"]] == [{"text": "b"}, "a"]
 
 
+@pytest.mark.parametrize(("path", "field"), [("/pinecone/rerank", "documents"), ("/v1/reranking", "input")])
+def test_the_named_fields_are_read_elsewhere_too(path, field):
+    body = {"query": "q", field: [{"text": "body", "title": "head"}], "rank_fields": ["title"]}
+    assert list(arrive(path, body)[0].texts) == ["head"]
+
+
 def test_scores_alone_come_in_the_order_of_the_documents():
     request, spoken = arrive("/v1/score", {"text_1": "q", "text_2": ["a", "b"]})
     assert [item["score"] for item in spoken.write_response(PAIR, request)["data"]] == [0.25, 0.75]
