@@ -8,6 +8,7 @@ import pytest
 import rerank_core
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "numpy", "tokenizers", "huggingface_hub")
+HTTP = ("httpx", "httpcore", "pydantic", "tenacity")
 FRAMEWORKS = ("llama_index", "langchain_core", "haystack", "fastapi", "typer", "rich")
 
 
@@ -30,12 +31,12 @@ def test_version_is_the_installed_one():
 
 @pytest.mark.parametrize("statement", ["import rerank_core", "import rerank_core; rerank_core.Reranker()"])
 def test_importing_and_making_a_reranker_loads_nothing_heavy(statement):
-    code = f"{statement}; import sys; print(*(m for m in {HEAVY + FRAMEWORKS} if m in sys.modules))"
+    code = f"{statement}; import sys; print(*(m for m in {HEAVY + HTTP + FRAMEWORKS} if m in sys.modules))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.split() == []
 
 
 def test_importing_the_adapters_package_loads_nothing_heavy():
-    code = f"import rerank_plugins, sys; print(*(m for m in {HEAVY + FRAMEWORKS} if m in sys.modules))"
+    code = f"import rerank_plugins, sys; print(*(m for m in {HEAVY + HTTP + FRAMEWORKS} if m in sys.modules))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.split() == []

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rerank_core import ClosedError, Document, InvalidRequestError, ProtocolError, Reranker
 from rerank_core.ranking import sigmoid
-from rerank_core.scoring import CachedScorer, FakeScorer, LocalOptions, Score, Scores
+from rerank_core.scoring import ApiOptions, CachedScorer, FakeScorer, LocalOptions, Score, Scores
 
 QUERY = "What is machine learning?"
 DOCUMENTS = [
@@ -160,10 +160,12 @@ def test_unknown_options_are_errors():
 
 
 def test_every_option_reaches_the_scorer():
-    """The door's arguments and the local options are one list; nothing gets lost between them."""
+    """The door's arguments and the options of both worlds are one list; nothing gets lost between them."""
     options = {field.name for field in fields(LocalOptions)}
-    arguments = set(inspect.signature(Reranker).parameters) - {"model", "provider", "scorer", "hooks"}
-    assert arguments == options
+    api = {field.name for field in fields(ApiOptions)}
+    arguments = set(inspect.signature(Reranker).parameters) - {"model", "provider", "scorer", "hooks", "on_failure"}
+    assert arguments == options | api
+    assert not options & api
     changed = {
         "long_documents": "windows", "max_tokens": 9, "batch_tokens": 9, "threads": 9, "backend": "torch",
         "device": "cpu", "dtype": "int8", "device_map": "cpu", "prompt": "", "revision": "x",

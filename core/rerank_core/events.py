@@ -41,6 +41,7 @@ class BatchScored:
     """One batch went through the model; ``padding`` tokens of it were filling.
 
     When it held inputs of several scorers, each reports its own part; the seconds are those of the whole batch.
+    ``waited`` is how long the oldest request in it had been in line.
     """
 
     model: str
@@ -48,6 +49,7 @@ class BatchScored:
     tokens: int
     padding: int
     seconds: float
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """The model saw less than the whole text of ``documents`` documents, or of the query."""
+    """The model saw less than the whole text of ``documents`` documents, or of the query.
+
+    ``max_tokens`` is 0 where a server does not tell its limit.
+    """
 
     model: str
     documents: int
@@ -89,6 +94,16 @@ class Degraded:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """A request to a server failed with the error code ``code``; retry number ``retry`` starts in ``wait`` seconds."""
+
+    model: str
+    retry: int
+    wait: float
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A request failed with the error code ``code``."""
 
@@ -96,7 +111,7 @@ class Failed:
     code: str
 
 
-Event = ModelLoaded | Encoded | BatchScored | Scored | Truncated | CacheUsed | Degraded | Failed
+Event = ModelLoaded | Encoded | BatchScored | Scored | Truncated | CacheUsed | Degraded | Retried | Failed
 Hook = Callable[[Event], None]
 
 

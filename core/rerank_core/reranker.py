@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -15,11 +16,19 @@ from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
+from rerank_core.scoring.api import ApiOptions, ApiScorer
 from rerank_core.scoring.base import Scorer, Scores, check_scores
+from rerank_core.scoring.fallback import FallbackScorer
+from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalOptions, LocalScorer
 
 if TYPE_CHECKING:
+    import httpx
+    from pydantic import SecretStr
+
     from rerank_core.inference.backends.base import LoadedModelInfo
+
+ON_FAILURE = ("raise", "keep_order")
 
 
 class Reranker:
@@ -31,11 +40,26 @@ class Reranker:
     Args:
         model: ``rerank-mini-en-v1`` (bundled, the default), any name of ``rerank models``, a local folder or
             ``.onnx`` file, or any Hugging Face Hub id.
-        provider: where the model runs; ``"local"`` is this process.
+        provider: where the model runs: ``"local"`` is this process; ``"assisters"``, ``"cohere"``, ``"jina"``,
+            ``"voyage"``, ``"tei"``, ``"vllm"`` and others are services and servers reached over HTTP. None is
+            ``"assisters"``, the rerank API itself, if ``base_url`` is given, and ``"local"`` otherwise.
         scorer: a ready scorer (with a cache, a fallback, a cascade) instead of a model; it has its own options
-            and hooks, so none may be given here.
+            and hooks, so none may be given here, ``on_failure`` apart.
+        on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order given, with score 0 and marked
+            ``degraded``, when the model cannot be loaded or fails or a server cannot be reached or answers wrongly.
+            ``score_threshold`` then drops nothing, because nothing was judged; ``top_n`` applies. What is wrong with
+            the call itself (``InvalidRequestError``) is raised all the same.
+        base_url: over HTTP only: the root of the API, with or without ``/v1``, or the whole endpoint; None for the
+            hosted service's own.
+        api_key: over HTTP only: the API key; None for the one in the provider's environment variable
+            (``ASSISTERS_API_KEY``, ``COHERE_API_KEY``, ...). It is never shown, logged or pickled.
+        timeout: over HTTP only: seconds for a whole call with all its requests and retries; None for 60.
+        max_retries: over HTTP only: most retries of a request that failed in passing; None for 2.
+        http_client: over HTTP only: your own ``httpx.Client``, for :meth:`rerank`, or ``httpx.AsyncClient``, for
+            :meth:`arerank`, with its proxies, certificates and limits. It is not closed here.
         long_documents: what happens to a document longer than the model reads: ``"truncate"`` reads its
             beginning, ``"windows"`` reads all of it in overlapping windows and takes the best one's score.
+            This and all further options but ``hooks`` are for a model in this process only.
         max_tokens: most tokens of query and document together; None for the model's own limit.
         batch_tokens: token budget of a batch; None for what suits the backend.
         threads: most batches in flight at once; None, or anything above, for all CPUs the process may use.
@@ -52,7 +76,9 @@ class Reranker:
         hooks: called with each event of :mod:`rerank_core.events`; None for the log.
 
     Raises:
-        InvalidRequestError: when an option has a value it cannot have.
+        InvalidRequestError: when an option has a value it cannot have, or is one of the other world's: ``device=``
+            with ``provider="cohere"``, ``api_key=`` with a model in this process.
+        AuthenticationError: when a hosted service's API key is missing; the message names the variable.
 
     Example:
         >>> from rerank_core import Reranker
@@ -65,8 +91,14 @@ class Reranker:
         self,
         model: str | Path | None = None,
         *,
-        provider: Literal["local"] = "local",
+        provider: str | None = None,
         scorer: Scorer | None = None,
+        on_failure: Literal["raise", "keep_order"] = "raise",
+        base_url: str | None = None,
+        api_key: str | SecretStr | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        http_client: httpx.Client | httpx.AsyncClient | None = None,
         long_documents: str = "truncate",
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
@@ -81,9 +113,7 @@ class Reranker:
         local_files_only: bool = False,
         hooks: Sequence[Hook] | None = None,
     ) -> None:
-        if provider != "local":
-            raise InvalidRequestError(f"provider must be 'local' in this version, got {provider!r}.", param="provider")
-        options = LocalOptions(
+        local = LocalOptions(
             long_documents=long_documents,
             max_tokens=max_tokens,
             batch_tokens=batch_tokens,
@@ -97,17 +127,28 @@ class Reranker:
             trust_remote_code=trust_remote_code,
             local_files_only=local_files_only,
         )
-        if scorer is None:
-            scorer = LocalScorer(
-                DEFAULT_MODEL if model is None else model, options, hooks=DEFAULT_HOOKS if hooks is None else hooks
+        api = ApiOptions(
+            base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries, http_client=http_client
+        )
+        if on_failure not in ON_FAILURE:
+            raise InvalidRequestError(
+                f"on_failure must be one of {', '.join(ON_FAILURE)}; got {on_failure!r}.", param="on_failure"
             )
-        elif model is not None or hooks is not None or options != LocalOptions():
+        hooks_or_log = DEFAULT_HOOKS if hooks is None else hooks
+        if scorer is None:
+            self.provider = ("local" if base_url is None else "assisters") if provider is None else provider
+            self._asked = _scorer(model, self.provider, local, api, hooks_or_log)
+        elif (model, hooks) != (None, None) or provider not in (None, "local") or _changed(local) or _changed(api):
             raise InvalidRequestError(
                 "scorer= brings its own model, options and hooks; give either a scorer, or a model with options.",
                 param="scorer",
             )
-        self.provider = provider
-        self._scorer = scorer
+        else:
+            self.provider = getattr(scorer, "provider", "local")
+            self._asked = scorer
+        self._scorer = self._asked
+        if on_failure == "keep_order":
+            self._scorer = FallbackScorer([self._asked, KeepOrderScorer()], hooks=hooks_or_log)
 
     @property
     def model(self) -> str:
@@ -122,11 +163,13 @@ class Reranker:
     @property
     def loaded(self) -> LoadedModelInfo | None:
         """What was loaded, where and why; None before the first use, or when the scorer is not a plain model."""
-        return self._scorer.loaded if isinstance(self._scorer, LocalScorer) else None
+        return self._asked.loaded if isinstance(self._asked, LocalScorer) else None
 
     def __repr__(self) -> str:
         loaded = self.loaded
         where = f", backend={loaded.backend!r}, dtype={loaded.dtype!r}, device={loaded.device!r}" if loaded else ""
+        if isinstance(self._asked, ApiScorer):
+            where = f", url={self._asked.url!r}"
         return f"{type(self).__name__}(model={self.model!r}, provider={self.provider!r}{where})"
 
     def rerank(
@@ -208,6 +251,30 @@ class Reranker:
         await self.aclose()
 
 
+def _scorer(
+    model: str | Path | None, provider: str, local: LocalOptions, api: ApiOptions, hooks: Sequence[Hook]
+) -> Scorer:
+    """The scorer that ``provider`` stands for; options of the other world are errors."""
+    if provider == "local":
+        for name in _changed(api):
+            raise InvalidRequestError(
+                f"{name} is for models reached over HTTP; give provider= or base_url= as well, or leave it out.",
+                param=name,
+            )
+        return LocalScorer(DEFAULT_MODEL if model is None else model, local, hooks=hooks)
+    for name in _changed(local):
+        raise InvalidRequestError(
+            f"{name} is for models in this process; provider={provider!r} decides it by itself. Leave it out.",
+            param=name,
+        )
+    return ApiScorer(None if model is None else str(model), provider, api, hooks=hooks)
+
+
+def _changed(options: LocalOptions | ApiOptions) -> list[str]:
+    """The names of the options that are not at their defaults."""
+    return [field.name for field in fields(options) if getattr(options, field.name) != field.default]
+
+
 class _Request:
     """One validated call: what the scorer needs to know, and how its answer becomes the response."""
 
@@ -229,7 +296,7 @@ class _Request:
         positions = order(
             [keys[text] for text in self._text_of],
             [scores.items[text].relevance_score for text in self._text_of],
-            threshold=self._threshold,
+            threshold=self._threshold if scores.judged else None,
             top_n=self._top_n,
         )
         return RerankResponse(

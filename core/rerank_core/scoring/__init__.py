@@ -1,17 +1,22 @@
 """Scorers: anything that gives each text one score. They compose; each does one thing."""
 
+from rerank_core.scoring.api import ApiOptions, ApiScorer
 from rerank_core.scoring.base import Score, Scorer, Scores
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.cascade import CascadeScorer
 from rerank_core.scoring.fake import FakeScorer
 from rerank_core.scoring.fallback import FallbackScorer
+from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalOptions, LocalScorer
 
 __all__ = [
+    "ApiOptions",
+    "ApiScorer",
     "CachedScorer",
     "CascadeScorer",
     "FakeScorer",
     "FallbackScorer",
+    "KeepOrderScorer",
     "LocalOptions",
     "LocalScorer",
     "Score",

@@ -51,7 +51,9 @@ class Scores:
         model: the model that scored.
         tokens: tokens fed to the model.
         encode_seconds: time spent tokenising.
-        inference_seconds: time spent in the model.
+        inference_seconds: time spent in the model, or waiting for a server.
+        judged: whether relevance was looked at; False where the order of the input was kept instead, so that there is
+            nothing a threshold could be compared with.
     """
 
     items: tuple[Score, ...]
@@ -59,6 +61,7 @@ class Scores:
     tokens: int = 0
     encode_seconds: float = 0.0
     inference_seconds: float = 0.0
+    judged: bool = True
 
     @property
     def query_truncated(self) -> bool:

@@ -1,0 +1,93 @@
+"""One HTTP request and its reply, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from rerank_core.client.urls import shown
+from rerank_core.wire.dialect import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who is asked.
+
+    Attributes:
+        dialect: what it speaks.
+        url: where requests are posted to.
+        model: the model asked for; None for the server's choice.
+        api_key: the key, if there is one.
+    """
+
+    dialect: Dialect
+    url: str = field(repr=False)
+    model: str | None = None
+    api_key: SecretStr | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address, for messages."""
+        return shown(self.url)
+
+    @property
+    def name(self) -> str:
+        """The model, or whoever chooses it, for people."""
+        return self.model or self.dialect.name
+
+    @property
+    def key_text(self) -> str | None:
+        """The key as it is sent."""
+        return self.api_key.get_secret_value() if self.api_key else None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reply:
+    """What a server answered.
+
+    Attributes:
+        status: of HTTP.
+        headers: with names in lower case.
+        content: the body, decompressed.
+        request_id: what identifies the request in the server's log.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    request_id: str = ""
+
+    @property
+    def described(self) -> str:
+        """Status, content type and size: what may be said of any body."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip()[:64] or "no content type"
+        return (
+            f"status {self.status}, {kind if kind.isprintable() else 'an odd content type'}, {len(self.content)} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ask:
+    """One request to send, and how to read its reply.
+
+    Attributes:
+        method: of HTTP.
+        url: the whole address.
+        headers: all that the client library does not add by itself; they hold the key.
+        body: writes the body; called for each attempt, so that bodies need not all exist at once.
+        most_bytes: the longest reply to accept.
+        read: turns a reply into what the asker wants; raises AttemptError or RerankError where it cannot.
+        patience: seconds for an answer that can be done without: None is given then, and nothing is retried.
+            None for an answer that is needed.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Callable[[], bytes] | None
+    most_bytes: int
+    read: Callable[[Reply], Any]
+    patience: float | None = None

@@ -1,0 +1,125 @@
+"""From a reply to scores: everything a server says is checked before it is believed. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rerank_core.client.errors import failed, says_too_many
+from rerank_core.client.exchange import Reply, Service
+from rerank_core.errors import ProtocolError, RerankError
+from rerank_core.ranking import sigmoid
+from rerank_core.scoring.base import Score
+from rerank_core.wire.dialect import shape
+from rerank_core.wire.messages import WireResponse, WireResult
+
+# float32 softmaxes overshoot 1 by rounding; that is no logit.
+_ROUNDING = 1e-6
+
+
+class TooMany:
+    """A server refused a request for the number or size of its documents.
+
+    Args:
+        error: what the caller gets when the request cannot be made smaller.
+        counted: whether it was for their number.
+    """
+
+    def __init__(self, error: RerankError, *, counted: bool) -> None:
+        self.error = error
+        self.counted = counted
+
+
+def read_reply(reply: Reply, service: Service, count: int) -> tuple[WireResponse, list[Score]] | TooMany:
+    """What a reply says, and one score for each of the ``count`` texts sent, in their order.
+
+    Raises:
+        AttemptError: when the status is not a success.
+        ProtocolError: when the reply is not a complete and sound answer.
+    """
+    if not 200 <= reply.status < 300:  # noqa: PLR2004  (HTTP)
+        failure = failed(reply, service)
+        if says_too_many(reply):
+            return TooMany(failure.error, counted=reply.status != 413)  # noqa: PLR2004  (HTTP: the body is too long)
+        raise failure
+    body = read_json(reply, service)
+    try:
+        response = service.dialect.read_response(body)
+    except ProtocolError as error:
+        raise _prefixed(error, service) from error
+    except Exception as error:  # whatever a body does to a parser, it is no answer
+        raise ProtocolError(f"{service.shown}: the reply cannot be read: {shape(body)}.") from error
+    try:
+        return response, _scores(response, service, count)
+    except ProtocolError as error:
+        raise _prefixed(error, service) from error
+
+
+def read_limit(reply: Reply, service: Service) -> int | None:
+    """The most documents of a request, as the server's information tells; None where it does not."""
+    try:
+        return service.dialect.read_info(read_json(reply, service))
+    except RerankError:
+        return None
+
+
+def read_json(reply: Reply, service: Service) -> Any:
+    """The JSON value of a body.
+
+    Raises:
+        ProtocolError: when it is none; the message has the status, content type and size, never the text.
+    """
+    kind = reply.headers.get("content-type", "json").partition(";")[0].lower()
+    try:
+        if "json" not in kind:
+            raise ValueError(kind)  # noqa: TRY301  (one exit for all that is no JSON)
+        return json.loads(reply.content)
+    except (ValueError, RecursionError):
+        what = "an empty body" if not reply.content.strip() else "something that is not JSON"
+        raise ProtocolError(
+            f"{service.shown} answered with {what} ({reply.described}). Check base_url= and provider=.",
+            code="not_json",
+        ) from None
+
+
+def _scores(response: WireResponse, service: Service, count: int) -> list[Score]:
+    found: dict[int, WireResult] = {}
+    for item in response.results:
+        if not 0 <= item.index < count:
+            raise ProtocolError(f"a result has index {item.index}, but {count} documents were sent.", code="bad_index")
+        if item.index in found:
+            raise ProtocolError(f"two results have index {item.index}.", code="duplicate_index")
+        found[item.index] = item
+    if len(found) != count:
+        raise ProtocolError(
+            f"{len(found)} results came back for {count} documents; documents would be lost.", code="wrong_score_count"
+        )
+    truncated = frozenset(response.truncated)
+    return [_score(found[position], position in truncated, service) for position in range(count)]
+
+
+def _score(item: WireResult, truncated: bool, service: Service) -> Score:
+    if service.dialect.scores == "logit":
+        return Score(sigmoid(item.score), item.score, truncated=truncated)
+    if not -_ROUNDING <= item.score <= 1 + _ROUNDING:
+        raise ProtocolError(
+            f"the score of the result with index {item.index} is {item.score:g}, and provider={service.dialect.name!r} "
+            f"has probabilities from 0 to 1. The server seems to return logits: use {_logit_providers()}, or have the "
+            "server return probabilities.",
+            code="score_out_of_range",
+        )
+    return Score(min(max(item.score, 0.0), 1.0), item.logit, truncated=truncated)
+
+
+def _logit_providers() -> str:
+    """The dialects of servers that return logits, as the option that picks them."""
+    from rerank_core.wire.registry import CLIENT_DIALECTS
+
+    names: Sequence[str] = sorted({each.name for each in CLIENT_DIALECTS.values() if each.scores == "logit"})
+    return " or ".join(f"provider={name!r}" for name in names)
+
+
+def _prefixed(error: ProtocolError, service: Service) -> ProtocolError:
+    """The same error, saying whose reply it is about."""
+    return ProtocolError(f"{service.shown}: {error.message}", code=error.code)

@@ -1,0 +1,147 @@
+"""When a failed request is sent again, and after how long; the deadline over all of it."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+
+from rerank_core.errors import RerankError, TimeoutError  # noqa: A004  (ours; builtins' is its base)
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+Retry = Literal["no", "once", "yes"]
+
+_LONGEST_WAIT = 60.0
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 8.0
+
+
+class AttemptError(Exception):
+    """One attempt failed.
+
+    Attributes:
+        error: what the caller gets if this was the last attempt.
+        retry: whether another attempt may succeed; ``"once"`` allows one for all failures with the same code.
+    """
+
+    def __init__(self, error: RerankError, retry: Retry = "no") -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.retry = retry
+
+
+class Deadline:
+    """The moment by which a call must be answered, retries and all.
+
+    Args:
+        seconds: from now.
+        where: who is waited for, for the message.
+    """
+
+    def __init__(self, seconds: float, where: str) -> None:
+        self.seconds = seconds
+        self._where = where
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds left; 0 when there are none."""
+        return max(0.0, self._end - time.monotonic())
+
+    def expire(self) -> None:
+        """Leave no time: whatever still runs under this deadline ends at its next step."""
+        self._end = -math.inf
+
+    def sooner(self, seconds: float) -> Deadline:
+        """This deadline, or one ``seconds`` from now if that is sooner."""
+        return Deadline(min(self.left, seconds), self._where)
+
+    def error(self) -> TimeoutError:
+        """What to raise when it has passed."""
+        return TimeoutError(
+            f"{self._where} did not answer within {self.seconds:g} s, the time allowed for the whole call with its "
+            "retries. Raise timeout=, or send fewer documents."
+        )
+
+
+def full_jitter(retry: int) -> float:
+    """Seconds before retry number ``retry`` (from 1): anything up to a ceiling that doubles."""
+    return random.uniform(0.0, min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (retry - 1)))  # noqa: S311  (no secret)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds the server asks to wait, in ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None if unsaid."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+@dataclass
+class RetryPolicy:
+    """Decides after each failed attempt of one request; tenacity asks it.
+
+    Attributes:
+        max_retries: most attempts after the first.
+        deadline: no wait goes past it.
+        on_retry: told the number of the retry, the wait and the error's code.
+    """
+
+    max_retries: int
+    deadline: Deadline
+    on_retry: Callable[[int, float, str], None]
+    _retries: int = 0
+    _wait: float = 0.0
+    _once: set[str] = field(default_factory=set)
+
+    def again(self, state: RetryCallState) -> bool:
+        """Whether there is another attempt, now that this one is over."""
+        failure = state.outcome.exception() if state.outcome else None
+        wait = self.decide(failure) if isinstance(failure, AttemptError) else None
+        if wait is None:
+            return False
+        self._wait = wait
+        return True
+
+    def wait(self, _state: RetryCallState) -> float:
+        """Seconds before it."""
+        return self._wait
+
+    def decide(self, failure: AttemptError) -> float | None:
+        """Seconds to wait before the next attempt; None for no other attempt."""
+        error = failure.error
+        tried = failure.retry == "once" and error.code in self._once
+        if failure.retry == "no" or tried or self._retries >= self.max_retries:
+            return None
+        asked = error.retry_after
+        wait = full_jitter(self._retries + 1) if asked is None else min(asked, _LONGEST_WAIT)
+        if wait >= self.deadline.left:
+            return None
+        self._once.add(error.code)
+        self._retries += 1
+        self.on_retry(self._retries, wait, error.code)
+        return wait

@@ -1,0 +1,155 @@
+"""The work of one call against an API, apart from the sending: a generator of requests.
+
+It yields lists of requests, is sent what was made of their replies, and returns the scores. A synchronous and an
+asynchronous driver run the same generator.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from rerank_core.client.exchange import Ask, Reply, Service
+from rerank_core.client.replies import TooMany, read_limit, read_reply
+from rerank_core.client.split import halves, split
+from rerank_core.client.urls import beside
+from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.scoring.base import Score, Scores
+from rerank_core.wire.messages import WireRequest, WireResponse
+
+Steps = Generator[list[Ask], list[Any], Scores]
+
+_INFO_SECONDS = 5.0
+_INFO_BYTES = 1_000_000
+# A reply may repeat the documents, and JSON may write one byte of them as six.
+_REPLY_BYTES = 1_000_000
+_REPLY_FACTOR = 8
+_MODEL_NAME_LENGTH = 200
+
+
+@dataclass
+class Client:
+    """Asks one service, and remembers how many documents it takes at once.
+
+    Attributes:
+        service: who is asked.
+        version: of this package, for the User-Agent.
+    """
+
+    service: Service
+    version: str
+    _limit: int | None = None
+    _asked: bool = False
+
+    def __post_init__(self) -> None:
+        self._limit = self.service.dialect.max_documents
+
+    @cached_property
+    def listwise(self) -> bool:
+        """Whether scores of different requests cannot be compared."""
+        name = self.service.model or ""
+        names = (name, name.rpartition("/")[2])
+        return any(each.startswith(start) for each in names for start in self.service.dialect.listwise)
+
+    def prepare(self) -> Generator[list[Ask], list[Any], None]:
+        """Learn the server's limit, where it tells; once, unless it could not be reached."""
+        path = self.service.dialect.info_path
+        if path is None or self._asked:
+            return
+        url = beside(self.service.url, self.service.dialect.path_for(self.service.model), path)
+        read = partial(_read_info, service=self.service)
+        (answer,) = yield [Ask("GET", url, self._headers(), None, _INFO_BYTES, read, patience=_INFO_SECONDS)]
+        if answer is not None:
+            self._asked = True
+            self._limit = answer[0] or self._limit
+
+    def score(self, query: str, texts: Sequence[str]) -> Steps:
+        """Score every text: all of them, or an error.
+
+        Raises:
+            InvalidRequestError: when a list-wise model would have to see the texts in several requests.
+            RerankError: what the server refuses, or answers wrongly.
+        """
+        yield from self.prepare()
+        scores: dict[int, Score] = {}
+        facts: list[WireResponse] = []
+        pending = self._split(texts, scores)
+        while pending:
+            answers = yield [self._ask(query, [texts[i] for i in run]) for run in pending]
+            again: list[Sequence[int]] = []
+            for run, answer in zip(pending, answers, strict=True):
+                if isinstance(answer, TooMany):
+                    again += self._smaller(run, answer)
+                    continue
+                response, found = answer
+                facts.append(response)
+                scores.update(zip(run, found, strict=True))
+            pending = again
+        items = tuple(scores[position] for position in range(len(texts)))
+        return Scores(items, self._model(facts), sum(response.tokens for response in facts))
+
+    def _split(self, texts: Sequence[str], scores: dict[int, Score]) -> list[Sequence[int]]:
+        dialect = self.service.dialect
+        positions: Sequence[int] = range(len(texts))
+        if dialect.refuses_empty_text:
+            # The model sees nothing of an empty text, and the service refuses the others with it.
+            scores.update({i: Score(0.0, truncated=True) for i, text in enumerate(texts) if not text})
+            positions = [i for i in positions if i not in scores]
+        runs = split(positions, texts, max_documents=self._limit, max_bytes=dialect.max_bytes)
+        if self.listwise and len(runs) > 1:
+            raise self._cannot_split(len(positions))
+        return runs
+
+    def _smaller(self, run: Sequence[int], refusal: TooMany) -> list[Sequence[int]]:
+        if len(run) == 1:
+            raise refusal.error
+        if self.listwise:
+            raise self._cannot_split(len(run)) from refusal.error
+        runs = halves(run)
+        if refusal.counted:
+            self._limit = min(self._limit or len(run), len(runs[0]))
+        return runs
+
+    def _cannot_split(self, count: int) -> RerankError:
+        dialect = self.service.dialect
+        limit = f"{self._limit} documents and " if self._limit else ""
+        return InvalidRequestError(
+            f"{self.service.model!r} compares the documents of a request with each other, so {count} documents cannot "
+            f"be split over several requests; {dialect.name!r} takes {limit}{dialect.max_bytes} bytes of text at once. "
+            "Send fewer documents.",
+            code="too_many_documents",
+            param="documents",
+        )
+
+    def _ask(self, query: str, texts: list[str]) -> Ask:
+        request = WireRequest(query, texts, model=self.service.model, return_documents=False)
+        most_bytes = _REPLY_BYTES + _REPLY_FACTOR * sum(len(text) * 4 for text in texts)
+        read = partial(read_reply, service=self.service, count=len(texts))
+        return Ask("POST", self.service.url, self._headers(), partial(self._body, request), most_bytes, read)
+
+    def _body(self, request: WireRequest) -> bytes:
+        body = self.service.dialect.write_request(request)
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"rerank-plugins/{self.version}",
+            "x-request-id": uuid.uuid4().hex,
+            **self.service.dialect.headers(self.service.key_text),
+        }
+
+    def _model(self, facts: Sequence[WireResponse]) -> str:
+        """The model that scored, in the server's words if it says so."""
+        said = next((response.model for response in facts if response.model), None)
+        return self.service.name if said is None or not said.isprintable() else said[:_MODEL_NAME_LENGTH]
+
+
+def _read_info(reply: Reply, service: Service) -> tuple[int | None]:
+    """In a tuple, because None stands for no answer at all."""
+    return (read_limit(reply, service),)

@@ -1,0 +1,416 @@
+"""Sending: bounded parallelism, retries and one deadline, in threads or on the running event loop.
+
+Both transports take a list of :class:`Ask` and give the list of what their ``read`` made of the replies, or raise the
+first error; what is still on its way is then given up. Everything but the sending itself is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass
+from functools import partial
+from ssl import SSLContext
+from typing import Any, TypeVar
+
+import httpx
+import tenacity
+
+from rerank_core.client.errors import translated
+from rerank_core.client.exchange import Ask, Reply, Service
+from rerank_core.client.retry import AttemptError, Deadline, RetryPolicy
+from rerank_core.client.urls import host_of, is_loopback
+from rerank_core.errors import ClosedError, InvalidRequestError, ProtocolError, RerankError
+
+T = TypeVar("T")
+
+IN_PARALLEL = 4
+_CONNECT_SECONDS = 5.0
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings:
+    """How to send.
+
+    Attributes:
+        service: who is asked.
+        max_retries: most attempts of a request after the first.
+        http_client: the user's own client, which is never closed here; None to make one.
+        on_retry: told the number of the retry, the wait and the error's code.
+    """
+
+    service: Service
+    max_retries: int
+    http_client: httpx.Client | httpx.AsyncClient | None
+    on_retry: Callable[[int, float, str], None]
+
+    def retrying(self, ask: Ask, deadline: Deadline) -> dict[str, Any]:
+        """What tenacity needs to know to send one request."""
+        policy = RetryPolicy(self.max_retries if ask.patience is None else 0, deadline, self.on_retry)
+        return {"retry": policy.again, "wait": policy.wait, "reraise": True}
+
+    def client_options(self, context: SSLContext) -> dict[str, Any]:
+        """How to make a client: httpx's own rules for proxies and certificates, but none for this machine itself."""
+        options: dict[str, Any] = {
+            "verify": context,
+            "timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            "limits": _LIMITS,
+        }
+        if is_loopback(self.service.url):
+            host = host_of(self.service.url)
+            options["mounts"] = {f"all://[{host}]" if ":" in host else f"all://{host}": None}
+        return options
+
+
+class Certificates:
+    """The trusted certificates, read once: that takes longer than making a client."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._context: SSLContext | None = None
+
+    def context(self) -> SSLContext:
+        """For all clients of one scorer."""
+        with self._lock:
+            if self._context is None:
+                self._context = httpx.create_ssl_context()
+            return self._context
+
+
+class SyncTransport:
+    """Sends from threads: a few a call, so that the deadline holds whatever a server does.
+
+    A thread that is given up ends at its next step or timeout; it never keeps the process alive.
+    """
+
+    def __init__(self, settings: Settings, certificates: Certificates) -> None:
+        self._settings = settings
+        self._certificates = certificates
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
+        self._process = 0
+        self._closed = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is, or can be, a synchronous client."""
+        return not isinstance(self._settings.http_client, httpx.AsyncClient)
+
+    def client(self) -> httpx.Client:
+        """The client; made on first use, and again in a forked process, which must not share connections.
+
+        Raises:
+            InvalidRequestError: when the user's own client is an asynchronous one.
+            ClosedError: after :meth:`close`.
+        """
+        own = self._settings.http_client
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this reranker is closed; make a new one.")
+            if isinstance(own, httpx.Client):
+                return own
+            if own is not None:
+                raise _wrong_client("httpx.AsyncClient", "arerank()", "httpx.Client")
+            if self._client is None or self._process != os.getpid():
+                self._client = httpx.Client(**self._settings.client_options(self._certificates.context()))
+                self._process = os.getpid()
+                weakref.finalize(self, self._client.close)
+            return self._client
+
+    def send_all(self, asks: Sequence[Ask], deadline: Deadline) -> list[Any]:
+        """What ``read`` made of each reply, in order.
+
+        Raises:
+            RerankError: the first failure.
+        """
+        client = self.client()
+        return _in_threads([partial(self._send, client, ask, deadline) for ask in asks], deadline)
+
+    def close(self) -> None:
+        """Close the client, unless it is the user's."""
+        with self._lock:
+            self._closed = True
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _send(self, client: httpx.Client, ask: Ask, deadline: Deadline) -> Any:
+        deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
+        try:
+            for attempt in tenacity.Retrying(**self._settings.retrying(ask, deadline)):
+                with attempt:
+                    return ask.read(self._attempt(client, ask, deadline))
+        except AttemptError as failure:
+            return _give_up(failure, ask)
+
+    def _attempt(self, client: httpx.Client, ask: Ask, deadline: Deadline) -> Reply:
+        clock = _Clock(client.timeout, deadline)
+        with translated(self._settings.service, deadline):
+            request = client.build_request(**_request(ask, {"timeout": clock.limits, "trace": clock.tick}))
+            response = client.send(request, stream=True, follow_redirects=False)
+            try:
+                body = _Body(ask, deadline)
+                for piece in response.iter_bytes():
+                    body.add(piece)
+            finally:
+                response.close()
+            return body.reply(response)
+
+
+class AsyncTransport:
+    """Sends from the running event loop; each loop has its own client, because connections belong to a loop.
+
+    A client lives in an asynchronous generator: event loops finish these when they end (``asyncio.run`` does), so
+    that connections are closed even if nobody closes the reranker.
+    """
+
+    def __init__(self, settings: Settings, certificates: Certificates) -> None:
+        self._settings = settings
+        self._certificates = certificates
+        self._lock = threading.Lock()
+        self._clients: dict[asyncio.AbstractEventLoop, _Living] = {}
+        self._closed = False
+        weakref.finalize(self, _close_soon, self._clients).atexit = False
+
+    async def client(self) -> httpx.AsyncClient:
+        """The running loop's client.
+
+        Raises:
+            InvalidRequestError: when the user's own client is not an asynchronous one.
+            ClosedError: after :meth:`close`.
+        """
+        own = self._settings.http_client
+        if self._closed:
+            raise ClosedError("this reranker is closed; make a new one.")
+        if isinstance(own, httpx.AsyncClient):
+            return own
+        if own is not None:
+            raise _wrong_client("httpx.Client", "rerank()", "httpx.AsyncClient")
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            context = await asyncio.to_thread(self._certificates.context)
+            if loop not in self._clients:  # another task of this loop may have been faster; from here on none can
+                living = _Living(httpx.AsyncClient(**self._settings.client_options(context)))
+                await living.start()
+                with self._lock:
+                    for gone in [one for one in self._clients if one.is_closed()]:
+                        del self._clients[gone]
+                    self._clients[loop] = living
+        return self._clients[loop].client
+
+    async def send_all(self, asks: Sequence[Ask], deadline: Deadline) -> list[Any]:
+        """What ``read`` made of each reply, in order. Cancelling closes the connections in use.
+
+        Raises:
+            RerankError: the first failure.
+        """
+        places = asyncio.Semaphore(IN_PARALLEL)
+
+        async def send(client: httpx.AsyncClient, ask: Ask) -> Any:
+            async with places:
+                return await self._send(client, ask, deadline)
+
+        try:
+            async with asyncio.timeout(deadline.left):
+                client = await self.client()
+                if len(asks) == 1:
+                    return [await send(client, asks[0])]
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(send(client, ask)) for ask in asks]
+        except TimeoutError as error:
+            if isinstance(error, RerankError):  # ours is one of these, too
+                raise
+            raise deadline.error() from error
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures.exceptions[0].__cause__
+        return [task.result() for task in tasks]
+
+    def close(self) -> None:
+        """Have every loop close its client."""
+        self._closed = True
+        with self._lock:
+            _close_soon(self._clients)
+
+    async def aclose(self) -> None:
+        """Close the running loop's client now, and have other loops close theirs."""
+        self._closed = True
+        with self._lock:
+            own = self._clients.pop(asyncio.get_running_loop(), None)
+            _close_soon(self._clients)
+        if own is not None:
+            await own.close()
+
+    async def _send(self, client: httpx.AsyncClient, ask: Ask, deadline: Deadline) -> Any:
+        deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
+        try:
+            async for attempt in tenacity.AsyncRetrying(**self._settings.retrying(ask, deadline)):
+                with attempt:
+                    return ask.read(await self._attempt(client, ask, deadline))
+        except AttemptError as failure:
+            return _give_up(failure, ask)
+
+    async def _attempt(self, client: httpx.AsyncClient, ask: Ask, deadline: Deadline) -> Reply:
+        clock = _Clock(client.timeout, deadline)
+        with translated(self._settings.service, deadline):
+            request = client.build_request(**_request(ask, {"timeout": clock.limits, "trace": clock.atick}))
+            response = await client.send(request, stream=True, follow_redirects=False)
+            try:
+                body = _Body(ask, deadline)
+                async for piece in response.aiter_bytes():
+                    body.add(piece)
+            finally:
+                await response.aclose()
+            return body.reply(response)
+
+
+class _Clock:
+    """httpx's time limits of one attempt, brought up to date before each step: none goes past the deadline."""
+
+    def __init__(self, own: httpx.Timeout, deadline: Deadline) -> None:
+        self._own = own.as_dict()
+        self._deadline = deadline
+        self.limits: dict[str, float] = {}
+        self._update()
+
+    def tick(self, name: str, _info: Mapping[str, Any]) -> None:
+        """Before each step; what httpcore takes as its ``trace`` extension."""
+        if name.endswith(".started"):
+            self._update()
+
+    async def atick(self, name: str, info: Mapping[str, Any]) -> None:
+        """The same for the asynchronous client."""
+        self.tick(name, info)
+
+    def _update(self) -> None:
+        left = max(0.001, self._deadline.left)  # 0 would mean non-blocking sockets
+        self.limits.update({step: left if limit is None else min(left, limit) for step, limit in self._own.items()})
+
+
+class _Body:
+    """A reply's body, collected within its bounds of time and size."""
+
+    def __init__(self, ask: Ask, deadline: Deadline) -> None:
+        self._ask = ask
+        self._deadline = deadline
+        self._data = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        if not self._deadline.left:
+            raise AttemptError(self._deadline.error())
+        self._data += piece
+        if len(self._data) > self._ask.most_bytes:
+            raise AttemptError(
+                ProtocolError(f"the reply is longer than {self._ask.most_bytes} bytes.", code="reply_too_long")
+            )
+
+    def reply(self, response: httpx.Response) -> Reply:
+        return Reply(response.status_code, response.headers, bytes(self._data), self._ask.headers["x-request-id"])
+
+
+class _Living:
+    """A client whose event loop closes it when the loop itself ends."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self._life = self._live()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        with _LIVING_LOCK:
+            for gone in [living for living, home in _LIVING.items() if home.is_closed()]:
+                del _LIVING[gone]
+            _LIVING[self] = loop
+        await anext(self._life)
+
+    async def close(self) -> None:
+        await self._life.aclose()
+
+    async def _live(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            with _LIVING_LOCK:
+                _LIVING.pop(self, None)
+            await self.client.aclose()
+
+
+# Held here, because a loop only finishes the generators that somebody still holds.
+_LIVING: dict[_Living, asyncio.AbstractEventLoop] = {}
+_LIVING_LOCK = threading.Lock()
+_CLOSING: set[asyncio.Task[None]] = set()
+
+
+def _close_soon(clients: dict[asyncio.AbstractEventLoop, _Living]) -> None:
+    """Each client is closed by its own loop, now if it runs, else when it ends."""
+
+    def start(loop: asyncio.AbstractEventLoop, living: _Living) -> None:
+        task = loop.create_task(living.close())
+        _CLOSING.add(task)
+        task.add_done_callback(_CLOSING.discard)
+
+    while clients:
+        loop, living = clients.popitem()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(start, loop, living)
+
+
+def _in_threads(jobs: Sequence[Callable[[], T]], deadline: Deadline) -> list[T]:
+    """The results in order, or the first error; threads that are not needed any more are told to stop."""
+    futures: list[Future[T]] = [Future() for _ in jobs]
+    waiting = deque(zip(futures, jobs, strict=True))
+
+    def work() -> None:
+        while waiting:
+            try:
+                future, job = waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+                future.set_exception(error)
+
+    try:
+        for _ in range(min(IN_PARALLEL, len(jobs))):
+            threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="rerank").start()
+        done, late = wait(futures, timeout=deadline.left, return_when=FIRST_EXCEPTION)
+        results = [future.result() for future in futures if future in done]  # raises the first error
+        if not late:
+            return results
+    except BaseException:
+        waiting.clear()
+        deadline.expire()
+        raise
+    waiting.clear()
+    deadline.expire()
+    raise deadline.error()
+
+
+def _request(ask: Ask, extensions: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "method": ask.method,
+        "url": ask.url,
+        "headers": ask.headers,
+        "content": ask.body() if ask.body else None,
+        "extensions": extensions,
+    }
+
+
+def _give_up(failure: AttemptError, ask: Ask) -> None:
+    """Raise what the caller gets; None for an answer that can be done without."""
+    if ask.patience is None:
+        raise failure.error from failure.__cause__
+
+
+def _wrong_client(kind: str, call: str, other: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"http_client is an {kind}, which works with {call} only; give an {other} for the other.", param="http_client"
+    )

@@ -1,0 +1,320 @@
+"""Scoring through the rerank HTTP API, in any of its dialects."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rerank_core.errors import AuthenticationError, InvalidRequestError, RerankError
+from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
+from rerank_core.scoring.base import Scores
+
+if TYPE_CHECKING:
+    import httpx
+    from pydantic import SecretStr
+
+    from rerank_core.client.exchange import Ask, Service
+    from rerank_core.client.retry import Deadline
+    from rerank_core.client.steps import Client
+    from rerank_core.client.transport import AsyncTransport, SyncTransport
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_RETRIES = 2
+_MOST_RETRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """How an API is called. See :class:`~rerank_core.Reranker` for each option.
+
+    Raises:
+        InvalidRequestError: when a value is not one of those allowed.
+    """
+
+    base_url: str | None = None
+    api_key: str | SecretStr | None = field(default=None, repr=False)
+    timeout: float | None = None
+    max_retries: int | None = None
+    http_client: httpx.Client | httpx.AsyncClient | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.api_key is not None:
+            object.__setattr__(self, "api_key", _secret(self.api_key))
+        timeout, retries = self.timeout, self.max_retries
+        if timeout is not None and not (_is_number(timeout) and 0 < timeout < math.inf):
+            raise InvalidRequestError(f"timeout must be seconds above 0, or None; got {timeout!r}.", param="timeout")
+        if retries is not None and (type(retries) is not int or not 0 <= retries <= _MOST_RETRIES):
+            raise InvalidRequestError(
+                f"max_retries must be a whole number from 0 to {_MOST_RETRIES}, or None; got {retries!r}.",
+                param="max_retries",
+            )
+        if self.base_url is not None and not isinstance(self.base_url, str):
+            raise InvalidRequestError(
+                f"base_url must be a string or None; got {type(self.base_url).__name__}.", param="base_url"
+            )
+
+
+class ApiScorer:
+    """A reranker behind HTTP: the rerank API itself, or a service or server with an API like it.
+
+    Safe to share between threads and event loops; each loop gets connections of its own. More documents than a
+    request may hold are split over several, four at a time, and the answer is that of one call: all scores or an
+    error. Empty texts that a service would refuse get the score 0 and are marked ``truncated``: the model saw nothing
+    of them.
+
+    A pickled scorer leaves out an API key given in code; the copy reads it from the environment. Copies within the
+    process keep it.
+
+    Args:
+        model: the model's name at the service; None where a server has only one.
+        provider: the dialect, one of :data:`rerank_core.wire.registry.CLIENT_DIALECTS`.
+        options: where and how to ask.
+        hooks: called with each event.
+
+    Raises:
+        InvalidRequestError: when an option has a value it cannot have, a model or an address is missing.
+        AuthenticationError: when a hosted service's API key is missing.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        provider: str = "assisters",
+        options: ApiOptions | None = None,
+        *,
+        hooks: Sequence[Hook] = DEFAULT_HOOKS,
+    ) -> None:
+        self.options = ApiOptions() if options is None else options
+        self.provider = provider
+        self._model = model
+        self._hooks = tuple(hooks)
+        self._start()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.options.http_client is not None:
+            raise TypeError("a scorer with an http_client of its own cannot be pickled.")
+        options = ApiOptions(self.options.base_url, None, self.options.timeout, self.options.max_retries)
+        return {"options": options, "provider": self.provider, "_model": self._model, "_hooks": self._hooks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    def __copy__(self) -> ApiScorer:
+        return type(self)(self._model, self.provider, self.options, hooks=self._hooks)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> ApiScorer:
+        return self.__copy__()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._model!r}, provider={self.provider!r}, url={self.url!r})"
+
+    @property
+    def model(self) -> str:
+        """The model's name; the provider's, where the server chooses the model."""
+        return self._service.name
+
+    @property
+    def url(self) -> str:
+        """Where requests are posted to, without the query string."""
+        return self._service.shown
+
+    @property
+    def identity(self) -> str:
+        """Dialect, address and model: all that is known here of what decides a score."""
+        query = self._service.url.partition("?")[2]
+        digest = sha256(query.encode()).hexdigest()[:16] if query else ""
+        return repr(("api", self._service.dialect.name, self.url, digest, self._model))
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        """Score every text; safe from several threads at once.
+
+        Raises:
+            ClosedError: after :meth:`close`.
+            InvalidRequestError: when the server refuses the request itself, or the model cannot take so many texts.
+            AuthenticationError, ModelNotFoundError: when the server refuses the key or the model.
+            RateLimitError, OverloadedError, TimeoutError, ConnectionError, InferenceError: when it still has not
+                answered after all retries, or the deadline has passed.
+            ProtocolError: when its answer is not a complete and sound one.
+        """
+        started = time.perf_counter()
+        try:
+            return self._report(self._run(self._client.score(query, texts)), started)
+        except RerankError as error:
+            emit(self._hooks, Failed(self.model, error.code))
+            raise
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        """Score every text while the event loop goes on; cancelling closes the connections in use.
+
+        Raises:
+            The same as :meth:`score`.
+        """
+        started = time.perf_counter()
+        try:
+            return self._report(await self._arun(self._client.score(query, texts)), started)
+        except RerankError as error:
+            emit(self._hooks, Failed(self.model, error.code))
+            raise
+
+    def warm_up(self) -> None:
+        """Make the HTTP client, and ask for the server's limits where it tells them. Scores nothing: that costs.
+
+        Raises:
+            ClosedError: after :meth:`close`.
+        """
+        if self._sync.usable:
+            self._sync.client()
+            self._run(self._client.prepare())
+
+    def close(self) -> None:
+        """Close the connections; those of event loops are closed by their loops. Closing twice is fine."""
+        self._sync.close()
+        self._async.close()
+
+    async def aclose(self) -> None:
+        """``close`` for asynchronous code: when it returns, the running loop's connections are closed."""
+        self._sync.close()
+        await self._async.aclose()
+
+    def _start(self) -> None:
+        from rerank_core import __version__
+        from rerank_core.client.steps import Client
+        from rerank_core.client.transport import AsyncTransport, Certificates, Settings, SyncTransport
+
+        self._service: Service = _service(self._model, self.provider, self.options)
+        self._client: Client = Client(self._service, __version__)
+        retries = self.options.max_retries
+        settings = Settings(
+            self._service,
+            DEFAULT_RETRIES if retries is None else retries,
+            _check_client(self.options.http_client),
+            self._retried,
+        )
+        certificates = Certificates()
+        self._sync: SyncTransport = SyncTransport(settings, certificates)
+        self._async: AsyncTransport = AsyncTransport(settings, certificates)
+
+    def _run(self, steps: Generator[list[Ask], list[Any], T]) -> T:
+        deadline = self._deadline()
+        try:
+            asks = next(steps)
+            while True:
+                asks = steps.send(self._sync.send_all(asks, deadline))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _arun(self, steps: Generator[list[Ask], list[Any], T]) -> T:
+        deadline = self._deadline()
+        answers: list[Any] | None = None
+        while True:
+            try:
+                asks = next(steps) if answers is None else steps.send(answers)
+            except StopIteration as done:  # must not leave a coroutine
+                result: T = done.value
+                return result
+            answers = await self._async.send_all(asks, deadline)
+
+    def _deadline(self) -> Deadline:
+        from rerank_core.client.retry import Deadline
+
+        timeout = self.options.timeout
+        return Deadline(DEFAULT_TIMEOUT if timeout is None else timeout, self.url)
+
+    def _retried(self, retry: int, wait: float, code: str) -> None:
+        emit(self._hooks, Retried(self.model, retry, wait, code))
+
+    def _report(self, scores: Scores, started: float) -> Scores:
+        seconds = time.perf_counter() - started
+        truncated = sum(score.truncated for score in scores.items)
+        if truncated:
+            emit(self._hooks, Truncated(scores.model, truncated, query=False, max_tokens=0))
+        emit(self._hooks, Scored(scores.model, len(scores.items), scores.tokens, seconds))
+        return Scores(scores.items, scores.model, scores.tokens, inference_seconds=seconds)
+
+
+def _service(model: object, provider: object, options: ApiOptions) -> Service:
+    """Who is asked, from what the user wrote."""
+    from rerank_core.client.exchange import Service
+    from rerank_core.client.urls import endpoint, host_of
+    from rerank_core.wire.registry import dialect as find_dialect
+
+    if not isinstance(provider, str):
+        raise InvalidRequestError(f"provider must be a string, got {type(provider).__name__}.", param="provider")
+    dialect = find_dialect(provider)
+    if model is not None and (not isinstance(model, str) or not model.strip()):
+        raise InvalidRequestError(
+            f"model must be a name the service knows, got {type(model).__name__ if model else model!r}.", param="model"
+        )
+    if model is None and (dialect.model_required or "{model}" in dialect.path):
+        raise InvalidRequestError(
+            f"provider={provider!r} needs the name of a model.", code="missing_model", param="model"
+        )
+    base_url = dialect.base_url if options.base_url is None else options.base_url
+    if base_url is None:
+        raise InvalidRequestError(
+            f"provider={provider!r} is a server of your own: give its address as base_url=.", param="base_url"
+        )
+    url = endpoint(base_url, dialect.path_for(model))
+    hosted = dialect.base_url is not None and host_of(url) == host_of(dialect.base_url)
+    given = None if options.api_key is None else _secret(options.api_key)
+    return Service(dialect, url, model, given or _key_of_environment(dialect.key_variable, provider, required=hosted))
+
+
+def _key_of_environment(variable: str | None, provider: str, *, required: bool) -> SecretStr | None:
+    """The API key that stands in the environment.
+
+    Raises:
+        AuthenticationError: when a hosted service's key is missing.
+        InvalidRequestError: when it cannot be sent.
+    """
+    key = os.environ.get(variable) if variable else None
+    if key:
+        return _secret(key)
+    if required and variable:
+        raise AuthenticationError(
+            f"provider={provider!r} needs an API key: set {variable}, or give api_key=.",
+            code="missing_api_key",
+            param="api_key",
+        )
+    return None
+
+
+def _secret(key: object) -> SecretStr:
+    """A key that fits a header, hidden from representations; the error does not repeat it."""
+    from pydantic import SecretStr
+
+    text = key.get_secret_value() if isinstance(key, SecretStr) else key
+    if not isinstance(text, str):
+        raise InvalidRequestError(
+            f"api_key must be a string or a SecretStr, got {type(text).__name__}.", param="api_key"
+        )
+    text = text.strip()  # keys read from files end in a newline
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidRequestError(
+            "api_key must be one word of visible ASCII characters; it is empty or has others in it.", param="api_key"
+        )
+    return SecretStr(text)
+
+
+def _check_client(client: Any) -> Any:
+    import httpx
+
+    if client is not None and not isinstance(client, httpx.Client | httpx.AsyncClient):
+        raise InvalidRequestError(
+            f"http_client must be an httpx.Client or httpx.AsyncClient, got {type(client).__name__}.",
+            param="http_client",
+        )
+    return client
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
