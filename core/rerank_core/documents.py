@@ -17,7 +17,11 @@ DocumentLike = str | Mapping[str, Any] | Document
 
 def clean_text(text: str) -> str:
     """``text`` with lone surrogates, which no tokenizer accepts, as U+FFFD. Same length, so spans still fit."""
-    return _SURROGATES.sub(_REPLACEMENT, text)
+    try:
+        text.encode()  # far faster than the search, and nearly always all that is needed
+    except UnicodeEncodeError:
+        return _SURROGATES.sub(_REPLACEMENT, text)
+    return text
 
 
 def check_query(query: object) -> str:

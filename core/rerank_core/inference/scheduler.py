@@ -35,12 +35,14 @@ class BatchReport:
         tokens: tokens of these, padding not counted.
         padding: tokens of filling beside them.
         seconds: how long the whole batch took.
+        waited: how long the request that waited longest had been in line since its last batch, or since it came.
     """
 
     inputs: int
     tokens: int
     padding: int
     seconds: float
+    waited: float
 
 
 Report = Callable[[BatchReport], None]
@@ -139,7 +141,7 @@ class Scheduler:
             for waiting, _ in batch:
                 waiting.owner.fail(error)
             return
-        _report(batch, time.perf_counter() - started)
+        _report(batch, started, time.perf_counter())
         start = 0
         for waiting, taken in batch:
             waiting.owner.receive(taken, logits[start : start + len(taken)])
@@ -161,6 +163,7 @@ class _Job:
         self.inputs = inputs
         self.report = report
         self.future: Future[NDArray[np.float32]] = Future()
+        self.since = time.perf_counter()
         self._logits = np.empty(len(inputs), np.float32)
         self._missing = len(inputs)
         self._lock = threading.Lock()
@@ -182,16 +185,19 @@ class _Job:
             self.future.set_exception(error)
 
 
-def _report(batch: list[tuple[Waiting[_Job], list[int]]], seconds: float) -> None:
+def _report(batch: list[tuple[Waiting[_Job], list[int]]], started: float, ended: float) -> None:
     """Tell every receiver its part of the batch."""
     width = max(len(waiting.owner.inputs[position].ids) for waiting, taken in batch for position in taken)
-    parts: dict[Report, list[int]] = {}
+    lengths: dict[Report, list[int]] = {}
+    waits: dict[Report, float] = {}
     for waiting, taken in batch:
-        lengths = [len(waiting.owner.inputs[position].ids) for position in taken]
-        parts.setdefault(waiting.owner.report, []).extend(lengths)
-    for report, lengths in parts.items():
-        tokens = sum(lengths)
-        report(BatchReport(len(lengths), tokens, width * len(lengths) - tokens, seconds))
+        job = waiting.owner
+        lengths.setdefault(job.report, []).extend(len(job.inputs[position].ids) for position in taken)
+        waits[job.report] = max(waits.get(job.report, 0.0), started - job.since)
+        job.since = ended
+    for report, mine in lengths.items():
+        tokens = sum(mine)
+        report(BatchReport(len(mine), tokens, width * len(mine) - tokens, ended - started, waits[report]))
 
 
 _all_schedulers: weakref.WeakSet[Scheduler] = weakref.WeakSet()

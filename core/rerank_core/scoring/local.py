@@ -236,7 +236,8 @@ class LocalScorer:
         return size if self.options.threads is None else min(size, self.options.threads)
 
     def _report_batch(self, batch: BatchReport) -> None:
-        emit(self._hooks, BatchScored(self.model, batch.inputs, batch.tokens, batch.padding, batch.seconds))
+        event = BatchScored(self.model, batch.inputs, batch.tokens, batch.padding, batch.seconds, batch.waited)
+        emit(self._hooks, event)
 
     def _scores(
         self,

@@ -1,0 +1,101 @@
+"""``rerank serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_core.cli.app import _exit_codes as exit_codes
+from rerank_core.cli.app import app
+from rerank_core.errors import missing_dependency
+
+_MODELS, _ACCESS, _LIMITS, _ENGINE = "Models", "Access", "Limits", "Engine"
+
+
+@app.command()
+def serve(  # noqa: PLR0917  (typer reads them by name)
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="What to serve; may be repeated. NAME=MODEL serves MODEL under another name.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for any. Default: 8000.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")] = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(help="File of API keys, one a line.", rich_help_panel=_ACCESS)
+    ] = None,
+    no_auth: Annotated[
+        bool | None,
+        typer.Option("--no-auth", help="Listen anywhere without keys.", rich_help_panel=_ACCESS),
+    ] = None,
+    rate_limit: Annotated[
+        int | None, typer.Option(help="Requests a minute for each key.", rich_help_panel=_ACCESS)
+    ] = None,
+    cors_origins: Annotated[
+        list[str] | None,
+        typer.Option("--cors-origin", help="Origin whose pages may call; may be repeated.", rich_help_panel=_ACCESS),
+    ] = None,
+    max_documents: Annotated[
+        int | None, typer.Option(help="Most documents of a request. Default: 100.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_body_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes of a request. Default: 8000000.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_queued_pairs: Annotated[
+        int | None, typer.Option(help="Most pairs waiting for a model. Default: 4096.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_in_flight_requests: Annotated[
+        int | None, typer.Option(help="Most requests waiting for a model. Default: 256.", rich_help_panel=_LIMITS)
+    ] = None,
+    request_timeout: Annotated[
+        float | None, typer.Option(help="Seconds a request may take. Default: 60.", rich_help_panel=_LIMITS)
+    ] = None,
+    drain_seconds: Annotated[
+        float | None, typer.Option(help="Seconds to finish requests at the end. Default: 30.", rich_help_panel=_LIMITS)
+    ] = None,
+    cache_entries: Annotated[
+        int | None, typer.Option(help="Scores to remember. Default: 0.", rich_help_panel=_ENGINE)
+    ] = None,
+    long_documents: Annotated[
+        str | None, typer.Option(help="truncate or windows. Default: truncate.", rich_help_panel=_ENGINE)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of query and document.", rich_help_panel=_ENGINE)
+    ] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch.", rich_help_panel=_ENGINE)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Batches of one request at once.", rich_help_panel=_ENGINE)
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch.", rich_help_panel=_ENGINE)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.", rich_help_panel=_ENGINE)] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, float16, bfloat16 or int8.", rich_help_panel=_ENGINE)
+    ] = None,
+    local_files_only: Annotated[
+        bool | None, typer.Option("--local-files-only", help="Never download a model.", rich_help_panel=_ENGINE)
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json. Default: text.")] = None,
+) -> None:
+    """Serve the rerank HTTP API; with no option at all, the bundled model on http://127.0.0.1:8000.
+
+    Every option is also an environment variable (RERANK_PORT, RERANK_MODELS=a,b, ...) and a name in the TOML file of
+    --config; options win over the environment, which wins over the file. API keys come from RERANK_API_KEYS
+    (comma-separated) or --api-keys-file, never from the command line.
+    """
+    options = dict(locals())
+    file = options.pop("config")
+    with exit_codes():
+        try:
+            from rerank_core.server.run import serve as serve_until_stopped
+            from rerank_core.server.settings import load_settings
+        except ImportError as error:
+            raise missing_dependency(error.name or "fastapi", extra="server", what="rerank serve") from error
+        given = {name: value for name, value in options.items() if value not in (None, [])}
+        serve_until_stopped(load_settings(file, **given))

@@ -1,0 +1,155 @@
+"""The application: routes, limits and error bodies, put together from settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import Field, fields
+from typing import Any
+
+from cachetools import LRUCache
+from fastapi import Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.events import DEFAULT_HOOKS, Hook
+from rerank_core.reranker import Reranker
+from rerank_core.scoring.cached import CachedScorer
+from rerank_core.scoring.local import LocalOptions, LocalScorer
+from rerank_core.server.admission import Admission
+from rerank_core.server.answers import error_response
+from rerank_core.server.discovery import model_routes, open_routes
+from rerank_core.server.exchange import Exchange, ExchangeMiddleware
+from rerank_core.server.handler import Server, rerank_endpoint
+from rerank_core.server.lifecycle import Lifecycle
+from rerank_core.server.metrics import Metrics
+from rerank_core.server.openapi import document
+from rerank_core.server.settings import ServerSettings
+from rerank_core.server.shelf import ServedModel, Shelf
+from rerank_core.wire.routes import ROUTES
+
+_NOT_FOUND = (
+    "There is nothing at this path. Rerank requests go to POST /v1/rerank, /v2/rerank or /rerank; a client whose base "
+    "URL ends in /v1 or /v2 may be adding another one."
+)
+
+
+def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, Reranker] | None = None) -> FastAPI:
+    """The rerank HTTP API as an ASGI application.
+
+    Models are loaded in the background when the application starts; mounted in another application, whose start it
+    does not see, when the first request comes. ``app.state.server`` is the :class:`Server` behind it.
+
+    Args:
+        settings: what to serve; None for the environment's ``RERANK_*`` variables and the defaults.
+        rerankers: ready engines (with a cascade, a fallback) by the name they are served under, before the models
+            of the settings, and instead of one of the same name.
+
+    Raises:
+        InvalidRequestError: when the API keys cannot be read.
+    """
+    settings = ServerSettings() if settings is None else settings
+    ring, metrics = settings.key_ring(), Metrics()
+    server = Server(settings, _shelf(settings, metrics, rerankers or {}), metrics, Lifecycle())
+
+    async def admit(request: Request) -> None:
+        ring.admit(request.headers)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        server.shelf.start()
+        yield
+        server.shelf.close()
+
+    from rerank_core import __version__
+
+    app = FastAPI(
+        title="rerank-plugins",
+        summary="The rerank HTTP API.",
+        version=__version__,
+        lifespan=lifespan,
+        middleware=_middleware(settings, metrics),
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RerankError, _rerank_error)
+    app.state.server = server
+    for route in ROUTES:
+        path = route.path.replace("{model}", "{model:path}")  # Hub ids have a slash
+        app.add_api_route(
+            path, rerank_endpoint(server, route), methods=["POST"], dependencies=[Depends(admit)], response_model=None
+        )
+    app.include_router(model_routes(server), dependencies=[Depends(admit)])
+    app.include_router(open_routes(server))
+    app.openapi = document(app, ROUTES)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+def _middleware(settings: ServerSettings, metrics: Metrics) -> list[Middleware]:
+    around = [Middleware(ExchangeMiddleware, metrics=metrics)]
+    if settings.cors_origins:
+        around.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "retry-after"],
+            )
+        )
+    return around
+
+
+def _shelf(settings: ServerSettings, metrics: Metrics, rerankers: Mapping[str, Reranker]) -> Shelf:
+    served = {
+        name: _reranker(source, settings, (*DEFAULT_HOOKS, metrics.hook(name)))
+        for name, source in settings.served.items()
+        if name not in rerankers
+    }
+    return Shelf(
+        [
+            ServedModel(name, reranker, Admission(settings.max_queued_pairs, settings.max_in_flight_requests))
+            for name, reranker in {**rerankers, **served}.items()
+        ]
+    )
+
+
+def _reranker(source: str, settings: ServerSettings, hooks: Sequence[Hook]) -> Reranker:
+    """One model's reranker, with a cache if the settings ask for one."""
+    options = LocalOptions(**{field.name: getattr(settings, field.name) for field in _shared_options()})
+    scorer = LocalScorer(source, options, hooks=hooks)
+    if not settings.cache_entries:
+        return Reranker(scorer=scorer)
+    return Reranker(scorer=CachedScorer(scorer, LRUCache(settings.cache_entries), hooks=hooks))
+
+
+def _shared_options() -> list[Field[Any]]:
+    """The options of a local model that the settings have as well."""
+    return [field for field in fields(LocalOptions) if field.name in ServerSettings.model_fields]
+
+
+def _rerank_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RerankError):
+        raise error
+    Exchange.of(request.scope).code = error.code
+    return error_response(error)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework itself answers, in the API's words: unknown paths and methods."""
+    if not isinstance(error, HTTPException):
+        raise error
+    allowed = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
+    translated = {
+        404: InvalidRequestError(_NOT_FOUND, code="not_found", status=404),
+        405: InvalidRequestError(f"This path takes {allowed or 'POST'}.", code="method_not_allowed", status=405),
+    }.get(error.status_code) or InvalidRequestError("The request cannot be read.", status=error.status_code)
+    Exchange.of(request.scope).code = translated.code
+    response = error_response(translated)
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response

@@ -1,0 +1,123 @@
+"""What is known of one HTTP exchange, and the middleware around all of them: id, log line, metrics, last resort."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import traceback
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rerank_core.errors import RerankError
+from rerank_core.server.answers import error_response
+from rerank_core.server.metrics import Metrics
+
+logger = logging.getLogger("rerank_core.server")
+
+_KEY = "rerank_core.exchange"
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CLIENT_GONE = 499  # nginx's status for a client that closed the connection; nobody receives it
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The facts of one exchange that a log line and the metrics show. Never keys, queries or documents."""
+
+    id: str
+    started: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    code: str = ""
+    model: str = ""
+    documents: int = 0
+    tokens: int = 0
+
+    @classmethod
+    def of(cls, scope: Scope) -> Exchange:
+        """The exchange that ``scope`` belongs to."""
+        exchange: Exchange = scope[_KEY]
+        return exchange
+
+
+class ExchangeMiddleware:
+    """Gives every exchange an id, and accounts for how it ended.
+
+    Args:
+        app: the application.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one exchange on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        exchange = scope[_KEY] = Exchange(given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = exchange.id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            _log_bug(error)
+            if exchange.status:
+                raise
+            exchange.code = "internal_error"
+            response = error_response(RerankError("The server failed; its log has the reason under this request's id."))
+            await response(scope, receive, send_with_id)
+        finally:
+            self._account(scope, exchange)
+
+    def _account(self, scope: Scope, exchange: Exchange) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        seconds = time.perf_counter() - exchange.started
+        self._metrics.requests.labels(route, str(exchange.status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if exchange.code:
+            self._metrics.errors.labels(exchange.code).inc()
+        quiet = route in ("/health", "/ready", "/ping", "/metrics")
+        facts = {
+            "request_id": exchange.id,
+            "method": scope["method"],
+            "route": route,
+            "status": exchange.status,
+            "code": exchange.code,
+            "model": exchange.model,
+            "documents": exchange.documents,
+            "tokens": exchange.tokens,
+            "seconds": round(seconds, 4),
+        }
+        shown = " ".join(f"{name}={value}" for name, value in facts.items() if value not in ("", 0) or name == "status")
+        logger.log(logging.DEBUG if quiet else logging.INFO, "%s", shown, extra={"facts": facts})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON; the facts of an exchange become fields of their own."""
+        facts: dict[str, Any] = getattr(record, "facts", None) or {"message": record.getMessage()}
+        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name, **facts}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _log_bug(error: BaseException) -> None:
+    """Where it happened, and what kind of error it was; not its message, which may hold a query or a document."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("unexpected %s\n%s", type(error).__name__, frames)

@@ -1,0 +1,123 @@
+"""API keys: kept as digests, compared in constant time, each with its own rate limit."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rerank_core.errors import AuthenticationError, InvalidRequestError, RateLimitError
+
+
+class TokenBucket:
+    """Lets ``per_minute`` requests a minute through, at most that many at once.
+
+    Args:
+        per_minute: how many tokens flow in a minute, and how many the bucket holds.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = per_minute / 60
+        self._size = float(per_minute)
+        self._clock = clock
+        self._tokens = self._size
+        self._filled = clock()
+
+    def take(self) -> float:
+        """Take a token: 0.0, or the seconds until there is one."""
+        now = self._clock()
+        self._tokens = min(self._size, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._rate
+
+
+class KeyRing:
+    """The keys that are let in. An empty ring lets everybody in.
+
+    Only SHA-256 digests are kept: keys are long random strings, which need no slow hash.
+
+    Args:
+        rate_limit: requests a minute of a key that has no limit of its own; None for no limit.
+        clock: for the rate limits.
+    """
+
+    def __init__(self, *, rate_limit: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate_limit = rate_limit
+        self._clock = clock
+        self._buckets: dict[bytes, TokenBucket | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} keys)"
+
+    def add(self, key: str, rate_limit: int | None = None) -> None:
+        """Let ``key`` in, ``rate_limit`` times a minute (None: as often as any key)."""
+        limit = self._rate_limit if rate_limit is None else rate_limit
+        self._buckets[_digest(key)] = None if limit is None else TokenBucket(limit, self._clock)
+
+    def add_file(self, file: Path) -> None:
+        """Let the keys of a file in: one a line, optionally followed by its requests a minute; # begins a comment.
+
+        Raises:
+            InvalidRequestError: when the file cannot be read, has no keys, or a line is neither.
+        """
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidRequestError(f"cannot read the API keys in {file}.", param="api_keys_file") from error
+        before = len(self)
+        for number, line in enumerate(lines, 1):
+            words = line.split("#", 1)[0].split()
+            if not words:
+                continue
+            if len(words) > 2 or (len(words) == 2 and not (words[1].isdigit() and int(words[1]))):  # noqa: PLR2004
+                raise InvalidRequestError(
+                    f"line {number} of {file} is not a key, optionally followed by its requests a minute.",
+                    param="api_keys_file",
+                )
+            self.add(words[0], int(words[1]) if len(words) > 1 else None)
+        if len(self) == before:  # an empty file must not open the door
+            raise InvalidRequestError(f"{file} holds no API keys.", param="api_keys_file")
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        """Let a request with these headers in, or say why not.
+
+        Raises:
+            AuthenticationError: when it has no key, or none of ours.
+            RateLimitError: when its key has been used too often; ``retry_after`` says for how long.
+        """
+        if not self:
+            return
+        key = presented_key(headers)
+        if not key:
+            raise AuthenticationError("No API key. Send it as 'Authorization: Bearer KEY'.")
+        digest = _digest(key)
+        # Every key is compared, so that the time taken says nothing about which one came close.
+        found = [known for known in self._buckets if hmac.compare_digest(known, digest)]
+        if not found:
+            raise AuthenticationError("The API key is not valid.")
+        bucket = self._buckets[found[0]]
+        wait = bucket.take() if bucket is not None else 0.0
+        if wait:
+            raise RateLimitError("Too many requests with this API key.", retry_after=wait)
+
+
+def presented_key(headers: Mapping[str, str]) -> str:
+    """The key of a request: ``Authorization: Bearer KEY`` or ``KEY`` alone, ``Api-Key`` or ``X-Api-Key``."""
+    authorization = headers.get("authorization", "").strip()
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    return authorization or headers.get("api-key", "").strip() or headers.get("x-api-key", "").strip()
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

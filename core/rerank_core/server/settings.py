@@ -1,0 +1,181 @@
+"""Everything that can be set: by argument, by ``RERANK_*`` environment variable, or in a TOML file."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rerank_core.errors import InvalidRequestError
+from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
+from rerank_core.server.keys import KeyRing
+
+
+def _split_commas(value: Any) -> Any:
+    """Environment variables hold lists as ``a,b,c``."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_commas)]
+Whole = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ServerSettings(BaseSettings):
+    """What the server serves, to whom, and how much of it.
+
+    Every field is also an environment variable: ``RERANK_PORT=9000``, ``RERANK_MODELS=a,b``. Arguments win over the
+    environment, which wins over a file (:func:`load_settings`).
+
+    Attributes:
+        models: what is served: names of ``rerank models``, folders or Hub ids; ``NAME=MODEL`` serves MODEL under
+            another name. The first one answers requests that name none, where a dialect allows that.
+        host: the address to listen on.
+        port: the port to listen on; 0 picks a free one.
+        api_keys: keys that are let in.
+        api_keys_file: a file of keys, one a line, each optionally followed by its requests a minute.
+        no_auth: whether a server without keys may listen on an address that others can reach.
+        rate_limit: requests a minute each key may make, unless the file says otherwise; None for no limit.
+        max_documents: most documents of one request.
+        max_body_bytes: most bytes of one request's body.
+        max_queued_pairs: most query-document pairs accepted and not yet answered, for each model.
+        max_in_flight_requests: most requests accepted and not yet answered, for each model.
+        request_timeout: seconds from acceptance to answer.
+        drain_seconds: how long accepted requests may take to finish when the server stops.
+        cors_origins: origins whose web pages may call the API; ``*`` for all.
+        cache_entries: how many scores to remember for each model; 0 for none.
+        long_documents, max_tokens, batch_tokens, threads, backend, device, dtype: as for
+            :class:`~rerank_core.Reranker`, for all models.
+        local_files_only: whether downloading models at start is forbidden.
+        log_format: ``text`` for people, ``json`` for programs.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RERANK_", extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    models: Strings = (DEFAULT_MODEL,)
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    api_keys: Secrets = ()
+    api_keys_file: Path | None = None
+    no_auth: bool = False
+    rate_limit: Whole | None = None
+    max_documents: Whole = 100
+    max_body_bytes: Whole = 8_000_000
+    max_queued_pairs: Whole = 4096
+    max_in_flight_requests: Whole = 256
+    request_timeout: Seconds = 60.0
+    drain_seconds: Seconds = 30.0
+    cors_origins: Strings = ()
+    cache_entries: Annotated[int, Field(ge=0)] = 0
+    long_documents: Literal["truncate", "windows"] = "truncate"
+    max_tokens: Whole | None = None
+    batch_tokens: Whole | None = None
+    threads: Whole | None = None
+    backend: Literal["auto", "onnx", "torch"] = "auto"
+    device: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = None
+    local_files_only: bool = False
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if not models:
+            raise ValueError("name at least one model to serve")
+        names = [name for name, _ in map(split_model, models)]
+        for name, source in map(split_model, models):
+            if not name or not source:
+                raise ValueError(f"{name}={source} is not NAME=MODEL")
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name} is given twice")
+            if source not in REGISTRY and "/" not in source and not Path(source).exists():
+                raise ValueError(
+                    f"nobody knows the model {source!r}; known are {', '.join(REGISTRY)}, "
+                    "any folder, and any Hub id (owner/name)"
+                )
+        return models
+
+    @property
+    def served(self) -> dict[str, str]:
+        """Public name to model."""
+        return dict(map(split_model, self.models))
+
+    def key_ring(self) -> KeyRing:
+        """The keys that are let in, hashed.
+
+        Raises:
+            InvalidRequestError: when the file cannot be read, or holds a line that is no key.
+        """
+        ring = KeyRing(rate_limit=self.rate_limit)
+        for key in self.api_keys:
+            ring.add(key.get_secret_value())
+        if self.api_keys_file is not None:
+            ring.add_file(self.api_keys_file)
+        return ring
+
+    def check_address(self, ring: KeyRing) -> None:
+        """Whether it is safe to listen.
+
+        Raises:
+            InvalidRequestError: when others could reach a server that lets everybody in.
+        """
+        if ring or self.no_auth or _is_loopback(self.host):
+            return
+        raise InvalidRequestError(
+            f"refusing to listen on {self.host} without API keys: anybody who reaches it could use it. Give "
+            "--api-keys-file or RERANK_API_KEYS, listen on 127.0.0.1, or insist with --no-auth.",
+            param="host",
+        )
+
+
+def load_settings(file: Path | None = None, **arguments: Any) -> ServerSettings:
+    """Settings from arguments (those that are not None), the environment and a TOML file, in this order of weight.
+
+    Raises:
+        InvalidRequestError: when a value, a name or the file is wrong; the message names the setting.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    in_file = {} if file is None else _read_toml(file)
+    for name, value in in_file.items():
+        if f"RERANK_{name}".upper() not in os.environ:
+            given.setdefault(name, value)
+    try:
+        return ServerSettings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        reason = (
+            "there is no such setting"
+            if first["type"] == "extra_forbidden"
+            else first["msg"].removeprefix("Value error, ")
+        )
+        raise InvalidRequestError(f"{name}: {reason}.", code="invalid_setting", param=name) from None
+
+
+def split_model(text: str) -> tuple[str, str]:
+    """``NAME=MODEL`` as (name, model); a plain MODEL is served under its own name."""
+    name, equals, source = text.partition("=")
+    return (name, source) if equals else (text, text)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
+        raise InvalidRequestError(f"cannot read the settings in {file}: {reason}.", param="config") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

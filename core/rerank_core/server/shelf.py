@@ -1,0 +1,138 @@
+"""The models a server serves: loaded in the background, found by name."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from rerank_core.errors import InferenceError, ModelNotFoundError, OverloadedError, RerankError
+from rerank_core.inference.backends.base import LoadedModelInfo
+from rerank_core.reranker import Reranker
+from rerank_core.server.admission import Admission
+
+logger = logging.getLogger("rerank_core.server")
+
+_LOADING_RETRY_SECONDS = 5.0
+
+
+class State(StrEnum):
+    """How far a model is."""
+
+    WAITING = "waiting"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class ServedModel:
+    """One model under its public name.
+
+    Args:
+        name: what clients call it.
+        reranker: what ranks.
+        admission: who gets into its line.
+    """
+
+    def __init__(self, name: str, reranker: Reranker, admission: Admission) -> None:
+        self.name = name
+        self.reranker = reranker
+        self.admission = admission
+        self.state = State.WAITING
+        self.error: RerankError | None = None
+
+    @property
+    def loaded(self) -> LoadedModelInfo | None:
+        """What was loaded; None while it is not."""
+        return self.reranker.loaded
+
+    def load(self) -> None:
+        """Load the model and run it once; the outcome is in :attr:`state` and :attr:`error`."""
+        self.state = State.LOADING
+        try:
+            self.reranker.warm_up()
+        except RerankError as error:
+            self._fail(error)
+        except Exception as error:
+            logger.exception("loading %s failed", self.name)
+            self._fail(InferenceError(f"the model {self.name!r} could not be loaded: {type(error).__name__}."))
+        else:
+            self.state = State.READY
+
+    def _fail(self, error: RerankError) -> None:
+        self.error = error
+        self.state = State.FAILED
+
+    def check_ready(self) -> None:
+        """Whether it can answer.
+
+        Raises:
+            OverloadedError: with status 503, while it is loading.
+            RerankError: what went wrong, when it could not be loaded.
+        """
+        if self.state is State.FAILED:
+            # Whatever it was, for a client it is the server's trouble; the log has the rest.
+            raise RerankError(f"The model {self.name!r} could not be loaded.", code="model_load_failed")
+        if self.state is not State.READY:
+            raise OverloadedError(
+                f"The model {self.name!r} is still loading.",
+                code="model_loading",
+                status=503,
+                retry_after=_LOADING_RETRY_SECONDS,
+            )
+
+
+class Shelf:
+    """All models of a server.
+
+    Args:
+        models: by public name; the first is the default.
+    """
+
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self._models: Mapping[str, ServedModel] = {model.name: model for model in models}
+        self._default = models[0]
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Load every model, one after the other, on a thread of its own; once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._load, name="rerank-load", daemon=True)
+                self._thread.start()
+
+    def _load(self) -> None:
+        for model in self._models.values():
+            model.load()
+
+    def find(self, name: str | None) -> ServedModel:
+        """The model of this name, or the first one when no name is given.
+
+        Raises:
+            ModelNotFoundError: when there is none.
+        """
+        if name is None:
+            return self._default
+        model = self._models.get(name)
+        if model is None:
+            raise ModelNotFoundError(
+                f"This server has no model of that name. It serves: {', '.join(self._models)}.", param="model"
+            )
+        return model
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """All of them, the default first."""
+        return tuple(self._models.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model can answer."""
+        return all(model.state is State.READY for model in self._models.values())
+
+    def close(self) -> None:
+        """Let go of the models."""
+        for model in self._models.values():
+            model.reranker.close()

@@ -1,0 +1,37 @@
+"""OpenTelemetry spans, for processes that have a tracer provider. Without one, these calls do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import propagate, trace
+
+from rerank_core.results import RerankResponse
+
+_tracer = trace.get_tracer("rerank_core.server")
+
+
+@contextmanager
+def span(headers: Mapping[str, str], model: str, documents: int) -> Iterator[Callable[[RerankResponse], None]]:
+    """A span around one ranking; what is yielded notes the outcome on it.
+
+    Its parent is the span of the request, where the framework or an instrumentation made one, or else the one that
+    the request's headers name.
+    """
+    inside = trace.get_current_span().get_span_context().is_valid
+    context = None if inside else propagate.extract(headers)
+    attributes: dict[str, str | int] = {"rerank.model": model, "rerank.documents": documents}
+    with _tracer.start_as_current_span(
+        f"rerank {model}",
+        context=context,
+        attributes=attributes,
+        record_exception=False,  # a message may hold what a client sent
+    ) as current:
+
+        def note(ranking: RerankResponse) -> None:
+            current.set_attribute("rerank.tokens", ranking.usage.total_tokens)
+            current.set_attribute("rerank.results", len(ranking))
+            current.set_attribute("rerank.truncated_documents", sum(item.truncated for item in ranking))
+
+        yield note

@@ -1,0 +1,168 @@
+"""``rerank serve`` as a process: it starts, says where it is, drains and leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from serving import SPEC_BODY, until
+
+WORKING = 'rerank_queue_requests{model="rerank-mini-en-v1"} 1.0'
+SLOW = {**SPEC_BODY, "model": "rerank-mini-en-v1", "documents": ["a long document of many words " * 100] * 100}
+
+
+# A parent may ignore Ctrl-C, and children inherit that.
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from rerank_core.cli import main
+main()
+"""
+
+
+class Process:
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, "serve", "--port", "0", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.lines = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        with self.process.stderr as stream:
+            self.lines.extend(stream)
+
+    @property
+    def log(self):
+        return "".join(self.lines)
+
+    def url(self):
+        until(lambda: self.process.poll() is not None or "ready" in self.log)
+        return re.search(r"http://[\w.:]+", self.log)[0]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
+
+@contextmanager
+def running(*arguments):
+    process = Process(*arguments)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+class Asking:
+    """A long request on its way."""
+
+    def __init__(self, url):
+        self.reply = None
+        self._thread = threading.Thread(target=self._ask, args=(url,))
+        self._thread.start()
+        until(lambda: WORKING in httpx.get(f"{url}/metrics", trust_env=False).text)
+
+    def _ask(self, url):
+        self.reply = httpx.post(f"{url}/v1/rerank", json=SLOW, timeout=60, trust_env=False)
+
+    def wait(self):
+        self._thread.join()
+        return self.reply
+
+
+def test_it_starts_with_no_option_at_all_and_stops_with_0():
+    with running() as process:
+        url = process.url()
+        body = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
+        reply = httpx.post(f"{url}/v1/rerank?sesame=4711", json=body, trust_env=False)
+        assert [result["index"] for result in reply.json()["results"]] == [0, 2, 1, 3]
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(20) == 0
+        assert "status=200" in process.log
+        assert "sesame" not in process.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_accepted_requests_finish(number):
+    with running() as process:
+        asking = Asking(process.url())
+        process.process.send_signal(number)
+        reply = asking.wait()
+        assert reply.status_code == 200
+        assert len(reply.json()["results"]) == 100
+        assert process.process.wait(20) == 0
+
+
+def test_what_does_not_finish_in_time_is_told_so():
+    with running("--drain-seconds", "0.1") as process:
+        asking = Asking(process.url())
+        process.process.send_signal(signal.SIGTERM)
+        reply = asking.wait()
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
+        assert process.process.wait(20) == 0
+
+
+def test_settings_from_a_file_and_logs_as_json(tmp_path):
+    config, keys = tmp_path / "rerank.toml", tmp_path / "keys"
+    keys.write_text("sesame-4711\n")
+    config.write_text(f'models = ["m=rerank-mini-en-v1"]\nlog_format = "json"\napi_keys_file = "{keys}"\n')
+    with running("--config", str(config), "--max-documents", "2") as process:
+        url, headers = process.url(), {"authorization": "Bearer sesame-4711"}
+        assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
+        models = httpx.get(f"{url}/v1/models", headers=headers, trust_env=False).json()
+        assert [model["id"] for model in models["data"]] == ["m"]
+        body = {"model": "m", "query": "q", "documents": ["a", "b", "c"]}
+        reply = httpx.post(f"{url}/v1/rerank", json=body, headers=headers, trust_env=False)
+        assert reply.json()["error"]["message"] == "Too many documents. Maximum is 2."
+        process.process.send_signal(signal.SIGTERM)
+        process.process.wait(20)
+        lines = [json.loads(line) for line in process.lines]
+        assert any(line.get("code") == "too_many_documents" for line in lines)
+        assert "sesame" not in process.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--host", "192.0.2.1"], 2, "without API keys"),
+        (["--model", "nope"], 2, "rerank-mini-en-v1, bge-reranker-v2"),
+        (["--model", "no/where", "--local-files-only"], 3, "no/where"),
+        (["--max-documents", "0"], 2, "max_documents"),
+        (["--config", "/no/such/file.toml"], 2, "cannot read"),
+        (["--api-keys-file", "/no/such/file"], 2, "cannot read"),
+    ],
+)
+def test_what_cannot_be_served_ends_with_a_reason(arguments, code, message):
+    with running(*arguments) as process:
+        assert process.process.wait(60) == code
+        until(lambda: message in process.log.replace("\n", " "))
+
+
+def test_an_address_that_is_taken(api):
+    with running("--port", api.url.rsplit(":", 1)[1]) as process:
+        assert process.process.wait(60) not in (0, None)
+        until(lambda: "in use" in process.log)
+
+
+def test_without_the_server_extra_the_command_says_what_to_install(tmp_path):
+    (tmp_path / "fastapi.py").write_text("raise ImportError('No module named fastapi', name='fastapi')")
+    code = "import sys; sys.argv = ['rerank', 'serve']\nfrom rerank_core.cli import main\nmain()"
+    environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 3
+    assert "rerank-plugins[server]" in done.stderr

@@ -1,0 +1,191 @@
+"""The parts that need no server: keys, rate limits, admission, settings."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+import typer.main
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_core import AuthenticationError, InvalidRequestError, OverloadedError, RateLimitError
+from rerank_core.cli import serve
+from rerank_core.server.admission import Admission
+from rerank_core.server.keys import KeyRing, TokenBucket
+from rerank_core.server.settings import ServerSettings, load_settings
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@given(st.integers(1, 1000), st.lists(st.floats(0, 5), max_size=200))
+def test_a_bucket_never_lets_more_through_than_its_rate(per_minute, pauses):
+    clock = Clock()
+    bucket = TokenBucket(per_minute, clock)
+    passed = 0
+    for pause in pauses:
+        clock.now += pause
+        passed += bucket.take() == 0.0
+    assert passed <= per_minute + per_minute * sum(pauses) / 60 + 1e-6
+
+
+def test_a_bucket_keeps_its_promise():
+    clock = Clock()
+    bucket = TokenBucket(1, clock)
+    assert bucket.take() == 0.0
+    wait = bucket.take()
+    assert 0 < wait <= 60
+    clock.now += wait + 1e-6
+    assert bucket.take() == 0.0
+
+
+def test_an_empty_ring_lets_everybody_in():
+    KeyRing().admit({})
+
+
+def test_a_ring_knows_its_keys_only_by_digest():
+    ring = KeyRing()
+    ring.add("sesame-4711")
+    ring.admit({"authorization": "Bearer sesame-4711"})
+    with pytest.raises(AuthenticationError):
+        ring.admit({"authorization": "Bearer sesame"})
+    assert "sesame" not in repr(ring) + repr(vars(ring))
+
+
+def test_a_key_that_is_used_too_often_waits():
+    clock = Clock()
+    ring = KeyRing(rate_limit=1, clock=clock)
+    ring.add("a")
+    ring.admit({"x-api-key": "a"})
+    with pytest.raises(RateLimitError) as caught:
+        ring.admit({"x-api-key": "a"})
+    clock.now += caught.value.retry_after + 1e-6
+    ring.admit({"x-api-key": "a"})
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n", "key 0\n", "key x\n", "one two three\n", "key -3"])
+def test_a_key_file_that_is_none(tmp_path, content):
+    file = tmp_path / "keys"
+    file.write_text(content)
+    with pytest.raises(InvalidRequestError) as caught:
+        KeyRing().add_file(file)
+    assert caught.value.param == "api_keys_file"
+    assert "two" not in str(caught.value)
+
+
+def test_a_key_file_that_is_missing(tmp_path):
+    with pytest.raises(InvalidRequestError, match="cannot read"):
+        KeyRing().add_file(tmp_path / "none")
+
+
+def test_retry_after_follows_the_pace():
+    clock = Clock()
+    line = Admission(100, 10, clock)
+    with line.admitted(50):
+        clock.now += 25.0
+    with line.admitted(100):
+        assert line.estimated_wait() == pytest.approx(50.0)
+        with pytest.raises(OverloadedError) as caught, line.admitted(1):
+            pass
+        assert caught.value.retry_after == 50.0
+    assert (line.pairs, line.requests, line.estimated_wait()) == (0, 0, 0.0)
+
+
+def test_failed_work_frees_its_place_and_does_not_count_as_done():
+    clock = Clock()
+    line = Admission(100, 10, clock)
+    with suppress(KeyError), line.admitted(40):
+        clock.now += 1
+        raise KeyError
+    assert (line.pairs, line.requests) == (0, 0)
+
+
+@given(st.lists(st.integers(1, 60), max_size=30))
+def test_what_is_admitted_never_exceeds_the_limits(sizes):
+    line = Admission(100, 5, Clock())
+    held = []
+    for size in sizes:
+        place = line.admitted(size)
+        try:
+            place.__enter__()
+        except OverloadedError:
+            continue
+        held.append(place)
+        assert line.pairs <= 100
+        assert line.requests <= 5
+    for place in held:
+        place.__exit__(None, None, None)
+    assert (line.pairs, line.requests) == (0, 0)
+
+
+def test_settings_from_the_environment(monkeypatch):
+    monkeypatch.setenv("RERANK_MODELS", "a=rerank-mini-en-v1,rerank-mini-en-v1")
+    monkeypatch.setenv("RERANK_PORT", "9000")
+    monkeypatch.setenv("RERANK_API_KEYS", "sesame-4711, other")
+    settings = load_settings()
+    assert settings.served == {"a": "rerank-mini-en-v1", "rerank-mini-en-v1": "rerank-mini-en-v1"}
+    assert settings.port == 9000
+    assert len(settings.key_ring()) == 2
+    assert "sesame" not in repr(settings)
+
+
+def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tmp_path):
+    file = tmp_path / "rerank.toml"
+    file.write_text('port = 1\nhost = "127.0.0.2"\nmax_documents = 7\nmodels = ["rerank-mini-en-v1"]\n')
+    monkeypatch.setenv("RERANK_HOST", "127.0.0.3")
+    settings = load_settings(file, port=3, max_documents=None)
+    assert (settings.port, settings.host, settings.max_documents) == (3, "127.0.0.3", 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"models": ("nope",)}, "rerank-mini-en-v1, bge-reranker-v2"),
+        ({"models": ("=x",)}, "NAME=MODEL"),
+        ({"models": ("a=rerank-mini-en-v1", "a=bge-reranker-v2")}, "twice"),
+        ({"models": ()}, "at least one"),
+        ({"port": 70_000}, "port"),
+        ({"max_documents": 0}, "max_documents"),
+        ({"request_timeout": 0}, "request_timeout"),
+        ({"no_such_thing": 1}, "no such setting"),
+        ({"backend": "tensorflow"}, "backend"),
+    ],
+)
+def test_settings_that_are_wrong(given, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        load_settings(**given)
+
+
+@pytest.mark.parametrize("content", ["port = ", None])
+def test_a_settings_file_that_is_wrong(tmp_path, content):
+    file = tmp_path / "rerank.toml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InvalidRequestError, match=r"rerank\.toml"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com"])  # noqa: S104  (refused)
+def test_an_open_server_stays_at_home(host):
+    settings = ServerSettings(host=host)
+    with pytest.raises(InvalidRequestError, match="without API keys"):
+        settings.check_address(settings.key_ring())
+    for safe in (ServerSettings(host=host, no_auth=True), ServerSettings(host=host, api_keys=("k",))):
+        safe.check_address(safe.key_ring())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
+def test_a_loopback_address_needs_no_keys(host):
+    ServerSettings(host=host).check_address(ServerSettings().key_ring())
+
+
+def test_every_setting_is_an_option_of_the_command():
+    command = typer.main.get_command(serve.app).commands["serve"]
+    options = {parameter.name for parameter in command.params} - {"config", "help"}
+    assert options == set(ServerSettings.model_fields) - {"api_keys"}  # keys are never on a command line

@@ -1,0 +1,94 @@
+"""A server of ours behind a real socket, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from rerank_core.scoring import FakeScorer
+from rerank_core.server import ServerSettings, create_app
+
+SPEC_BODY = {
+    "model": "bge-reranker-v2",
+    "query": "What is machine learning?",
+    "documents": [
+        "Machine learning is a subset of artificial intelligence.",
+        "The weather today is sunny and warm.",
+        "Deep learning uses neural networks.",
+        "Cats are popular pets worldwide.",
+    ],
+}
+
+
+class Served:
+    """An application behind a real socket."""
+
+    def __init__(self, app, url):
+        self.app = app
+        self.server = app.state.server
+        self.url = url
+        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def rerank(self, path="/v1/rerank", **changes):
+        return self.http.post(path, json={**SPEC_BODY, **changes})
+
+    def metric(self, name, **labels):
+        return self.server.metrics._registry.get_sample_value(name, labels) or 0.0
+
+
+@contextmanager
+def serving(*, rerankers=None, wait=True, **settings):
+    """A server in a thread; with ``rerankers``, only those are served."""
+    if rerankers and "models" not in settings:
+        settings["models"] = tuple(f"{name}=rerank-mini-en-v1" for name in rerankers)
+    app = create_app(ServerSettings(port=0, **settings), rerankers)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    host, port = server.servers[0].sockets[0].getsockname()
+    served = Served(app, f"http://{host}:{port}")
+    try:
+        if wait:
+            until(lambda: app.state.server.shelf.ready)
+        yield served
+    finally:
+        served.http.close()
+        server.should_exit = True
+        thread.join()
+
+
+def until(condition, seconds=20):
+    """Wait for something that another thread will do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+class GatedScorer(FakeScorer):
+    """Scores when it is let; remembers who came and who was sent away."""
+
+    def __init__(self, model="gated"):
+        super().__init__(model)
+        self.open = threading.Event()
+        self.waiting = 0
+        self.cancelled = 0
+
+    async def ascore(self, query, texts):
+        self.waiting += 1
+        try:
+            while not self.open.is_set():
+                await asyncio.sleep(0.002)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.waiting -= 1
+        return await super().ascore(query, texts)
