@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from pydantic import BaseModel
+from starlette.responses import PlainTextResponse, Response
 
 from rerank_core.models.registry import REGISTRY
 from rerank_core.server.answers import json_response
 from rerank_core.server.handler import Server
 from rerank_core.server.shelf import ServedModel, State
+
+
+class Readiness(BaseModel):
+    """How far the server and its models are."""
+
+    status: Literal["loading", "ready", "failed", "draining"]
+    models: dict[str, State]
 
 
 def open_routes(server: Server) -> APIRouter:
@@ -22,7 +30,12 @@ def open_routes(server: Server) -> APIRouter:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/ready", summary="Whether every model can answer")
+    @router.get(
+        "/ready",
+        summary="Whether every model can answer",
+        response_model=None,
+        responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not yet, or no longer."}},
+    )
     async def ready() -> Response:
         models = {model.name: str(model.state) for model in server.shelf.models}
         if server.lifecycle.draining:
@@ -37,7 +50,7 @@ def open_routes(server: Server) -> APIRouter:
         code = 200 if status == "ready" else 503
         return json_response({"status": status, "models": models}, status=code, headers=headers)
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         for model in server.shelf.models:
             server.metrics.queued_pairs.labels(model.name).set(model.admission.pairs)

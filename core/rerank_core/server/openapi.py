@@ -38,15 +38,15 @@ def document(app: FastAPI, routes: Sequence[Route]) -> Callable[[], dict[str, An
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             error = _schema(ErrorBody, schemas)
-            for route in routes:
-                made["paths"][route.path]["post"] = _operation(route, schemas)
             for path, operations in made["paths"].items():
                 for operation in operations.values():
-                    if "get" in operations and path.startswith(("/v1/models", "/info")):
+                    if path.startswith(("/v1/models", "/info")):
                         _add_key(operation, error)
                     if path.startswith("/v1/models/"):
                         operation["responses"]["404"] = _answer("No model of that name.", error)
-                    operation["responses"].pop("422", None)
+                    operation["responses"].pop("422", None)  # FastAPI's own, which is never given
+            for route in routes:
+                made["paths"][route.path]["post"] = _operation(route, schemas)
             app.openapi_schema = made
         return app.openapi_schema
 

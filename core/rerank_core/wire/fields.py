@@ -145,7 +145,13 @@ def _optional_model(value: Any) -> str | None:
     return clean_text(value) or None
 
 
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 3.0 is as whole as 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _top_n(value: Any, info: ValidationInfo) -> int:
+    value = _whole(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         seen = value if isinstance(value, int | float) and not isinstance(value, bool) else _json_type(value)
         name = info.field_name or "top_n"
@@ -154,7 +160,7 @@ def _top_n(value: Any, info: ValidationInfo) -> int:
 
 
 def _top_n_or_zero(value: Any, info: ValidationInfo) -> int | None:
-    return None if value == 0 and type(value) is int else _top_n(value, info)
+    return None if value == 0 and not isinstance(value, bool) else _top_n(value, info)
 
 
 def _flag(value: Any, info: ValidationInfo) -> bool:
@@ -167,6 +173,7 @@ def _flag(value: Any, info: ValidationInfo) -> bool:
 
 
 def _count(value: Any, info: ValidationInfo) -> int:
+    value = _whole(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         name = info.field_name or "field"
         raise wrong(f"invalid_{name}", f"{name} must be a whole number of at least 1.", name)
