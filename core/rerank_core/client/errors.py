@@ -9,7 +9,9 @@ limit that was broken.
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,7 +169,9 @@ def _told(reply: Reply, said: _Said, service: Service) -> str:
         detail = f"the body: {reply.described}"
     else:
         detail = f"the body's shape: {shape(said.body)}"
-    code = f", {said.code}" if said.code and said.code not in (service.key_text or "") else ""
+    secret = service.key_text
+    hidden = secret is not None and (secret in said.code or said.code in secret)
+    code = f", {said.code}" if said.code and not hidden else ""
     hint = _hint(said.text)
     request = f" [request {reply.request_id}]" if reply.request_id else ""
     return f"{service.shown} answered with status {reply.status}{code}; {detail}{hint}{request}"
@@ -261,8 +265,10 @@ def _reason(error: BaseException) -> str:
     """The operating system's word for it, or the kind of error."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
+        if isinstance(seen, socket.gaierror):
+            return "no address for this host"
+        if isinstance(seen, OSError) and seen.errno:
+            return os.strerror(seen.errno)
         seen = seen.__cause__ or seen.__context__
     return type(error).__name__
 
