@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rerank_core
+from apiserver import ApiServer, reply
 from rerank_core.cli.app import app
 from rerank_core.cli.read import _split_text
 from rerank_core.cli.show import score_bar
@@ -332,3 +333,52 @@ def test_progress_is_shown_on_a_terminal_only(manual, monkeypatch):
     assert "scoring" in screen.getvalue()
     with progress.status("first") as step:
         step("second")
+
+
+@pytest.fixture
+def api():
+    server = ApiServer()
+    yield server
+    server.stop()
+
+
+def test_an_api_answers(manual, api, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-mine")
+    seen = rows("cats", manual, "--base-url", api.url, "--model", "m", "--api-key-env", "MY_KEY", "-n", 1)
+    assert seen[0]["document"]["text"].startswith("# Manual")
+    assert api.requests[0].headers["authorization"] == "Bearer sk-mine"
+    assert api.requests[0].json["model"] == "m"
+    rows("cats", manual, "--provider", "cohere", "--base-url", f"{api.url}/v2", "--model", "m")
+    assert api.requests[1].target == "/v2/rerank"
+
+
+def test_an_api_that_fails_is_exit_code_3_and_one_line(manual, api, monkeypatch):
+    monkeypatch.delenv("ASSISTERS_API_KEY", raising=False)
+    api.default = reply({}, 401)
+    seen = rerank("query", "cats", manual, "--base-url", api.url, "--model", "m")
+    assert (seen.exit_code, seen.stdout) == (3, "")
+    assert seen.stderr.startswith("rerank: http://127.0.0.1")
+    assert len(seen.stderr.splitlines()) == 1
+    seen = rerank("query", "cats", manual, "--provider", "assisters", "--model", "m")
+    assert seen.exit_code == 3
+    assert "ASSISTERS_API_KEY" in seen.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--provider", "nobody", "-m", "m"),
+        ("--base-url", "localhost:8000", "-m", "m"),
+        ("--base-url", "http://localhost"),
+        ("--base-url", "http://localhost", "-m", "m", "--windows"),
+        ("--base-url", "http://localhost", "-m", "m", "--api-key-env", "NO_SUCH_VARIABLE"),
+    ],
+)
+def test_wrong_api_options_are_exit_code_2(manual, arguments):
+    seen = rerank("query", "cats", manual, *arguments)
+    assert seen.exit_code == 2
+    assert seen.stderr.startswith("rerank: ")
+
+
+def test_a_key_is_no_argument(manual):
+    assert rerank("query", "cats", manual, "--api-key", "sk").exit_code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import traceback
 from collections.abc import Iterator
@@ -74,6 +75,16 @@ def _import_heavy_libraries() -> None:
     from rerank_core.inference import loading, plan  # noqa: F401  (as above)
 
 
+def _api_key(variable: str | None) -> str | None:
+    """The key in an environment variable: as an argument it would be seen in process lists and shell histories."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise InvalidRequestError(f"the environment variable {variable} (--api-key-env) is not set.", param="api_key")
+    return key
+
+
 def _json(value: object) -> str:
     """JSON text; what JSON cannot express becomes a string, and numbers that are none become null."""
     return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
@@ -126,6 +137,16 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     windows: Annotated[
         bool, typer.Option("--windows", help="Read long documents to the end, in overlapping windows.")
     ] = False,
+    provider: Annotated[
+        str | None, typer.Option(help="Rank through an HTTP API: assisters, cohere, jina, voyage, tei, vllm, ...")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="The API's address; alone it means the rerank API at that address.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(metavar="VAR", help="The environment variable that holds the API key, if not the provider's own."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole response as JSON.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a result.")] = False,
 ) -> None:
@@ -135,21 +156,29 @@ def query(  # noqa: PLR0917  (typer reads them by name)
 
         rerank query "how do I install it" README.md docs/ --split paragraph
 
-    Exit codes: 0 found, 1 nothing (above the threshold), 2 usage or input error, 3 model error.
+    Exit codes: 0 found, 1 nothing (above the threshold), 2 usage or input error, 3 model or API error.
     """
     from rerank_core import Reranker
     from rerank_core.cli.progress import progress_hook
     from rerank_core.cli.read import read_documents
     from rerank_core.cli.show import print_results
 
-    _import_heavy_libraries()
+    if provider in (None, "local") and base_url is None:
+        _import_heavy_libraries()
 
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
     with _exit_codes(), progress_hook() as hook:
         documents = read_documents(files, split=split.value, field=field)
-        reranker = Reranker(model, long_documents="windows" if windows else "truncate", hooks=(hook,))
-        response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
+        with Reranker(
+            model,
+            provider=provider,
+            base_url=base_url,
+            api_key=_api_key(api_key_env),
+            long_documents="windows" if windows else "truncate",
+            hooks=(hook,),
+        ) as reranker:
+            response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
     if as_json:
         typer.echo(_json(response.to_dict()))
     elif as_jsonl:
