@@ -61,6 +61,7 @@ def test_the_architecture_names_only_what_exists():
             for base in (
                 engine,
                 engine / "cli",
+                engine / "client",
                 engine / "inference",
                 engine / "models",
                 ROOT / "tests",

@@ -267,7 +267,9 @@ def _scorer(
             f"{name} is for models in this process; provider={provider!r} decides it by itself. Leave it out.",
             param=name,
         )
-    return ApiScorer(None if model is None else str(model), provider, api, hooks=hooks)
+    if isinstance(model, Path):
+        raise InvalidRequestError(f"model must be a name that {provider!r} knows, not a path.", param="model")
+    return ApiScorer(model, provider, api, hooks=hooks)
 
 
 def _changed(options: LocalOptions | ApiOptions) -> list[str]:

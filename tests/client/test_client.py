@@ -240,7 +240,7 @@ def test_an_async_client_of_ones_own_is_used_and_not_closed(server):
 def test_a_clients_own_read_timeout_is_tried_again_once(server):
     server.default = answering(delay=0.5)
     with (
-        httpx.Client(timeout=0.05) as client,
+        httpx.Client(timeout=httpx.Timeout(20, read=0.05)) as client,
         pytest.raises(TimeoutError, match="read timeout"),
     ):
         Reranker("m", base_url=server.url, http_client=client, max_retries=9).rerank("q", DOCUMENTS)

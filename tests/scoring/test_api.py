@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 import pickle
+from pathlib import Path
 
 import httpx
 import pytest
@@ -84,6 +85,8 @@ def test_the_provider_alone_means_its_own_service():
         ({"provider": "assisters"}, "model"),
         ({"model": "", "provider": "assisters"}, "model"),
         ({"base_url": "http://localhost"}, "model"),
+        ({"model": Path("m"), "base_url": "http://localhost"}, "model"),
+        ({"model": ["m"], "base_url": "http://localhost"}, "model"),
         ({"provider": "tei"}, "base_url"),
         ({"model": "m", "base_url": ""}, "base_url"),
         ({"model": "m", "base_url": "localhost:8000"}, "base_url"),

@@ -25,9 +25,10 @@ Steps = Generator[list[Ask], list[Any], Scores]
 
 _INFO_SECONDS = 5.0
 _INFO_BYTES = 1_000_000
-# A reply may repeat the documents, and JSON may write one byte of them as six.
+# A reply may repeat the documents, and JSON may need twelve bytes for one character.
 _REPLY_BYTES = 1_000_000
-_REPLY_FACTOR = 8
+_BYTES_A_DOCUMENT = 1_000
+_BYTES_A_CHARACTER = 16
 _MODEL_NAME_LENGTH = 200
 
 
@@ -127,7 +128,8 @@ class Client:
 
     def _ask(self, query: str, texts: list[str]) -> Ask:
         request = WireRequest(query, texts, model=self.service.model, return_documents=False)
-        most_bytes = _REPLY_BYTES + _REPLY_FACTOR * sum(len(text) * 4 for text in texts)
+        characters = sum(map(len, texts))
+        most_bytes = _REPLY_BYTES + _BYTES_A_DOCUMENT * len(texts) + _BYTES_A_CHARACTER * characters
         read = partial(read_reply, service=self.service, count=len(texts))
         return Ask("POST", self.service.url, self._headers(), partial(self._body, request), most_bytes, read)
 
