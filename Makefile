@@ -16,9 +16,9 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-# Without the tests that build torch checkpoints: seconds, all day long.
+# Without the tests that build torch checkpoints or import other people's frameworks: seconds, all day long.
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not torch" -q
+	$(BIN)/python -m pytest -m "not torch and not compat" -q
 
 # The built wheel with the lower bounds of pyproject.toml, as uv resolves them, and the tests that need no torch.
 test-lowest:
@@ -27,7 +27,7 @@ test-lowest:
 	.venv-lowest/bin/uv build --quiet --wheel --out-dir dist
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		"$$(echo dist/*.whl)[test]"
-	.venv-lowest/bin/pytest -m "not torch" -q -o pythonpath=
+	.venv-lowest/bin/pytest -m "not torch and not compat" -q -o pythonpath=
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
