@@ -26,6 +26,7 @@ class Waiting(Generic[Owner]):
 
     Attributes:
         out: how many batches with any of them are out.
+        had_a_turn: whether it has been at the head of a batch.
     """
 
     def __init__(self, owner: Owner, lengths: Sequence[int], *, budget: int, limit: int) -> None:
@@ -33,6 +34,7 @@ class Waiting(Generic[Owner]):
         self.budget = budget
         self.limit = limit
         self.out = 0
+        self.had_a_turn = False
         self._positions = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         self._lengths = [lengths[i] for i in self._positions]
         self.tokens = sum(lengths)
@@ -63,13 +65,15 @@ class Waiting(Generic[Owner]):
 class BatchQueue(Generic[Owner]):
     """Requests in a line, whose inputs leave in batches.
 
-    Requests take turns at the head of a batch. The head's longest inputs decide how wide the batch is; inputs of
-    other requests fill it up where they fit without much padding: within a batch no input is padded by more than a
-    fifth of the batch's width (or 16 tokens, if that is more).
+    Requests take turns at the head of a batch; every other turn goes to one that has had none yet, so that a short
+    request need not wait for everybody, and a long one still gets half of the turns. The head's longest inputs decide
+    how wide the batch is; inputs of other requests fill it up where they fit without much padding: within a batch no
+    input is padded by more than a fifth of the batch's width (or 16 tokens, if that is more).
     """
 
     def __init__(self) -> None:
         self._line: deque[Waiting[Owner]] = deque()
+        self._newcomer_was_last = False
 
     def __len__(self) -> int:
         """How many requests have inputs that are in no batch yet."""
@@ -94,7 +98,7 @@ class BatchQueue(Generic[Owner]):
         Args:
             workers: how many workers are free, this one included; little work is split among them.
         """
-        head = next((waiting for waiting in self._line if waiting.ready), None)
+        head = self._head()
         if head is None:
             return []
         width = head.longest
@@ -113,6 +117,17 @@ class BatchQueue(Generic[Owner]):
         self._line.append(head)
         self._line = deque(waiting for waiting in self._line if len(waiting))
         return batch
+
+    def _head(self) -> Waiting[Owner] | None:
+        """Whose turn it is."""
+        ready = [waiting for waiting in self._line if waiting.ready]
+        preferred = [waiting for waiting in ready if waiting.had_a_turn == self._newcomer_was_last]
+        if not ready:
+            return None
+        head = (preferred or ready)[0]
+        self._newcomer_was_last = not head.had_a_turn
+        head.had_a_turn = True
+        return head
 
     def _room(self, head: Waiting[Owner], width: int, workers: int) -> int:
         """How many inputs of ``width`` tokens the batch may have."""

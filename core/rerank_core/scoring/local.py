@@ -205,18 +205,23 @@ class LocalScorer:
 
         workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
         started = time.perf_counter()
-        encode: TextEncoder = yield workers.submit(
-            lambda: loaded.encoder.start(
+        first, *others = chunk_texts(texts)
+
+        def begin() -> tuple[TextEncoder, list[ModelInput]]:
+            encode = loaded.encoder.start(
                 query,
                 max_tokens=self._limit(loaded),
                 windows=options.long_documents == "windows",
                 prompt=options.prompt,
             )
-        )
+            return encode, encode_chunk(encode, texts, first)
+
+        # Query and first texts in one task: each turn in the workers' line costs a small request most of its time.
+        encode, inputs = yield workers.submit(begin)
         parts: list[list[ModelInput]] = yield workers.map(
-            lambda chunk: encode_chunk(encode, texts, chunk), chunk_texts(texts), limit=in_flight
+            lambda chunk: encode_chunk(encode, texts, chunk), others, limit=in_flight
         )
-        inputs = [item for part in parts for item in part]
+        inputs += [item for part in parts for item in part]
         tokens = sum(len(item.ids) for item in inputs)
         encoded = time.perf_counter()
         emit(self._hooks, Encoded(self.model, len(texts), len(inputs), tokens, encoded - started))
