@@ -428,15 +428,29 @@ def test_one_reranker_in_one_loop_after_another(server):
 def test_however_it_ends_no_connection_is_left_open(server, how):
     async def main():
         reranker = Reranker("m", base_url=server.url)
-        await reranker.arerank("q", DOCUMENTS)
+        await reranker.arerank("q", [f"{i} text" for i in range(400)])
         if how == "close":
             reranker.close()
         elif how == "aclose":
             await reranker.aclose()
 
+    server.default = answering(delay=0.01)
     asyncio.run(main())
     gc.collect()
-    _eventually(lambda: server.closed == [1])
+    _eventually(lambda: len(server.closed) == len({request.connection for request in server.requests}))
+
+
+@pytest.mark.parametrize("documents", [3, 400])
+def test_closing_while_the_loop_rests(server, documents):
+    server.default = answering(delay=0.01)
+    loop = asyncio.new_event_loop()
+    reranker = Reranker("m", base_url=server.url)
+    loop.run_until_complete(reranker.arerank("q", [f"{i} text" for i in range(documents)]))
+    reranker.close()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    gc.collect()
+    _eventually(lambda: len(server.closed) == len({request.connection for request in server.requests}))
 
 
 def test_a_forgotten_reranker_in_a_loop_that_goes_on(server):

@@ -316,11 +316,12 @@ class _Body:
 
 
 class _Living:
-    """A client whose event loop closes it when the loop itself ends."""
+    """A client whose event loop closes it when the loop itself ends, if nobody has done so before."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
         self._life = self._live()
+        self._closing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -331,7 +332,9 @@ class _Living:
         await anext(self._life)
 
     async def close(self) -> None:
-        await self._life.aclose()
+        await self._close_client()
+        with contextlib.suppress(RuntimeError):  # the loop is ending, and at this very moment closes it, too
+            await self._life.aclose()
 
     async def _live(self) -> AsyncGenerator[None]:
         try:
@@ -339,7 +342,13 @@ class _Living:
         finally:
             with _LIVING_LOCK:
                 _LIVING.pop(self, None)
-            await self.client.aclose()
+            await self._close_client()
+
+    async def _close_client(self) -> None:
+        """Once, whoever asks for it first; everybody waits until it is done."""
+        if self._closing is None or self._closing.cancelled():
+            self._closing = asyncio.get_running_loop().create_task(self.client.aclose())
+        await asyncio.shield(self._closing)
 
 
 # Held here, because a loop only finishes the generators that somebody still holds.
