@@ -1,0 +1,186 @@
+"""What all adapters share: the engine's options as fields, the engine they make, and what a result has to tell.
+
+An adapter translates its framework's world to :class:`~rerank_core.Reranker` and back; it ranks nothing itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+
+from rerank_core import Reranker
+from rerank_core.results import RerankResult
+
+# Options that Reranker takes under the same name.
+ENGINE_OPTIONS = (
+    "model",
+    "provider",
+    "base_url",
+    "api_key",
+    "timeout",
+    "max_retries",
+    "on_failure",
+    "long_documents",
+    "max_tokens",
+    "batch_tokens",
+    "threads",
+    "backend",
+    "device",
+    "dtype",
+    "device_map",
+    "prompt",
+    "revision",
+    "trust_remote_code",
+    "local_files_only",
+)
+
+
+class _EngineSlot:
+    """Holds the engine made of some options. A copy, pickled or not, is empty; and it makes no model unequal."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Reranker | None = None
+        self._made_from: dict[str, Any] = {}
+
+    def engine(self, options: dict[str, Any]) -> Reranker:
+        with self._lock:
+            if self._engine is None or options != self._made_from:
+                self._engine, self._made_from = Reranker(**options), options
+            return self._engine
+
+    def clear(self) -> Reranker | None:
+        with self._lock:
+            engine, self._engine = self._engine, None
+        return engine
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _EngineSlot)
+
+    __hash__ = None  # type: ignore[assignment]  # it is equal to every other
+
+    def __reduce__(self) -> tuple[type[_EngineSlot], tuple[()]]:
+        return _EngineSlot, ()
+
+
+class EngineOptions(BaseModel):
+    """The engine's options, as fields of a pydantic model: checked when set, saved without secrets.
+
+    The engine is made on first use and again after an option has changed. It is cheap: models are loaded once a
+    process, whoever asks for them.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, validate_assignment=True, hide_input_in_errors=True
+    )
+
+    model: str | None = Field(
+        None,
+        description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the bundled one, or for "
+        "what a server chooses.",
+    )
+    provider: str | None = Field(
+        None, description="Where the model runs: None or 'local' is this process; 'assisters', 'cohere', ... over HTTP."
+    )
+    base_url: str | None = Field(None, description="Address of a rerank server; alone it means the rerank API itself.")
+    api_key: SecretStr | None = Field(
+        None, exclude=True, repr=False, description="API key; None for the provider's environment variable."
+    )
+    top_n: int | None = Field(None, gt=0, description="Most results; None for all.")
+    score_threshold: float | None = Field(
+        None, ge=0, le=1, description="Results below this probability are left out, before top_n applies."
+    )
+    long_documents: Literal["truncate", "windows"] = Field(
+        "truncate", description="Read a long document's beginning, or all of it in windows, whose best one counts."
+    )
+    max_tokens: int | None = Field(None, gt=0, description="Most tokens of query and document; None for the model's.")
+    batch_tokens: int | None = Field(None, gt=0, description="Token budget of a batch; None for the backend's.")
+    threads: int | None = Field(None, gt=0, description="Most batches in flight at once; None for all CPUs.")
+    backend: Literal["auto", "onnx", "torch"] = Field("auto", description="What runs the model in this process.")
+    device: str | None = Field(None, description="'cpu', 'cuda', 'mps'; None for the best there is.")
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = Field(None, description="Precision.")
+    device_map: str | None = Field(None, description="Passed to transformers, to spread a model over devices.")
+    prompt: str | None = Field(None, description="The instruction, for models trained with one.")
+    revision: str | None = Field(None, description="A Hub commit, branch or tag.")
+    trust_remote_code: bool = Field(False, description="Whether a checkpoint may run its own code; needs a commit.")
+    local_files_only: bool = Field(False, description="Whether downloading is forbidden.")
+    timeout: float | None = Field(None, gt=0, description="Over HTTP: seconds for a whole call, retries included.")
+    max_retries: int | None = Field(None, ge=0, description="Over HTTP: most retries of a request.")
+    on_failure: Literal["raise", "keep_order"] = Field(
+        "raise", description="Raise, or give the documents back in their order, marked as degraded."
+    )
+    reranker: Reranker | None = Field(
+        None, exclude=True, repr=False, description="A ready engine (cache, cascade, fallback) instead of the options."
+    )
+
+    _slot: _EngineSlot = PrivateAttr(default_factory=_EngineSlot)
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        """Options that do not go together are found now, not at the first query."""
+        options = self.engine_options()
+        if self.reranker is not None:
+            changed = [name for name, value in options.items() if value != type(self).model_fields[name].default]
+            if changed:
+                raise ValueError(f"reranker= brings its own {', '.join(changed)}; give a ready engine, or its options")
+        else:
+            # With a key in place, since a missing one is no matter before the first use.
+            Reranker(**options | {"api_key": self.api_key or _stand_in(options)})
+        return self
+
+    def engine_options(self) -> dict[str, Any]:
+        """The options of the engine, by name."""
+        return {name: getattr(self, name) for name in ENGINE_OPTIONS}
+
+    @property
+    def engine(self) -> Reranker:
+        """The engine for the options as they are now.
+
+        Raises:
+            AuthenticationError: when a hosted service's key is neither given nor in its environment variable.
+        """
+        if self.reranker is not None:
+            return self.reranker
+        return self._slot.engine(self.engine_options())
+
+    def warm_up(self) -> None:
+        """Load the model now, and run it once."""
+        self.engine.warm_up()
+
+    def close(self) -> None:
+        """Let go of the model or the connections; the next use makes them anew. A ready engine is its owner's."""
+        engine = self._slot.clear()
+        if engine is not None:
+            engine.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close` for asynchronous code."""
+        engine = self._slot.clear()
+        if engine is not None:
+            await engine.aclose()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """For pickle: without the key."""
+        state = super().__getstate__()
+        return state | {"__dict__": state["__dict__"] | {"api_key": None}}
+
+
+def _stand_in(options: Mapping[str, Any]) -> SecretStr | None:
+    """A key for checking options that will need one; none for a model in this process, which refuses it."""
+    local = options["provider"] == "local" or (options["provider"] is None and options["base_url"] is None)
+    return None if local else SecretStr("not-a-key")
+
+
+def facts(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:
+    """What a result has to tell besides its score, as metadata; only what is the case.
+
+    ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a stand-in placed it.
+    ``rerank_window``: ``[start, end]``, the characters of the text that got the score.
+    """
+    told: dict[str, Any] = {name: True for name in ("truncated", "degraded") if getattr(result, name)}
+    if result.window is not None:
+        told["window"] = list(result.window)
+    return {prefix + name: value for name, value in told.items()}
