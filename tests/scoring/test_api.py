@@ -314,6 +314,14 @@ def test_keep_order_does_not_hide_what_is_wrong_with_the_call(server, mode):
 
 
 @both
+def test_keep_order_does_not_hide_that_the_reranker_is_closed(server, mode):
+    for reranker in (Reranker("m", base_url=server.url, on_failure="keep_order"), Reranker(on_failure="keep_order")):
+        rank(reranker, mode)
+        with pytest.raises(ClosedError):
+            rank(reranker, mode)
+
+
+@both
 def test_keep_order_works_without_http(tmp_path, mode):
     response = rank(Reranker(tmp_path / "no-model", on_failure="keep_order"), mode)
     assert [result.index for result in response] == [0, 1, 2]

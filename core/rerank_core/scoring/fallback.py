@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 
-from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Degraded, Hook, emit
 from rerank_core.scoring.base import Scorer, Scores, check_scores
 
@@ -14,7 +14,7 @@ class FallbackScorer:
     """Asks scorers in order until one answers.
 
     Scores of any but the first are marked ``degraded``. A request that is itself wrong
-    (:class:`~rerank_core.errors.InvalidRequestError`) is not tried elsewhere.
+    (:class:`~rerank_core.errors.InvalidRequestError`) is not tried elsewhere, nor is one to a closed scorer.
 
     Args:
         scorers: at least two, the preferred one first.
@@ -46,14 +46,14 @@ class FallbackScorer:
         """The first answer there is.
 
         Raises:
-            InvalidRequestError: at once, when a scorer finds the request itself wrong.
+            InvalidRequestError, ClosedError: at once, when a scorer finds the request itself wrong, or is closed.
             RerankError: the last scorer's error, when none answered; a note lists the others.
         """
         failures: list[tuple[Scorer, RerankError]] = []
         for scorer in self._scorers:
             try:
                 scores = check_scores(scorer.score(query, texts), len(texts))
-            except InvalidRequestError:
+            except (InvalidRequestError, ClosedError):
                 raise
             except RerankError as error:
                 failures.append((scorer, error))
@@ -65,14 +65,14 @@ class FallbackScorer:
         """The first answer there is.
 
         Raises:
-            InvalidRequestError: at once, when a scorer finds the request itself wrong.
+            InvalidRequestError, ClosedError: at once, when a scorer finds the request itself wrong, or is closed.
             RerankError: the last scorer's error, when none answered; a note lists the others.
         """
         failures: list[tuple[Scorer, RerankError]] = []
         for scorer in self._scorers:
             try:
                 scores = check_scores(await scorer.ascore(query, texts), len(texts))
-            except InvalidRequestError:
+            except (InvalidRequestError, ClosedError):
                 raise
             except RerankError as error:
                 failures.append((scorer, error))
