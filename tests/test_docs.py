@@ -64,6 +64,8 @@ def test_the_architecture_names_only_what_exists():
                 engine / "client",
                 engine / "inference",
                 engine / "models",
+                engine / "server",
+                engine / "wire",
                 ROOT / "tests",
                 ROOT / "examples",
             )

@@ -41,7 +41,7 @@ class Split(StrEnum):
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
+def exit_codes() -> Iterator[None]:
     """Errors as one line on standard error and an exit code; Ctrl-C as silence."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see main()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -168,7 +168,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
 
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
-    with _exit_codes(), progress_hook() as hook:
+    with exit_codes(), progress_hook() as hook:
         documents = read_documents(files, split=split.value, field=field)
         with Reranker(
             model,
@@ -198,7 +198,7 @@ def models(
     from rerank_core.models import REGISTRY
     from rerank_core.models.source import is_cached
 
-    with _exit_codes():
+    with exit_codes():
         specs = [(spec, is_cached(spec)) for spec in REGISTRY.values()]
     if as_json:
         typer.echo(_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs]))
@@ -221,7 +221,7 @@ def export(
     from rerank_core.cli.progress import status
     from rerank_core.inference.export import export_onnx
 
-    with _exit_codes(), status("starting") as on_step:
+    with exit_codes(), status("starting") as on_step:
         report = export_onnx(model, folder, int8=int8, revision=revision, on_step=on_step)
     for path in report.files:
         typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rerank_core.cli.app import _exit_codes as exit_codes
-from rerank_core.cli.app import app
+from rerank_core.cli.app import app, exit_codes
 from rerank_core.errors import missing_dependency
 
 _MODELS, _ACCESS, _LIMITS, _ENGINE = "Models", "Access", "Limits", "Engine"
