@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import ClosedError, Document, InvalidRequestError, ProtocolError, Reranker
+from rerank_core.events import BatchScored
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring import ApiOptions, CachedScorer, FakeScorer, LocalOptions, Score, Scores
 
@@ -391,3 +392,23 @@ def test_a_short_request_is_not_stuck_behind_long_ones_being_tokenised(bundled):
     bundled.rerank(QUERY, ["short"])
     assert done == []
     long.join()
+
+
+def test_threads_and_event_loops_share_batches():
+    batches = []
+    hook = [lambda event: batches.append(event) if isinstance(event, BatchScored) else None]
+    one, other = Reranker(hooks=hook, threads=1), Reranker(hooks=hook)
+    one.warm_up()
+    batches.clear()
+
+    async def asking():
+        await asyncio.gather(*(other.arerank(f"query {i}", ["a short text"]) for i in range(60)))
+
+    threads = [threading.Thread(target=one.rerank, args=(f"query {i}", ["a short text"])) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(asking())
+    for thread in threads:
+        thread.join()
+    assert sum(event.inputs for event in batches) == 80
+    assert any(event.inputs > 1 for event in batches)

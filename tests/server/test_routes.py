@@ -165,3 +165,10 @@ def test_all_rerank_routes_are_posts():
     with serving(wait=False) as served:
         posts = {route.path for route in served.app.routes if isinstance(route, APIRoute) and "POST" in route.methods}
     assert posts == {route.path.replace("{model}", "{model:path}") for route in ROUTES}
+
+
+def test_a_request_never_downloads_a_model(api, hub):
+    for model in ("owner/name", "cross-encoder/ms-marco-MiniLM-L6-v2", "ms-marco-MiniLM-L6-v2", "/tmp", "../models"):
+        assert api.rerank(model=model).status_code == 404
+        assert api.http.post("/rerank", json={**SPEC_BODY, "model": model}).status_code == 404
+    assert hub.requests == []
