@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rerank_core import MissingDependencyError
-from rerank_core.inference.quantize import _symmetric, quantize_int8
+from rerank_core.inference.quantize import channel_scales, quantize_int8
+from rerank_core.inference.rounding import round_symmetric
 
 VALUES = arrays(np.float32, (4, 8), elements=st.floats(-100, 100, width=32))
 
 
 @given(VALUES, st.sampled_from([0, 1]), st.sampled_from([63.0, 127.0]))
 def test_rounding_is_within_half_a_step_and_never_overflows(values, axis, levels):
-    integers, scale = _symmetric(values, levels, axis)
+    integers, scale = round_symmetric(values, levels, axis)
     assert np.abs(integers.astype(int)).max() <= levels
     assert np.all(np.abs(integers * scale - values) <= scale * 0.5001 + 1e-30)
 
@@ -63,6 +64,81 @@ def test_the_int8_graph_is_close_and_every_row_is_independent(graphs, ids):
     assert np.abs(together - expected).max() <= 0.05 * np.abs(expected).max() + 0.5
     alone = np.concatenate([graphs[1].run(None, {"ids": np.array([i], np.int64)})[0] for i in ids])
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.fixture(scope="module")
+def outliers(tmp_path_factory):
+    """A layer norm with two outlier channels, a product, a rectifier and a second product; and texts' stand-ins."""
+    import onnx
+
+    random = np.random.default_rng(1)
+    gain = np.ones(32, np.float32)
+    gain[[3, 17]] = 40.0
+    weights = {
+        "gain": gain,
+        "shift": np.zeros(32, np.float32),
+        "up": (random.normal(size=(32, 64)) / gain[:, None] ** 0.9).astype(np.float32),
+        "down": random.normal(size=(64, 8)).astype(np.float32),
+    }
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("LayerNormalization", ["rows", "gain", "shift"], ["normed"]),
+            node("MatMul", ["normed", "up"], ["wide"], name="up"),
+            node("Relu", ["wide"], ["positive"]),
+            node("MatMul", ["positive", "down"], ["output"], name="down"),
+        ],
+        "g",
+        [onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["n", 32])],
+        [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, ["n", 8])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    path = tmp_path_factory.mktemp("outliers") / "float32.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), path)
+    return path, [{"rows": random.normal(size=(20, 32)).astype(np.float32)} for _ in range(30)]
+
+
+def run(path, rows):
+    return onnxruntime.InferenceSession(path).run(None, {"rows": rows})[0]
+
+
+@pytest.mark.torch
+def test_calibration_takes_outlier_channels_out_of_the_error(outliers, tmp_path):
+    source, feeds = outliers
+    quantize_int8(source, tmp_path / "plain.onnx")
+    quantize_int8(source, tmp_path / "calibrated.onnx", feeds)
+    rows = np.random.default_rng(2).normal(size=(200, 32)).astype(np.float32)
+    expected = run(source, rows)
+    plain, calibrated = (
+        np.sqrt(np.square(run(tmp_path / name, rows) - expected).mean()) for name in ("plain.onnx", "calibrated.onnx")
+    )
+    assert calibrated < plain / 2
+
+
+@pytest.mark.torch
+def test_a_calibrated_graph_scores_every_row_alone(outliers, tmp_path):
+    source, feeds = outliers
+    quantize_int8(source, tmp_path / "int8.onnx", feeds)
+    rows = np.random.default_rng(3).normal(size=(9, 32)).astype(np.float32)
+    rows[0] *= 0.0
+    together = run(tmp_path / "int8.onnx", rows)
+    np.testing.assert_array_equal(together, np.concatenate([run(tmp_path / "int8.onnx", row[None]) for row in rows]))
+
+
+@pytest.mark.torch
+def test_an_empty_calibration_is_none_at_all(outliers, tmp_path):
+    source, _ = outliers
+    quantize_int8(source, tmp_path / "none.onnx")
+    quantize_int8(source, tmp_path / "empty.onnx", iter(()))
+    assert (tmp_path / "none.onnx").read_bytes() == (tmp_path / "empty.onnx").read_bytes()
+
+
+@given(arrays(np.float32, 8, elements=st.floats(0, 1000, width=32)))
+def test_channel_scales_change_no_product(peaks):
+    random = np.random.default_rng(4)
+    rows, weight = random.normal(size=(5, 8)).astype(np.float32), random.normal(size=(8, 3)).astype(np.float32)
+    scales = channel_scales(peaks, [weight, 2 * weight])
+    np.testing.assert_allclose((rows / scales) @ (weight * scales[:, None]), rows @ weight, atol=1e-5)
 
 
 def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
