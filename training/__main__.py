@@ -27,6 +27,7 @@ from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
+from .quantization import sample_inputs
 from .selection import SHARE, Choice, choose, interpolate, set_mix, tokenize_lists
 from .tokenizer import pair_tokenizer
 from .train import TrainingPlan, train
@@ -81,15 +82,15 @@ def set_chosen_weights(
     (out / "calibration.json").write_text(json.dumps(calibration, indent=1), encoding="utf-8")
 
 
-def export(model: RerankMini, tokenizer: Tokenizer, out: Path) -> Path:
-    """Write ``OUT/fp32`` and, for the wheel, ``OUT/int8``; returns the latter."""
+def export(model: RerankMini, tokenizer: Tokenizer, lists: list[mining.CandidateList], out: Path) -> Path:
+    """Write ``OUT/fp32`` and, for the wheel, ``OUT/int8``, fitted to ``lists``; returns the latter."""
     exact = export_onnx(model, tokenizer, out / "fp32")
     logger.info("largest |torch - onnx| logit: %.1e", largest_difference(model, exact))
     final = out / "int8"
     final.mkdir(exist_ok=True)
     for name in ("tokenizer.json", "config.json"):
         (final / name).write_bytes((out / "fp32" / name).read_bytes())
-    quantize_int8(exact, final / "model.onnx")
+    quantize_int8(exact, final / "model.onnx", sample_inputs(lists, tokenizer))
     write_checksums(final)
     return final
 
@@ -133,7 +134,7 @@ def main() -> None:
     trained = torch.load(states / "trained.pt", weights_only=True)
 
     set_chosen_weights(model, (untrained, trained), mining.balanced(development, long), tokenizer, out)
-    final = export(model, tokenizer, out)
+    final = export(model, tokenizer, training, out)
     if options.evaluate:
         evaluate(options.data, out, options.queries)
         card.write(final / "README.md", out)
