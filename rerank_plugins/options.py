@@ -9,7 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from rerank_core import Reranker
 from rerank_core.results import RerankResult
@@ -79,8 +80,8 @@ class EngineOptions(BaseModel):
 
     model: str | None = Field(
         None,
-        description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the bundled one, or for "
-        "what a server chooses.",
+        description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the bundled one, or "
+        "for what a server chooses.",
     )
     provider: str | None = Field(
         None, description="Where the model runs: None or 'local' is this process; 'assisters', 'cohere', ... over HTTP."
@@ -112,7 +113,7 @@ class EngineOptions(BaseModel):
     on_failure: Literal["raise", "keep_order"] = Field(
         "raise", description="Raise, or give the documents back in their order, marked as degraded."
     )
-    reranker: Reranker | None = Field(
+    reranker: SkipJsonSchema[Reranker | None] = Field(
         None, exclude=True, repr=False, description="A ready engine (cache, cascade, fallback) instead of the options."
     )
 
@@ -161,6 +162,21 @@ class EngineOptions(BaseModel):
         engine = self._slot.clear()
         if engine is not None:
             await engine.aclose()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A refused value is not kept: pydantic sets it before it checks how the options go together."""
+        before = self.__dict__
+        try:
+            super().__setattr__(name, value)
+        except ValidationError:
+            object.__setattr__(self, "__dict__", before)
+            raise
+
+    def __copy__(self) -> Self:
+        """A copy makes its own engine: its options may change, as with ``model_copy(update=...)``."""
+        copied = super().__copy__()
+        copied._slot = _EngineSlot()  # noqa: SLF001  (it is one of us)
+        return copied
 
     def __getstate__(self) -> dict[Any, Any]:
         """For pickle: without the key."""
