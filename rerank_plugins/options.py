@@ -78,43 +78,59 @@ class EngineOptions(BaseModel):
         extra="forbid", arbitrary_types_allowed=True, validate_assignment=True, hide_input_in_errors=True
     )
 
+    # Defaults are given by name here and in the adapters: type checkers see no positional one, and would ask for all.
     model: str | None = Field(
-        None,
+        default=None,
         description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the bundled one, or "
         "for what a server chooses.",
     )
     provider: str | None = Field(
-        None, description="Where the model runs: None or 'local' is this process; 'assisters', 'cohere', ... over HTTP."
+        default=None,
+        description="Where the model runs: None or 'local' is this process; 'assisters', 'cohere', ... over HTTP.",
     )
-    base_url: str | None = Field(None, description="Address of a rerank server; alone it means the rerank API itself.")
+    base_url: str | None = Field(
+        default=None, description="Address of a rerank server; alone it means the rerank API itself."
+    )
     api_key: SecretStr | None = Field(
-        None, exclude=True, repr=False, description="API key; None for the provider's environment variable."
+        default=None, exclude=True, repr=False, description="API key; None for the provider's environment variable."
     )
-    top_n: int | None = Field(None, gt=0, description="Most results; None for all.")
+    top_n: int | None = Field(default=None, gt=0, description="Most results; None for all.")
     score_threshold: float | None = Field(
-        None, ge=0, le=1, description="Results below this probability are left out, before top_n applies."
+        default=None, ge=0, le=1, description="Results below this probability are left out, before top_n applies."
     )
     long_documents: Literal["truncate", "windows"] = Field(
-        "truncate", description="Read a long document's beginning, or all of it in windows, whose best one counts."
+        default="truncate",
+        description="Read a long document's beginning, or all of it in windows, whose best one counts.",
     )
-    max_tokens: int | None = Field(None, gt=0, description="Most tokens of query and document; None for the model's.")
-    batch_tokens: int | None = Field(None, gt=0, description="Token budget of a batch; None for the backend's.")
-    threads: int | None = Field(None, gt=0, description="Most batches in flight at once; None for all CPUs.")
-    backend: Literal["auto", "onnx", "torch"] = Field("auto", description="What runs the model in this process.")
-    device: str | None = Field(None, description="'cpu', 'cuda', 'mps'; None for the best there is.")
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = Field(None, description="Precision.")
-    device_map: str | None = Field(None, description="Passed to transformers, to spread a model over devices.")
-    prompt: str | None = Field(None, description="The instruction, for models trained with one.")
-    revision: str | None = Field(None, description="A Hub commit, branch or tag.")
-    trust_remote_code: bool = Field(False, description="Whether a checkpoint may run its own code; needs a commit.")
-    local_files_only: bool = Field(False, description="Whether downloading is forbidden.")
-    timeout: float | None = Field(None, gt=0, description="Over HTTP: seconds for a whole call, retries included.")
-    max_retries: int | None = Field(None, ge=0, description="Over HTTP: most retries of a request.")
+    max_tokens: int | None = Field(
+        default=None, gt=0, description="Most tokens of query and document; None for the model's."
+    )
+    batch_tokens: int | None = Field(default=None, gt=0, description="Token budget of a batch; None for the backend's.")
+    threads: int | None = Field(default=None, gt=0, description="Most batches in flight at once; None for all CPUs.")
+    backend: Literal["auto", "onnx", "torch"] = Field(
+        default="auto", description="What runs the model in this process."
+    )
+    device: str | None = Field(default=None, description="'cpu', 'cuda', 'mps'; None for the best there is.")
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = Field(default=None, description="Precision.")
+    device_map: str | None = Field(default=None, description="Passed to transformers, to spread a model over devices.")
+    prompt: str | None = Field(default=None, description="The instruction, for models trained with one.")
+    revision: str | None = Field(default=None, description="A Hub commit, branch or tag.")
+    trust_remote_code: bool = Field(
+        default=False, description="Whether a checkpoint may run its own code; needs a commit."
+    )
+    local_files_only: bool = Field(default=False, description="Whether downloading is forbidden.")
+    timeout: float | None = Field(
+        default=None, gt=0, description="Over HTTP: seconds for a whole call, retries included."
+    )
+    max_retries: int | None = Field(default=None, ge=0, description="Over HTTP: most retries of a request.")
     on_failure: Literal["raise", "keep_order"] = Field(
-        "raise", description="Raise, or give the documents back in their order, marked as degraded."
+        default="raise", description="Raise, or give the documents back in their order, marked as degraded."
     )
     reranker: SkipJsonSchema[Reranker | None] = Field(
-        None, exclude=True, repr=False, description="A ready engine (cache, cascade, fallback) instead of the options."
+        default=None,
+        exclude=True,
+        repr=False,
+        description="A ready engine (cache, cascade, fallback) instead of the options.",
     )
 
     _slot: _EngineSlot = PrivateAttr(default_factory=_EngineSlot)
