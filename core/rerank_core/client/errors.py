@@ -48,8 +48,10 @@ _OWN_CODES = frozenset(
     ]
 )
 _MESSAGE_LENGTH = 300
+# Not llama.cpp's "increase the physical batch size (current batch size: 512)": its batches are of tokens.
 _TOO_MANY = re.compile(
-    r"batch size|too many (documents|texts|inputs|passages|items)|max_client_batch_size", re.IGNORECASE
+    r"(?<!physical )(?<!current )batch size|too many (documents|texts|inputs|passages|items)|max_client_batch_size",
+    re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
     r"context length|too (long|large)|(maximum|max|limit|less than|exceeds?)\b.{0,40}\btokens?|tokens?\b.{0,40}\blimit",
