@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-lowest lint types format train clean
+.PHONY: demo test test-fast test-lowest lint types format train compat clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -45,6 +45,11 @@ DATA ?= ../shared/data
 OUT ?= build/training
 train: $(VENV)/.dev
 	$(BIN)/python -m training --data $(DATA) --out $(OUT) --evaluate
+
+# Other people's clients and servers, each in an environment of its own (compat/README.md): some 7 GB, no part of CI.
+# make compat WHO="vllm voyageai" runs some of it.
+compat: $(VENV)/.dev
+	$(BIN)/python -m compat.run $(WHO)
 
 clean:
 	rm -rf $(VENV) .venv-lowest dist build .coverage
