@@ -1,0 +1,511 @@
+"""The ranker. Saved pipelines name this file's module: it must not move."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+from haystack import Document, component, default_from_dict, default_to_dict
+from haystack.core.errors import SerializationError
+from haystack.tracing.tracer import NullSpan, Span, tracer
+from haystack.utils import ComponentDevice, Secret
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from rerank_core import InvalidRequestError, Reranker, RerankResponse, RerankResult, Usage
+from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.ranking import check_threshold
+from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
+
+_TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
+_SWITCHES = ("scale_score", "keep_retrieval_score")
+
+
+@component
+class CrossEncoderRanker:
+    """Ranks documents by their relevance to the query with a cross-encoder, in this process or over HTTP.
+
+    Documents that come twice, as they do when several retrievers are connected to ``documents``, are ranked once: of
+    those with one id the one with the best retrieval score, in the place of the first. Documents are never changed;
+    new ones with the new score come out, those with equal scores in the order they came in.
+
+    Cheap to make: nothing is loaded, connected or read from the environment before the first use or :meth:`warm_up`.
+    An attribute that is changed later counts from the next run on.
+
+    Args:
+        model: a name of ``rerank models``, a folder, a Hub id, or a served model; None for the bundled one, or for
+            what a server chooses.
+        provider: where the model runs: None or ``"local"`` is this process; ``"assisters"``, ``"cohere"``,
+            ``"jina"``, ``"tei"``, ``"vllm"`` and others are services and servers reached over HTTP.
+        base_url: address of a rerank server; alone it means the rerank API itself.
+        api_key: the API key, as ``Secret.from_env_var("...")`` if the pipeline is to be saved; None, or a secret that
+            is not strict and not set, for the provider's own variable (``COHERE_API_KEY``, ...).
+        top_k: most documents to return; None for all.
+        score_threshold: documents below this probability (0..1) are left out, before ``top_k`` applies. It is
+            compared with the probability whatever ``scale_score`` says, and drops nothing that was not judged
+            (``on_failure="keep_order"``).
+        scale_score: True for probabilities as scores, 0..1; False for the model's raw output, which few services tell.
+        keep_retrieval_score: whether the score a document came with goes to its ``meta["retrieval_score"]``.
+        query_prefix: put before the query.
+        query_suffix: put after the query.
+        document_prefix: put before each document's text.
+        document_suffix: put after each document's text.
+        meta_fields_to_embed: metadata whose values are put before the content; only those that are None or absent
+            are left out, 0 and False are not.
+        embedding_separator: stands between those values and the content.
+        long_documents: ``"truncate"`` reads a long document's beginning, ``"windows"`` all of it in windows, of which
+            the best one counts.
+        max_tokens: most tokens of query and document together; None for the model's limit.
+        batch_tokens: token budget of a batch; None for what suits the backend.
+        threads: most batches in flight at once; None for all CPUs.
+        backend: ``"auto"``, ``"onnx"`` or ``"torch"``.
+        device: one device; None for the best there is when the model is loaded.
+        dtype: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"``; None for the model's own.
+        device_map: passed to transformers, to spread a model over devices; None for one device.
+        prompt: the instruction, for models trained with one.
+        revision: a Hub commit, branch or tag.
+        trust_remote_code: whether a checkpoint may run its own code; ``revision`` must then be a commit.
+        local_files_only: whether downloading is forbidden.
+        timeout: over HTTP: seconds for a whole call, retries included; None for 60.
+        max_retries: over HTTP: most retries of a request; None for 2.
+        on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order they came in, with score 0 and
+            ``meta["degraded"]``, when the model fails or the server cannot be reached.
+        reranker: a ready engine (with a cache, a cascade, a fallback) instead of the options; a pipeline with one
+            cannot be saved, and closing it is its owner's business.
+
+    Raises:
+        ValueError: when an option has a value it cannot have, or does not go with the others.
+        TypeError: when an argument has the wrong type.
+
+    Example:
+        >>> from haystack import Document
+        >>> from rerank_plugins.haystack import CrossEncoderRanker
+        >>> documents = [Document(content="Berlin is big."), Document(content="Paris is the capital of France.")]
+        >>> CrossEncoderRanker(top_k=1).run("capital of France", documents)["documents"][0].content
+        'Paris is the capital of France.'
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        provider: str | None = None,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
+        top_k: int | None = 10,
+        score_threshold: float | None = None,
+        scale_score: bool = True,
+        keep_retrieval_score: bool = False,
+        query_prefix: str = "",
+        query_suffix: str = "",
+        document_prefix: str = "",
+        document_suffix: str = "",
+        meta_fields_to_embed: list[str] | None = None,
+        embedding_separator: str = "\n",
+        long_documents: Literal["truncate", "windows"] = "truncate",
+        max_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        threads: int | None = None,
+        backend: Literal["auto", "onnx", "torch"] = "auto",
+        device: ComponentDevice | None = None,
+        dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = None,
+        device_map: str | None = None,
+        prompt: str | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        local_files_only: bool = False,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        on_failure: Literal["raise", "keep_order"] = "raise",
+        reranker: Reranker | None = None,
+    ) -> None:
+        self.model = str(model) if isinstance(model, Path) else model
+        self.provider = provider
+        self.base_url = base_url
+        self.api_key = api_key
+        self.top_k = _check_top_k(top_k)
+        self.score_threshold = check_threshold(score_threshold)
+        self.scale_score = scale_score
+        self.keep_retrieval_score = keep_retrieval_score
+        self.query_prefix = query_prefix
+        self.query_suffix = query_suffix
+        self.document_prefix = document_prefix
+        self.document_suffix = document_suffix
+        self.meta_fields_to_embed = _check_fields(meta_fields_to_embed)
+        self.embedding_separator = embedding_separator
+        self.long_documents = long_documents
+        self.max_tokens = max_tokens
+        self.batch_tokens = batch_tokens
+        self.threads = threads
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.device_map = device_map
+        self.prompt = prompt
+        self.revision = revision
+        self.trust_remote_code = trust_remote_code
+        self.local_files_only = local_files_only
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.on_failure = on_failure
+        self.reranker = reranker
+        self._warm: Reranker | None = None
+        self._options = self._check()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ranker as plain values, for saving.
+
+        Raises:
+            SerializationError: when it was given a ready engine, which has no saved form.
+            ValueError: when the API key is a token instead of the name of an environment variable.
+        """
+        if self.reranker is not None:
+            raise SerializationError(
+                "a CrossEncoderRanker with reranker= cannot be saved: a ready engine has no saved form. "
+                "Give model=, provider= and the other options instead."
+            )
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name not in ("self", "reranker")]
+        values = {name: getattr(self, name) for name in names}
+        return default_to_dict(self, **{k: list(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CrossEncoderRanker:
+        """The ranker that :meth:`to_dict` described; ``data`` stays as it is.
+
+        Raises:
+            DeserializationError: when ``data`` describes something else.
+            ValueError, TypeError: as the constructor.
+        """
+        return default_from_dict(cls, data)
+
+    def warm_up(self) -> None:
+        """Resolve the key, load the model and run it once, or connect to the server. Later calls do nothing.
+
+        Raises:
+            AuthenticationError: when a hosted service's key is missing.
+            ValueError: when ``api_key`` is a strict secret whose variable is not set.
+            RerankError: when the model cannot be loaded or fails.
+        """
+        engine = self._engine()
+        if engine is not self._warm:
+            engine.warm_up()
+            self._warm = engine
+
+    async def warm_up_async(self) -> None:
+        """:meth:`warm_up` while the event loop goes on.
+
+        Raises:
+            The same as :meth:`warm_up`.
+        """
+        if self._engine() is not self._warm:
+            await asyncio.to_thread(self.warm_up)
+
+    def close(self) -> None:
+        """Let go of the model or the connections; the next run makes them anew."""
+        self._warm = None
+        self._options.close()
+
+    async def close_async(self) -> None:
+        """:meth:`close` for asynchronous code: the running loop's connections are closed when it returns."""
+        self._warm = None
+        await self._options.aclose()
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    def run(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        scale_score: bool | None = None,
+    ) -> dict[str, Any]:
+        """Rank ``documents`` by their relevance to ``query``.
+
+        Args:
+            query: what is looked for; not blank.
+            documents: the documents; none gives none, and loads nothing.
+            top_k: overrides the constructor's, unless None; as do the next two.
+            score_threshold: a probability, 0..1.
+            scale_score: True for probabilities, False for the model's raw output.
+
+        Returns:
+            ``documents``, best first, and ``meta``, always with ``model``; ``usage`` with ``prompt_tokens`` and
+            ``total_tokens``; ``degraded``, whether a stand-in placed them because the model had failed;
+            ``query_truncated``, whether the query was cut; ``truncated``, the ids of the documents returned that the
+            model read only in part; ``windows``, by id the ``[start, end]`` of the content that got the score, where
+            long documents are read in windows.
+
+        Raises:
+            ValueError: when ``query`` is blank, ``top_k`` not above 0, ``score_threshold`` not within 0..1, or
+                ``scale_score=False`` asks for raw output that the service does not tell.
+            TypeError: when an argument has the wrong type.
+            RerankError: when the model cannot be loaded or fails, or the server does.
+        """
+        call = self._call(query, documents, top_k, score_threshold, scale_score)
+        if not call.documents:
+            return self._nothing()
+        with _span(call) as span:
+            response = self._engine().rerank(
+                call.query, call.texts, top_n=call.top_k, score_threshold=call.score_threshold
+            )
+            span.set_tags(_tags(response))
+        return call.output(response)
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    async def run_async(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        scale_score: bool | None = None,
+    ) -> dict[str, Any]:
+        """:meth:`run` while the event loop goes on: neither loading nor scoring holds it up.
+
+        Args:
+            query: as in :meth:`run`.
+            documents: as in :meth:`run`.
+            top_k: as in :meth:`run`.
+            score_threshold: as in :meth:`run`.
+            scale_score: as in :meth:`run`.
+
+        Returns:
+            The same as :meth:`run`.
+
+        Raises:
+            The same as :meth:`run`.
+        """
+        call = self._call(query, documents, top_k, score_threshold, scale_score)
+        if not call.documents:
+            return self._nothing()
+        with _span(call) as span:
+            response = await self._engine().arerank(
+                call.query, call.texts, top_n=call.top_k, score_threshold=call.score_threshold
+            )
+            span.set_tags(_tags(response))
+        return call.output(response)
+
+    def _check(self) -> EngineOptions:
+        """The constructor's other checks; every attribute has its final, plain value afterwards."""
+        for name in _TEXTS:
+            _check_type(name, getattr(self, name), str, "a string")
+        for name in _SWITCHES:
+            _check_type(name, getattr(self, name), bool, "True or False")
+        _check_type("device", self.device, ComponentDevice | None, "a ComponentDevice or None")
+        _check_type("api_key", self.api_key, Secret | None, "a Secret or None")
+        # The key itself is not looked up before it is needed; one in its place shows whether there may be one.
+        options = self._make_options(None if self.api_key is None else SecretStr("not-a-key"))
+        for name in ENGINE_OPTIONS:
+            if name not in ("api_key", "device"):
+                setattr(self, name, getattr(options, name))
+        if self.reranker is not None:
+            self.model = self.reranker.model
+        elif self.model is None and self._is_local():
+            self.model = DEFAULT_MODEL  # a saved pipeline goes on using it when there is a newer one
+        return options
+
+    def _is_local(self) -> bool:
+        return self.provider == "local" or (self.provider is None and self.base_url is None)
+
+    def _make_options(self, key: SecretStr | None) -> EngineOptions:
+        try:
+            return EngineOptions(**self._engine_options(key), reranker=self.reranker)
+        except ValidationError as error:
+            raise InvalidRequestError("; ".join(_problem(found) for found in error.errors())) from None
+
+    def _engine_options(self, key: SecretStr | None) -> dict[str, Any]:
+        options = {name: getattr(self, name) for name in ENGINE_OPTIONS}
+        return options | {"api_key": key, "device": _device_name(self.device)}
+
+    def _engine(self) -> Reranker:
+        """The engine for the attributes and the key as they are now."""
+        if self.reranker is not None:
+            return self.reranker
+        value = None if self.api_key is None else self.api_key.resolve_value()
+        key = None if value is None else SecretStr(value)
+        if self._options.engine_options() != self._engine_options(key):
+            self._options = self._make_options(key)
+        return self._options.engine
+
+    def _call(self, query: object, documents: object, top_k: object, threshold: object, scale_score: object) -> _Call:
+        """One run's arguments, checked, with this ranker's own where they are None."""
+        _check_type("scale_score", scale_score, bool | None, "True, False or None")
+        candidates = _unique(_check_documents(documents))
+        texts = [self._text(document) for document in candidates]
+        return _Call(
+            query=self.query_prefix + _check_query(query) + self.query_suffix,
+            documents=candidates,
+            texts=[text for text, _ in texts],
+            starts=[start for _, start in texts],
+            top_k=_check_top_k(self.top_k if top_k is None else top_k),
+            score_threshold=check_threshold(self.score_threshold if threshold is None else threshold),
+            scale_score=self.scale_score if scale_score is None else bool(scale_score),
+            keep_retrieval_score=self.keep_retrieval_score,
+        )
+
+    def _text(self, document: Document) -> tuple[str, int]:
+        """What the model reads of a document, and where its content starts there."""
+        values = [document.meta.get(field) for field in self.meta_fields_to_embed]
+        head = [f"{value}{self.embedding_separator}" for value in values if value is not None]
+        start = "".join([self.document_prefix, *head])
+        return start + (document.content or "") + self.document_suffix, len(start)
+
+    def _nothing(self) -> dict[str, Any]:
+        """The output for no documents."""
+        response = RerankResponse(id="", model=self.model or str(self.provider), results=())
+        return {"documents": [], "meta": _meta(response)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One run: what the engine needs to know, and how its answer becomes the output."""
+
+    query: str
+    documents: list[Document]
+    texts: list[str]
+    starts: list[int]
+    top_k: int | None
+    score_threshold: float | None
+    scale_score: bool
+    keep_retrieval_score: bool
+
+    def output(self, response: RerankResponse) -> dict[str, Any]:
+        meta = _meta(response)
+        for result in response:
+            document = self.documents[result.index]
+            if result.truncated:
+                meta["truncated"].append(document.id)
+            if result.window is not None:
+                meta["windows"][document.id] = self._window(result)
+        return {"documents": [self._ranked(result, response.model) for result in response], "meta": meta}
+
+    def _ranked(self, result: RerankResult, model: str) -> Document:
+        document = self.documents[result.index]
+        score = self._score(result, model)
+        if self.keep_retrieval_score and document.score is not None:
+            return replace(document, score=score, meta={**document.meta, "retrieval_score": document.score})
+        return replace(document, score=score)
+
+    def _score(self, result: RerankResult, model: str) -> float:
+        if self.scale_score or (result.logit is None and result.degraded):
+            return result.relevance_score
+        if result.logit is None:
+            raise InvalidRequestError(
+                f"scale_score=False asks for raw scores, and {model!r} tells probabilities only; use scale_score=True.",
+                code="no_raw_scores",
+                param="scale_score",
+            )
+        return result.logit
+
+    def _window(self, result: RerankResult) -> list[int]:
+        """The window's part of the content; the model also read what was put around it."""
+        first, length = self.starts[result.index], len(self.documents[result.index].content or "")
+        return [min(max(position - first, 0), length) for position in result.window or ()]
+
+
+def _meta(response: RerankResponse) -> dict[str, Any]:
+    """A call's facts, without those of its documents yet."""
+    return {
+        "model": response.model,
+        "usage": _usage(response.usage),
+        "degraded": response.degraded,
+        "query_truncated": response.query_truncated,
+        "truncated": [],
+        "windows": {},
+    }
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+
+
+@contextmanager
+def _span(call: _Call) -> Iterator[Span]:
+    """A span for the engine's part of a run, inside the trace there is, if any; it holds no texts and no ids."""
+    parent = tracer.current_span()
+    if parent is None:
+        yield NullSpan()
+        return
+    tags = {"haystack.ranker.documents": len(call.documents), "haystack.ranker.top_k": call.top_k}
+    with tracer.trace("haystack.ranker.score", tags=tags, parent_span=parent) as span:
+        yield span
+
+
+def _tags(response: RerankResponse) -> dict[str, Any]:
+    return {
+        "haystack.ranker.model": response.model,
+        "haystack.ranker.prompt_tokens": response.usage.prompt_tokens,
+        "haystack.ranker.degraded": response.degraded,
+        "haystack.ranker.truncated": sum(result.truncated for result in response),
+    }
+
+
+def _unique(documents: list[Document]) -> list[Document]:
+    """One document an id: the one with the best score, in the place of the first."""
+    best: dict[str, Document] = {}
+    for document in documents:
+        kept = best.get(document.id)
+        if kept is None or _retrieved(document) > _retrieved(kept):
+            best[document.id] = document
+    return list(best.values())
+
+
+def _retrieved(document: Document) -> float:
+    return -inf if document.score is None else document.score
+
+
+def _problem(found: ErrorDetails) -> str:
+    """One of pydantic's findings, in the engine's words where the engine found it."""
+    said = found.get("ctx", {}).get("error", found["msg"])
+    return ": ".join([*map(str, found["loc"]), str(said)])
+
+
+def _device_name(device: ComponentDevice | None) -> str | None:
+    if device is not None and device.has_multiple_devices:
+        raise ValueError('device must be a single device; to spread a model over several, use device_map="auto".')
+    return None if device is None else device.to_torch_str()
+
+
+def _check_top_k(top_k: object) -> int | None:
+    if top_k is None:
+        return None
+    if isinstance(top_k, bool) or not isinstance(top_k, int):
+        raise TypeError(f"top_k must be a whole number or None, but got {type(top_k).__name__}")
+    if top_k <= 0:
+        raise ValueError(f"top_k must be > 0, but got {top_k}")
+    return top_k
+
+
+def _check_query(query: object) -> str:
+    if not isinstance(query, str):
+        raise TypeError(f"query must be a string, but got {type(query).__name__}")
+    if not query.strip():
+        raise ValueError("query must not be blank: there is nothing to compare the documents with")
+    return query
+
+
+def _check_documents(documents: object) -> list[Document]:
+    if not isinstance(documents, list | tuple):
+        raise TypeError(f"documents must be a list of Haystack Documents, but got {type(documents).__name__}")
+    for position, document in enumerate(documents):
+        _check_type(f"documents[{position}]", document, Document, "a Haystack Document")
+    return list(documents)
+
+
+def _check_fields(fields: object) -> list[str]:
+    if fields is None:
+        return []
+    if not isinstance(fields, list | tuple) or not all(isinstance(field, str) for field in fields):
+        raise TypeError("meta_fields_to_embed must be a list of strings, or None")
+    return list(fields)
+
+
+def _check_type(name: str, value: object, kinds: Any, expected: str) -> None:
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {expected}, but got {type(value).__name__}")
