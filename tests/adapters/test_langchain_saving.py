@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.load import dumpd, dumps, loads
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableLambda
+from pydantic import ValidationError
+
+from rerank_core import Reranker
+from rerank_core.scoring import FakeScorer
+from rerank_plugins.langchain import CrossEncoderCompressor, CrossEncoderScorer, RerankRetriever
+
+# LangChain calls its loading, of whatever class, a beta function.
+pytestmark = pytest.mark.filterwarnings("ignore:The function `loads?` is in beta")
+
+KEY = "sk-very-private"
+QUERY = "What is machine learning?"
+TEXTS = ("The weather is sunny.", "Machine learning is a subset of artificial intelligence.", "Cats are pets.")
+
+
+class Shelf(BaseRetriever):
+    texts: tuple[str, ...] = ()
+
+    @classmethod
+    def is_lc_serializable(cls):
+        return True
+
+    def _get_relevant_documents(self, query, *, run_manager):  # noqa: ARG002  (LangChain's)
+        return [Document(text) for text in self.texts]
+
+
+def load(text, *classes, **options):
+    return loads(
+        text,
+        allowed_objects=[CrossEncoderCompressor, RerankRetriever, *classes],
+        valid_namespaces=["rerank_plugins", __name__],
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"top_n": None, "score_threshold": 0.0},
+        {"metadata_fields": ["title", "year"], "metadata_separator": "", "keep_retrieval_score": True, "name": "mine"},
+        {"long_documents": "windows", "max_tokens": 128, "backend": "onnx", "threads": 1, "on_failure": "keep_order"},
+        {"model": "m", "provider": "tei", "base_url": "http://localhost:8080", "timeout": 3.5, "max_retries": 0},
+    ],
+)
+def test_what_is_saved_loads_equal(options):
+    compressor = CrossEncoderCompressor(**options)
+    loaded = load(dumps(compressor))
+    assert loaded == compressor
+    assert type(loaded) is CrossEncoderCompressor
+
+
+def test_the_saved_name_is_the_public_one():
+    assert dumpd(CrossEncoderCompressor())["id"] == ["rerank_plugins", "langchain", "CrossEncoderCompressor"]
+    assert CrossEncoderCompressor.is_lc_serializable()
+
+
+def test_nothing_foreign_loads_unasked():
+    with pytest.raises(ValueError, match="not allowed"):
+        loads(dumps(CrossEncoderCompressor()), allowed_objects="core", valid_namespaces=["rerank_plugins"])
+
+
+@pytest.mark.parametrize(
+    ("options", "variable"),
+    [
+        ({"provider": "cohere"}, "COHERE_API_KEY"),
+        ({"provider": "assisters"}, "ASSISTERS_API_KEY"),
+        ({"base_url": "http://localhost:8000"}, "ASSISTERS_API_KEY"),
+        ({"provider": "vllm-score", "base_url": "http://localhost:8000"}, "VLLM_API_KEY"),
+    ],
+)
+def test_a_key_is_saved_as_the_name_of_its_variable(options, variable, monkeypatch):
+    compressor = CrossEncoderCompressor(model="m", api_key=KEY, **options)
+    text = dumps(compressor)
+    assert KEY not in text
+    assert json.loads(text)["kwargs"]["api_key"] == {"lc": 1, "type": "secret", "id": [variable]}
+    assert load(text, secrets_map={variable: KEY}) == compressor
+    assert load(text).api_key is None
+    monkeypatch.setenv(variable, KEY)
+    assert load(text, secrets_from_env=True) == compressor
+
+
+def test_no_secret_is_shown_or_pickled():
+    compressor = CrossEncoderCompressor(model="m", provider="cohere", api_key=KEY)
+    retriever = RerankRetriever(retriever=Shelf(), compressor=compressor)
+    scorer = CrossEncoderScorer(model="m", provider="cohere", api_key=KEY)
+    for thing in (compressor, retriever, scorer):
+        assert KEY not in repr(thing) + str(thing) + thing.model_dump_json(exclude={"retriever", "compressor"})
+        assert KEY.encode() not in pickle.dumps(thing)
+    assert KEY not in dumps(retriever) + dumps(scorer) + dumps(compressor.with_retry())
+    with pytest.raises(ValidationError) as caught:
+        CrossEncoderCompressor(provider="nobody", api_key=KEY)
+    assert KEY not in str(caught.value)
+
+
+def test_a_ready_engine_has_no_saved_form():
+    compressor = CrossEncoderCompressor(reranker=Reranker(scorer=FakeScorer()))
+    text = dumps(compressor)
+    assert json.loads(text)["type"] == "not_implemented"
+    with pytest.raises(NotImplementedError, match="CrossEncoderCompressor"):
+        load(text)
+    with pytest.raises(NotImplementedError, match="CrossEncoderCompressor"):
+        load(dumps(RerankRetriever(retriever=Shelf(), compressor=compressor)), Shelf)
+
+
+def test_a_retriever_loads_equal_if_what_it_wraps_does():
+    retriever = RerankRetriever(
+        retriever=Shelf(texts=TEXTS), compressor=CrossEncoderCompressor(metadata_fields=("n",)), top_n=None
+    )
+    loaded = load(dumps(retriever), Shelf)
+    assert loaded == retriever
+    assert loaded.invoke(QUERY) == retriever.invoke(QUERY)
+    with pytest.raises(NotImplementedError):
+        load(dumps(RerankRetriever(retriever=RunnableLambda(lambda _: []))))
+
+
+def test_a_fresh_process_loads_and_ranks_the_same():
+    code = (
+        "import sys, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from test_langchain_saving import Shelf, load\n"
+        "retriever = load(sys.stdin.read(), Shelf)\n"
+        f"for document in retriever.invoke({QUERY!r}):\n"
+        "    print(document.metadata['relevance_score'], document.page_content)\n"
+    )
+    retriever = RerankRetriever(retriever=Shelf(texts=TEXTS), compressor=CrossEncoderCompressor(top_n=2))
+    seen = subprocess.run(
+        [sys.executable, "-c", code],
+        input=dumps(retriever),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["core", ".", str(Path(__file__).parent)])},
+    )
+    expected = [f"{d.metadata['relevance_score']} {d.page_content}" for d in retriever.invoke(QUERY)]
+    assert seen.stdout.splitlines() == expected
