@@ -44,9 +44,10 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
     The nodes given are never changed: new ones come back, best first, with the probability of relevance as score;
     nodes with equal scores keep their order. Ids, subclasses, metadata and relationships survive. Where there is
     something to tell, it is in the metadata of a copy of the node, hidden from prompts, embeddings and further
-    reranking: ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a stand-in placed it: with
-    ``on_failure="keep_order"`` its score is 0), ``rerank_window`` (the characters of the text, metadata included
-    where ``metadata_mode`` says so, that got the score).
+    reranking: ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a stand-in placed it),
+    ``rerank_window`` (the characters of the text, metadata included where ``metadata_mode`` says so, that got the
+    score). With ``on_failure="keep_order"`` degraded nodes score 0: ``score_threshold`` lets them through, a
+    ``SimilarityPostprocessor`` afterwards would not.
 
     The model reads text. A node without any, such as an image, is ranked by its metadata.
 
@@ -204,7 +205,7 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
         return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """For pickle: without the key, the engine and the listeners, which belong to this process."""
+        """For pickle: without the key, and without what belongs to this process: models and listeners."""
         # Not BaseComponent's: it deletes from the living object whatever cannot be pickled.
         state = BaseModel.__getstate__(self)
         hidden = {"api_key": None, "callback_manager": None}

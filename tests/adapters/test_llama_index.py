@@ -833,6 +833,17 @@ def test_a_similarity_cutoff_after_it_reads_its_scores(mocked):
     assert ids(asyncio.run(engine.aquery(QUERY)).source_nodes) == ["n1"]
 
 
+def test_a_query_engine_goes_on_without_its_reranker(mocked):
+    failing = FakeScorer(error=InferenceError("it broke"))
+    engine = RetrieverQueryEngine.from_args(
+        GivenRetriever(nodes()),
+        node_postprocessors=[faked(failing, on_failure="keep_order", top_n=2, score_threshold=0.5)],
+    )
+    response = engine.query(QUERY)
+    assert ids(response.source_nodes) == ["n0", "n1"]
+    assert "rerank_degraded" not in str(response)
+
+
 @pytest.mark.parametrize("kind", [ContextChatEngine, CondensePlusContextChatEngine])
 def test_chat_engines(mocked, kind):
     engine = kind.from_defaults(
