@@ -15,21 +15,13 @@ from hypothesis import strategies as st
 from langchain_core.callbacks import AsyncCallbackHandler, AsyncCallbackManager, CallbackManager
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda, RunnablePassthrough
-from langchain_core.tracers.base import BaseTracer
+from langchain_tools import QUERY, TEXTS, Runs, compressor, documents, ids
 from pydantic import ValidationError
 
 from rerank_core import AuthenticationError, InferenceError, InvalidRequestError, Reranker
 from rerank_core.scoring import FakeScorer, Score, Scores
 from rerank_plugins.langchain import CrossEncoderCompressor
 from serving import serving
-
-QUERY = "What is machine learning?"
-TEXTS = [
-    "The weather today is sunny and warm.",
-    "Machine learning is a subset of artificial intelligence.",
-    "Cats are popular pets worldwide.",
-    "Deep learning uses neural networks.",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -38,18 +30,9 @@ def _no_langsmith(monkeypatch):
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
 
 
-def documents(texts=TEXTS):
-    return [Document(text, id=f"id-{i}", metadata={"n": i, "deep": {"list": [i]}}) for i, text in enumerate(texts)]
-
-
-def compressor(scorer=None, **options):
-    """With a scorer that counts the query's words instead of a model."""
-    return CrossEncoderCompressor(reranker=Reranker(scorer=scorer or FakeScorer()), **options)
-
-
 def assert_same_ranking(ranked, expected):
     """Who shares a batch with whom moves the scores of an int8 model a little."""
-    assert [document.id for document in ranked] == [document.id for document in expected]
+    assert ids(ranked) == ids(expected)
     scores = [document.metadata["relevance_score"] for document in ranked]
     assert scores == pytest.approx([document.metadata["relevance_score"] for document in expected], abs=0.01)
 
@@ -58,17 +41,6 @@ class Note(Document):
     """A user's own kind of document."""
 
     author: str = "nobody"
-
-
-class Runs(BaseTracer):
-    """Keeps the finished root runs."""
-
-    def __init__(self):
-        super().__init__()
-        self.roots = []
-
-    def _persist_run(self, run):
-        self.roots.append(run)
 
 
 class AsyncEvents(AsyncCallbackHandler):
@@ -90,7 +62,7 @@ class AsyncEvents(AsyncCallbackHandler):
 
 def test_the_bundled_model_ranks_without_any_option():
     ranked = CrossEncoderCompressor().compress_documents(documents(), QUERY)
-    assert [document.id for document in ranked][:2] == ["id-1", "id-3"]
+    assert ids(ranked)[:2] == ["id-1", "id-3"]
     assert len(ranked) == 3
     scores = [document.metadata["relevance_score"] for document in ranked]
     assert all(type(score) is float for score in scores)
@@ -124,7 +96,7 @@ def test_metadata_that_cannot_be_copied_is_shared():
 
 def test_top_n_and_threshold():
     ranked = compressor(top_n=None).compress_documents(documents(["a b", "x", "a", "b"]), "a b")
-    assert [document.id for document in ranked] == ["id-0", "id-2", "id-3", "id-1"]
+    assert ids(ranked) == ["id-0", "id-2", "id-3", "id-1"]
     assert len(compressor().compress_documents(documents(["a"] * 9), "a b")) == 3
     half = compressor(top_n=None, score_threshold=0.5)
     assert [document.id for document in half.compress_documents(documents(["a b", "x", "a", "b"]), "a b")] == [
@@ -193,7 +165,7 @@ def test_a_failing_model_can_leave_the_order():
     ranked = CrossEncoderCompressor(reranker=failing, top_n=2, score_threshold=0.9).compress_documents(
         documents(), QUERY
     )
-    assert [document.id for document in ranked] == ["id-0", "id-1"]
+    assert ids(ranked) == ["id-0", "id-1"]
     assert all(document.metadata["rerank_degraded"] is True for document in ranked)
     unknown = CrossEncoderCompressor(model="/no/such/folder", on_failure="keep_order", top_n=None)
     assert [document.id for document in asyncio.run(unknown.acompress_documents(documents(), QUERY))] == [

@@ -11,22 +11,14 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import create_retriever_tool
-from langchain_core.tracers.base import BaseTracer
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests.retrievers import RetrieversIntegrationTests
+from langchain_tools import QUERY, TEXTS, Runs, compressor, documents, ids
 from pydantic import ValidationError
 
-from rerank_core import InferenceError, InvalidRequestError, Reranker
+from rerank_core import InferenceError, InvalidRequestError
 from rerank_core.scoring import FakeScorer
 from rerank_plugins.langchain import CrossEncoderCompressor, RerankRetriever
-
-QUERY = "What is machine learning?"
-TEXTS = [
-    "The weather today is sunny and warm.",
-    "Machine learning is a subset of artificial intelligence.",
-    "Cats are popular pets worldwide.",
-    "Deep learning uses neural networks.",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -62,37 +54,14 @@ class Shouting(BaseDocumentTransformer):
         return [document.model_copy(update={"page_content": document.page_content.upper()}) for document in documents]
 
 
-class Runs(BaseTracer):
-    """Keeps the finished root runs."""
-
-    def __init__(self):
-        super().__init__()
-        self.roots = []
-
-    def _persist_run(self, run):
-        self.roots.append(run)
-
-
-def documents():
-    return [Document(text, id=f"id-{i}", metadata={"n": i}) for i, text in enumerate(TEXTS)]
-
-
 def shelf():
-    return Shelf(found=documents())
-
-
-def compressor(scorer=None, **options):
-    return CrossEncoderCompressor(reranker=Reranker(scorer=scorer or FakeScorer()), **options)
+    return Shelf(found=tuple(documents()))
 
 
 def vector_store():
     store = InMemoryVectorStore(DeterministicFakeEmbedding(size=16))
     store.add_documents(documents())
     return store
-
-
-def ids(found):
-    return [document.id for document in found]
 
 
 # The suite leaves this to pytest-asyncio's "auto" mode, which ours does not use, and forbids overriding its tests.
