@@ -1,7 +1,8 @@
 """One tiny cross-encoder that every server here can load, as safetensors and as GGUF.
 
 Its numbers are chosen for the servers: vLLM's attention on CPUs wants heads of 32 dimensions, and llama.cpp knows no
-second token type, so both types have one embedding. Weights are random but fixed.
+second token type, so both types have one embedding. Weights are random, and the tokenizer's training breaks ties
+anyhow, so scores differ from one build to the next: they are compared on the same files only.
 """
 
 from __future__ import annotations
