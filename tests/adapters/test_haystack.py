@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import doctest
 import pickle
 import subprocess
 import sys
@@ -652,6 +653,13 @@ def test_a_cache_behind_it():
     first = ranker.run("a", documents("a", "b"))
     assert ranker.run("a", documents("a", "b"))["documents"] == first["documents"]
     assert len(scorer.calls) == 1
+
+
+def test_the_docstrings_example():
+    from haystack_integrations.components.rankers.rerank_plugins import ranker
+
+    result = doctest.testmod(ranker)
+    assert (result.failed, result.attempted) == (0, 4)
 
 
 def test_no_telemetry():
