@@ -597,7 +597,7 @@ def test_the_event_loop_goes_on_while_the_model_works(bundled):
 
 
 def test_several_calls_at_once_on_one_loop():
-    postprocessor = faked(FakeScorer(delay=0.05))
+    postprocessor = faked(FakeScorer(delay=0.2))
 
     async def main():
         started = time.perf_counter()
@@ -606,7 +606,7 @@ def test_several_calls_at_once_on_one_loop():
 
     results, took = asyncio.run(main())
     assert all(ids(result) == ["n1", "n0", "n3", "n2"] for result in results)
-    assert took < 0.6  # one after the other takes a second
+    assert took < 2  # one after the other takes four seconds
 
 
 # Saving
