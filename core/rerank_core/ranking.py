@@ -20,6 +20,13 @@ def sigmoid(logit: float) -> float:
     return power / (1.0 + power)
 
 
+def logit_of(probability: float) -> float:
+    """The inverse of :func:`sigmoid`; 0 and 1 give the logits nearest to infinity that are finite."""
+    low, high = 1e-300, 1 - 2**-53
+    bounded = min(max(probability, low), high)
+    return math.log(bounded) - math.log1p(-bounded)
+
+
 def unique(values: Sequence[T]) -> tuple[list[T], list[int]]:
     """The distinct values in order of first appearance, and for each input the position of its value there."""
     positions: dict[T, int] = {}

@@ -18,6 +18,7 @@ from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
 from rerank_core.scoring.api import ApiOptions, ApiScorer
 from rerank_core.scoring.base import Scorer, Scores, check_scores
+from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalOptions, LocalScorer
@@ -57,6 +58,9 @@ class Reranker:
         max_retries: over HTTP only: most retries of a request that failed in passing; None for 2.
         http_client: over HTTP only: your own ``httpx.Client``, for :meth:`rerank`, or ``httpx.AsyncClient``, for
             :meth:`arerank`, with its proxies, certificates and limits. It is not closed here.
+        calibration: a file of ``rerank calibrate``, or a :class:`~rerank_core.scoring.Calibration`: relevance scores
+            are then probabilities fitted on labelled data, which mean the same whatever the model. The order does not
+            change.
         long_documents: what happens to a document longer than the model reads: ``"truncate"`` reads its
             beginning, ``"windows"`` reads all of it in overlapping windows and takes the best one's score.
             This and all further options but ``hooks`` are for a model in this process only.
@@ -99,6 +103,7 @@ class Reranker:
         timeout: float | None = None,
         max_retries: int | None = None,
         http_client: httpx.Client | httpx.AsyncClient | None = None,
+        calibration: str | Path | Calibration | None = None,
         long_documents: str = "truncate",
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
@@ -147,8 +152,11 @@ class Reranker:
             self.provider = getattr(scorer, "provider", "local")
             self._asked = scorer
         self._scorer = self._asked
+        if calibration is not None:
+            fitted = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
+            self._scorer = CalibratedScorer(self._scorer, fitted)
         if on_failure == "keep_order":
-            self._scorer = FallbackScorer([self._asked, KeepOrderScorer()], hooks=hooks_or_log)
+            self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=hooks_or_log)
 
     @property
     def model(self) -> str:

@@ -18,7 +18,7 @@ def main() -> None:
     # Commands say what matters in their own words.
     logging.getLogger("rerank_core").addHandler(logging.NullHandler())
 
-    from rerank_core.cli import serve  # noqa: F401  (adds its command)
+    from rerank_core.cli import evaluate, serve  # noqa: F401  (they add their commands)
     from rerank_core.cli.app import app
 
     app()

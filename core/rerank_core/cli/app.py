@@ -75,7 +75,7 @@ def _import_heavy_libraries() -> None:
     from rerank_core.inference import loading, plan  # noqa: F401  (as above)
 
 
-def _api_key(variable: str | None) -> str | None:
+def api_key_from(variable: str | None) -> str | None:
     """The key in an environment variable: as an argument it would be seen in process lists and shell histories."""
     if variable is None:
         return None
@@ -174,7 +174,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
             model,
             provider=provider,
             base_url=base_url,
-            api_key=_api_key(api_key_env),
+            api_key=api_key_from(api_key_env),
             long_documents="windows" if windows else "truncate",
             hooks=(hook,),
         ) as reranker:

@@ -3,6 +3,7 @@
 from rerank_core.scoring.api import ApiOptions, ApiScorer
 from rerank_core.scoring.base import Score, Scorer, Scores
 from rerank_core.scoring.cached import CachedScorer
+from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.cascade import CascadeScorer
 from rerank_core.scoring.fake import FakeScorer
 from rerank_core.scoring.fallback import FallbackScorer
@@ -13,6 +14,8 @@ __all__ = [
     "ApiOptions",
     "ApiScorer",
     "CachedScorer",
+    "CalibratedScorer",
+    "Calibration",
     "CascadeScorer",
     "FakeScorer",
     "FallbackScorer",

@@ -1,0 +1,183 @@
+"""``rerank evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rerank_core.cli.app import api_key_from, app, exit_codes
+
+if TYPE_CHECKING:
+    from rerank_core.evaluation.store import ScoreStore
+    from rerank_core.scoring import Scorer
+
+_DATA, _FIRST, _MODELS, _OUTPUT = "Data", "First stage", "Models", "Output"
+
+
+@app.command()
+def evaluate(  # noqa: PLR0917  (typer reads them by name)
+    data: Annotated[
+        str | None, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.", show_default=False)
+    ] = None,
+    queries: Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.", rich_help_panel=_DATA)] = None,
+    texts: Annotated[Path | None, typer.Option(help="Documents: the same.", rich_help_panel=_DATA)] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.", rich_help_panel=_DATA)] = None,
+    relevant_grade: Annotated[
+        int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)
+    ] = 1,
+    max_queries: Annotated[
+        int | None, typer.Option(help="Measure a sample of so many queries.", rich_help_panel=_DATA)
+    ] = None,
+    depth: Annotated[int, typer.Option(help="How many candidates to rerank.", rich_help_panel=_FIRST)] = 100,
+    run: Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.", rich_help_panel=_FIRST)] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Rerank every judged document.", rich_help_panel=_FIRST)] = False,
+    language: Annotated[str, typer.Option(help="For BM25's stemmer.", rich_help_panel=_FIRST)] = "english",
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="What to compare; may be repeated. CHEAP>DEAR is a cascade.", rich_help_panel=_MODELS
+        ),
+    ] = None,
+    keep: Annotated[int, typer.Option(help="What a cascade's dear model sees.", rich_help_panel=_MODELS)] = 20,
+    provider: Annotated[str | None, typer.Option(help="Where the models run.", rich_help_panel=_MODELS)] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of a rerank server.", rich_help_panel=_MODELS)] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the key.", rich_help_panel=_MODELS)
+    ] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Read long documents to the end.", rich_help_panel=_MODELS)
+    ] = False,
+    price: Annotated[
+        float | None, typer.Option(help="Dollars a million tokens, for the cost.", rich_help_panel=_OUTPUT)
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Save everything here.", rich_help_panel=_OUTPUT)
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with pictures here.", rich_help_panel=_OUTPUT)
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep scores here, to go on after Ctrl-C.", rich_help_panel=_OUTPUT)
+    ] = None,
+) -> None:
+    """Does reranking help on my data? Measures a first stage and every model on top of it, and says so.
+
+    DATA may be a JSONL file written by hand, one query a line:
+
+        {"query": "...", "documents": ["...", "..."], "relevant": [0]}
+    """
+    from rerank_core.evaluation import Plan, evaluate, load_data
+    from rerank_core.evaluation.page import write_page
+    from rerank_core.evaluation.store import ScoreStore
+    from rerank_core.evaluation.table import print_evaluation
+
+    with exit_codes():
+        plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
+        labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
+        store = ScoreStore(cache or _default_cache())
+        options = {
+            "provider": provider,
+            "base_url": base_url,
+            "api_key": api_key_from(api_key_env),
+            "long_documents": "windows" if windows else "truncate",
+        }
+        systems = {spec: _scorer(spec, keep, options, store) for spec in models or ["rerank-mini-en-v1"]}
+        count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
+        with _progress(count) as on_query:
+            found = evaluate(labelled, systems, plan, store=store, on_query=on_query)
+        store.close()
+        if json_file is not None:
+            found.save(json_file)
+        if html_file is not None:
+            write_page(found, html_file, price=price)
+    print_evaluation(found, price=price)
+
+
+@app.command()
+def calibrate(  # noqa: PLR0917  (typer reads them by name)
+    data: Annotated[str, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Whose scores.")] = "rerank-mini-en-v1",
+    method: Annotated[str, typer.Option(help="logistic, or isotonic for a thousand pairs or more.")] = "logistic",
+    relevant_grade: Annotated[int, typer.Option(help="Least grade that counts as relevant.")] = 1,
+    depth: Annotated[int, typer.Option(help="How many candidates of BM25 a query.")] = 50,
+    max_queries: Annotated[int | None, typer.Option(help="Use a sample of so many queries.")] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Use every judged document.")] = False,
+    provider: Annotated[str | None, typer.Option(help="Where the model runs.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of a rerank server.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where scores are kept.")] = None,
+) -> None:
+    """Fit probabilities to a model's scores on labelled data: Reranker(..., calibration=FILE) then gives them.
+
+    Scores then mean the same across models: of the documents with score 0.8, about 80 % are relevant in data like this.
+    """
+    from rerank_core.evaluation import Plan, load_data
+    from rerank_core.evaluation.calibration import METHODS, fit_calibration
+    from rerank_core.evaluation.runner import labelled_scores
+    from rerank_core.evaluation.store import ScoreStore
+
+    if method not in METHODS:
+        raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
+    with exit_codes():
+        plan = Plan(depth, pool, None, relevant_grade, max_queries=max_queries)
+        labelled = load_data(data)
+        store = ScoreStore(cache or _default_cache())
+        options = {"provider": provider, "base_url": base_url, "api_key": api_key_from(api_key_env)}
+        scorer = _scorer(model, 1, options, store)
+        count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
+        with _progress(count) as on_query:
+            pairs = labelled_scores(labelled, scorer, plan, store=store, on_query=on_query)
+        fitted = fit_calibration(pairs, model=scorer.model, method=method)
+        fitted.save(out)
+        store.close()
+    relevant = sum(label for _, label in pairs)
+    typer.echo(
+        f"{out}: {method} calibration of {scorer.model} from {len(pairs)} documents, {relevant} of them relevant"
+    )
+
+
+def _scorer(spec: str, keep: int, options: Mapping[str, object], store: ScoreStore) -> Scorer:
+    """The scorer that ``NAME`` or ``CHEAP>DEAR`` stands for."""
+    from rerank_core import Reranker
+    from rerank_core.scoring import CachedScorer, CascadeScorer
+
+    cheap, cascade, dear = (part.strip() for part in spec.partition(">"))
+    scorer = Reranker(cheap, **options).scorer  # type: ignore[arg-type]
+    if not cascade:
+        return scorer
+    return CascadeScorer(
+        CachedScorer(scorer, store), CachedScorer(_scorer(dear, keep, options, store), store), keep=keep
+    )
+
+
+def _default_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("rerank-plugins") / "evaluation.db"
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[str], None]]:
+    """A bar for each system, when a person is watching."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def on_query(system: str) -> None:
+            if system not in tasks:
+                tasks[system] = progress.add_task(system, total=count)
+            progress.advance(tasks[system])
+
+        yield on_query

@@ -1,0 +1,123 @@
+"""From one reranker's scores to what is reported of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rerank_core.evaluation.candidates import Ranking
+from rerank_core.evaluation.data import LabelledData
+from rerank_core.evaluation.measures import MAIN, PerQuery, mean, measure, reordered
+from rerank_core.evaluation.plan import Plan
+from rerank_core.evaluation.report import Loss, SystemReport, Threshold
+from rerank_core.evaluation.significance import compare
+from rerank_core.evaluation.thresholds import suggest_threshold
+from rerank_core.scoring.base import Score
+
+DEPTHS = (10, 20, 50, 100)
+_LOSSES = 5
+_EXCERPT = 160
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """One query's scores by document, and what they cost when they were computed."""
+
+    scores: Mapping[str, Score]
+    seconds: float | None
+    tokens: int
+
+    def keys(self) -> dict[str, float]:
+        """What to sort the documents by: logits where every score has one."""
+        logits = {document: score.logit for document, score in self.scores.items() if score.logit is not None}
+        if len(logits) == len(self.scores):
+            return logits
+        return {document: score.relevance_score for document, score in self.scores.items()}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bench:
+    """What every system is measured on.
+
+    Attributes:
+        data: queries, documents, judgments.
+        ranking: the first stage's candidates.
+        plan: what was asked for.
+    """
+
+    data: LabelledData
+    ranking: Ranking
+    plan: Plan
+
+    def measures(self, ranking: Ranking) -> dict[str, PerQuery]:
+        """Every measure of every query."""
+        grade, depth = self.plan.relevant_grade, self.plan.depth
+        return measure(self.data.judgments, ranking, relevant_grade=grade, depth=depth)
+
+    def report(self, name: str, identity: str, answers: Mapping[str, Answer], baseline: SystemReport) -> SystemReport:
+        """What one reranker's answers are worth."""
+        keys = {query: answer.keys() for query, answer in answers.items()}
+        ranking = self._cut(keys, max(map(len, self.ranking.values()), default=0))
+        measures = self.measures(ranking)
+        before, after = baseline.measures[MAIN], measures[MAIN]
+        scores = [score for answer in answers.values() for score in answer.scores.values()]
+        return SystemReport(
+            name=name,
+            identity=identity,
+            measures=measures,
+            comparison=compare([before[query] for query in self.ranking], [after[query] for query in self.ranking]),
+            by_depth=self._by_depth(keys),
+            losses=self._worst_losses(ranking, before, after),
+            truncated=sum(score.truncated for score in scores) / max(1, len(scores)),
+            tokens=statistics.fmean(answer.tokens for answer in answers.values()),
+            threshold=self._threshold(answers),
+            **_latency(answers.values()),
+        )
+
+    def _cut(self, keys: Mapping[str, Mapping[str, float]], depth: int) -> Ranking:
+        """The ranking when only the first ``depth`` candidates are reranked, and the rest follow as they were."""
+        return {query: reordered(documents, keys[query], depth) for query, documents in self.ranking.items()}
+
+    def _by_depth(self, keys: Mapping[str, Mapping[str, float]]) -> dict[int, float]:
+        longest = max(map(len, self.ranking.values()), default=0)
+        depths = sorted({depth for depth in DEPTHS if depth < longest} | {longest})
+        return {depth: mean(self.measures(self._cut(keys, depth))[MAIN]) for depth in depths}
+
+    def _worst_losses(self, ranking: Ranking, before: PerQuery, after: PerQuery) -> tuple[Loss, ...]:
+        worse = sorted((q for q in ranking if after[q] < before[q]), key=lambda q: after[q] - before[q])
+        losses = []
+        for query in worse[:_LOSSES]:
+            grades = self.data.judgments[query]
+            wanted = max(self.ranking[query][:10], key=lambda document: grades.get(document, 0))
+            texts = (self.data.documents[wanted], self.data.documents[ranking[query][0]])
+            losses.append(Loss(self.data.queries[query], before[query], after[query], *map(_excerpt, texts)))
+        return tuple(losses)
+
+    def _threshold(self, answers: Mapping[str, Answer]) -> Threshold | None:
+        def relevant(query: str, document: str) -> bool:
+            return self.data.judgments[query].get(document, 0) >= self.plan.relevant_grade
+
+        return suggest_threshold(
+            {
+                query: [(score.relevance_score, relevant(query, d)) for d, score in answer.scores.items()]
+                for query, answer in answers.items()
+            }
+        )
+
+
+def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:
+    timed = [(answer.seconds, len(answer.scores)) for answer in answers if answer.seconds]
+    if not timed:
+        return {"seconds": None, "seconds_95": None, "documents_per_second": None}
+    seconds = sorted(took for took, _ in timed)
+    return {
+        "seconds": statistics.median(seconds),
+        "seconds_95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
+        "documents_per_second": sum(count for _, count in timed) / sum(seconds),
+    }
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"

@@ -1,0 +1,254 @@
+"""Labelled data: queries, documents and judgments, from the layouts people have them in.
+
+- a folder in BEIR layout (https://github.com/beir-cellar/beir): ``corpus.jsonl``, ``queries.jsonl`` and
+  ``qrels/test.tsv``;
+- a JSONL file written by hand: ``{"query": str, "documents": [str, ...], "relevant": [positions]}`` a line, or
+  ``"grades"`` with one grade for each document;
+- files as TREC has them: judgments (``query 0 document grade``), texts and queries;
+- an ``ir_datasets`` id (https://ir-datasets.com), written ``ir_datasets:ID``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rerank_core.errors import InvalidRequestError, missing_dependency
+
+Judgments = Mapping[str, Mapping[str, int]]
+"""Query id to document id to grade; 0 is not relevant."""
+
+_TREC_QRELS_COLUMNS = 4
+_IR_DATASETS = "ir_datasets:"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LabelledData:
+    """What a reranker is measured on.
+
+    Attributes:
+        name: for people.
+        queries: id to text; only queries that have judgments.
+        documents: id to text.
+        judgments: what is known of their relevance.
+        candidates: the documents of each query, where the data comes with them (hand-written JSONL).
+    """
+
+    name: str
+    queries: Mapping[str, str]
+    documents: Mapping[str, str]
+    judgments: Judgments
+    candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self.queries)} queries, {len(self.documents)} documents)"
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of everything that decides a figure, in hexadecimal."""
+        digest = hashlib.sha256()
+        for part in (self.queries, self.documents, self.judgments, self.candidates):
+            digest.update(json.dumps(part, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def load_data(
+    source: str | Path | None = None,
+    *,
+    queries: Path | None = None,
+    texts: Path | None = None,
+    qrels: Path | None = None,
+) -> LabelledData:
+    """Read labelled data.
+
+    Args:
+        source: a BEIR folder, a JSONL file, or ``ir_datasets:ID``; None where the three files say it all.
+        queries: queries in place of the source's own: JSONL with ``_id`` and ``text``, or ``id<TAB>text`` lines.
+        texts: documents in place of the source's own, in the same formats.
+        qrels: judgments in place of the source's own: TREC's four columns, or BEIR's three with a header.
+
+    Raises:
+        InvalidRequestError: when something is missing or malformed; the message has file and line.
+        MissingDependencyError: when ``ir_datasets`` is asked for and not installed.
+    """
+    if source is not None and str(source).startswith(_IR_DATASETS):
+        return _read_ir_dataset(str(source).removeprefix(_IR_DATASETS))
+    path = None if source is None else Path(source)
+    if path is not None and path.is_file():
+        return _read_hand_written(path)
+    if path is not None and not path.is_dir():
+        raise InvalidRequestError(f"there is no {path}: expected a BEIR folder, a JSONL file or ir_datasets:ID.")
+    files = {
+        "queries": queries or _inside(path, "queries.jsonl"),
+        "texts": texts or _inside(path, "corpus.jsonl"),
+        "qrels": qrels or _inside(path, "qrels/test.tsv"),
+    }
+    missing = [f"--{name}" for name, file in files.items() if file is None or not file.is_file()]
+    if missing:
+        where = f"{path} is no BEIR folder" if path is not None else "no data was named"
+        raise InvalidRequestError(f"{where}, and these files are missing: {', '.join(missing)}.")
+    judgments = read_qrels(_known(files["qrels"]))
+    found = read_texts(_known(files["queries"]))
+    name = path.name if path is not None else _known(files["qrels"]).stem
+    return _checked(name, found, read_texts(_known(files["texts"])), judgments)
+
+
+def read_texts(file: Path) -> dict[str, str]:
+    """Texts by id; a document's title stands before its text, unless that begins with it.
+
+    Raises:
+        InvalidRequestError: when a line has no id or no text.
+    """
+    texts: dict[str, str] = {}
+    for number, line in _lines(file):
+        if line.startswith("{"):
+            row = _json(file, number, line)
+            identifier, text = row.get("_id"), row.get("text")
+            title = row.get("title") or ""
+            if title and isinstance(text, str) and not text.startswith(title):
+                text = f"{title} {text}"
+        else:
+            identifier, tab, text = line.partition("\t")
+            text = text if tab else None
+        if not isinstance(identifier, str | int) or not isinstance(text, str):
+            raise InvalidRequestError(f"{file.name}:{number}: expected an id and a text.")
+        texts[str(identifier)] = text
+    return texts
+
+
+def read_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """Judgments: TREC's ``query iteration document grade``, or BEIR's three columns below a header.
+
+    Raises:
+        InvalidRequestError: when a line is neither.
+    """
+    judgments: dict[str, dict[str, int]] = {}
+    with file.open(encoding="utf-8", newline="") as lines:
+        for number, row in enumerate(csv.reader(lines, delimiter="\t"), 1):
+            cells = row if len(row) > 1 else " ".join(row).split()
+            if not cells or cells[-1] == "score":
+                continue
+            if len(cells) == _TREC_QRELS_COLUMNS:
+                del cells[1]
+            try:
+                query, document, grade = cells
+                judgments.setdefault(query, {})[document] = int(grade)
+            except ValueError:
+                raise InvalidRequestError(
+                    f"{file.name}:{number}: expected 'query 0 document grade' or 'query<TAB>document<TAB>grade'."
+                ) from None
+    return judgments
+
+
+def read_run(file: Path) -> dict[str, dict[str, float]]:
+    """A TREC run: ``query Q0 document rank score name`` a line, as scores by query and document.
+
+    Raises:
+        InvalidRequestError: when a line is not one of a run.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for number, line in _lines(file):
+        cells = line.split()
+        try:
+            query, _, document, _, score, *_ = cells
+            run.setdefault(query, {})[document] = float(score)
+        except ValueError:
+            raise InvalidRequestError(f"{file.name}:{number}: expected 'query Q0 document rank score name'.") from None
+    return run
+
+
+def _read_hand_written(file: Path) -> LabelledData:
+    queries: dict[str, str] = {}
+    documents: dict[str, str] = {}
+    judgments: dict[str, dict[str, int]] = {}
+    candidates: dict[str, list[str]] = {}
+    for number, line in _lines(file):
+        row = _json(file, number, line)
+        query, texts, grades = row.get("query"), list(row.get("documents") or ()), _grades(file, number, row)
+        if not isinstance(query, str) or not query.strip():
+            raise InvalidRequestError(f"{file.name}:{number}: 'query' must be a text that says something.")
+        name = f"q{number}"
+        identifiers = [f"{name}d{position}" for position in range(len(texts))]
+        queries[name] = query
+        documents.update(zip(identifiers, texts, strict=True))
+        judgments[name] = dict(zip(identifiers, grades, strict=True))
+        candidates[name] = identifiers
+    if not queries:
+        raise InvalidRequestError(f"{file} has no queries.")
+    return LabelledData(file.stem, queries, documents, judgments, candidates)
+
+
+def _grades(file: Path, number: int, row: Mapping[str, Any]) -> list[int]:
+    """The grade of each document of a hand-written line."""
+    texts, relevant, grades = row.get("documents"), row.get("relevant"), row.get("grades")
+    where = f"{file.name}:{number}"
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise InvalidRequestError(f"{where}: 'documents' must be a list of texts.")
+    if grades is not None:
+        if not isinstance(grades, list) or len(grades) != len(texts) or not all(type(g) is int for g in grades):
+            raise InvalidRequestError(f"{where}: 'grades' must have one whole number for each of the documents.")
+        return grades
+    if not isinstance(relevant, list) or not all(type(p) is int and 0 <= p < len(texts) for p in relevant):
+        raise InvalidRequestError(
+            f"{where}: 'relevant' must list positions in 'documents', from 0 to {len(texts) - 1}; or give 'grades'."
+        )
+    return [int(position in relevant) for position in range(len(texts))]
+
+
+def _read_ir_dataset(identifier: str) -> LabelledData:
+    try:
+        import ir_datasets
+    except ImportError as error:
+        raise missing_dependency("ir_datasets", extra="ir-datasets", what="reading ir_datasets:ID") from error
+    try:
+        dataset = ir_datasets.load(identifier)
+    except KeyError:
+        raise InvalidRequestError(f"ir_datasets knows no {identifier!r}; see https://ir-datasets.com.") from None
+    judgments: dict[str, dict[str, int]] = {}
+    for row in dataset.qrels_iter():
+        judgments.setdefault(row.query_id, {})[row.doc_id] = row.relevance
+    queries = {row.query_id: row.default_text() for row in dataset.queries_iter()}
+    documents = {row.doc_id: row.default_text() for row in dataset.docs_iter()}
+    return _checked(identifier, queries, documents, judgments)
+
+
+def _checked(name: str, queries: Mapping[str, str], documents: Mapping[str, str], judgments: Judgments) -> LabelledData:
+    judged = {query: text for query, text in queries.items() if query in judgments and text.strip()}
+    if not judged:
+        raise InvalidRequestError(f"{name}: no query has judgments; do the ids of queries and qrels agree?")
+    return LabelledData(name, judged, documents, {query: judgments[query] for query in judged})
+
+
+def _inside(folder: Path | None, name: str) -> Path | None:
+    return None if folder is None else folder / name
+
+
+def _known(file: Path | None) -> Path:
+    if file is None:
+        raise InvalidRequestError("a file is missing.")
+    return file
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line.strip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(f"cannot read {file}: {type(error).__name__}.") from error
+
+
+def _json(file: Path, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise InvalidRequestError(f"{file.name}:{number}: expected a JSON object.")
+    return row

@@ -1,0 +1,161 @@
+"""What an evaluation found, as frozen values that are saved with everything needed to repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rerank_core.errors import InvalidRequestError
+from rerank_core.evaluation.measures import MAIN, mean
+from rerank_core.evaluation.significance import Comparison
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A score to cut at, and what that buys on queries it was not chosen on.
+
+    Attributes:
+        value: the suggested ``score_threshold``.
+        precision: share of the documents at or above it that are relevant, on held-out folds.
+        recall: share of the relevant candidates that are at or above it, on held-out folds.
+        kept: share of all candidates at or above it.
+    """
+
+    value: float
+    precision: float
+    recall: float
+    kept: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A query that reranking made worse.
+
+    Attributes:
+        query: its text.
+        before: nDCG@10 of the first stage.
+        after: nDCG@10 of the reranker.
+        wanted: the beginning of the best relevant document that was pushed down.
+        preferred: the beginning of the document that the reranker put on top.
+    """
+
+    query: str
+    before: float
+    after: float
+    wanted: str
+    preferred: str
+
+
+@dataclass(frozen=True, slots=True)
+class SystemReport:
+    """One reranker, or the first stage itself.
+
+    Attributes:
+        name: for people.
+        identity: everything that decides its scores; "" for the first stage.
+        measures: measure to query id to value.
+        comparison: nDCG@10 against the first stage; None for the first stage itself.
+        by_depth: nDCG@10 when only so many candidates are reranked.
+        losses: the worst losses, worst first.
+        seconds: median seconds a query; None where nothing was computed or remembered.
+        seconds_95: 95 % of the queries took at most this.
+        documents_per_second: over all queries that were computed.
+        tokens: mean tokens a query.
+        truncated: share of the documents that were read only in part.
+        threshold: a suggestion; None where there is too little to base it on.
+    """
+
+    name: str
+    identity: str
+    measures: Mapping[str, Mapping[str, float]]
+    comparison: Comparison | None = None
+    by_depth: Mapping[int, float] | None = None
+    losses: Sequence[Loss] = ()
+    seconds: float | None = None
+    seconds_95: float | None = None
+    documents_per_second: float | None = None
+    tokens: float = 0.0
+    truncated: float = 0.0
+    threshold: Threshold | None = None
+
+    def mean(self, measure: str = MAIN) -> float:
+        """The mean of a measure over all queries."""
+        return mean(self.measures[measure])
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SystemReport:
+        """The inverse of ``dataclasses.asdict``."""
+        depth = data["by_depth"]
+        return cls(
+            **{
+                **data,
+                "comparison": None if data["comparison"] is None else Comparison(**data["comparison"]),
+                "by_depth": None if depth is None else {int(k): value for k, value in depth.items()},
+                "losses": tuple(Loss(**loss) for loss in data["losses"]),
+                "threshold": None if data["threshold"] is None else Threshold(**data["threshold"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything one evaluation found.
+
+    Attributes:
+        data: name of the data.
+        checksum: of the data (:attr:`LabelledData.checksum`).
+        queries: how many were measured.
+        first_stage: how the candidates were found.
+        candidates: mean number of candidates a query.
+        systems: the first stage, then every reranker in the order asked for.
+        settings: what was asked for.
+        environment: package versions, machine and date.
+    """
+
+    data: str
+    checksum: str
+    queries: int
+    first_stage: str
+    candidates: float
+    systems: tuple[SystemReport, ...]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    @property
+    def baseline(self) -> SystemReport:
+        """The first stage."""
+        return self.systems[0]
+
+    @property
+    def rerankers(self) -> tuple[SystemReport, ...]:
+        """What was compared with it."""
+        return self.systems[1:]
+
+    def to_json(self) -> str:
+        """Everything, as JSON text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+
+    def save(self, file: Path) -> None:
+        """Write :meth:`to_json` to ``file``."""
+        file.write_text(self.to_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, file: Path) -> Evaluation:
+        """Read what :meth:`save` has written.
+
+        Raises:
+            InvalidRequestError: when the file is not one.
+        """
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise ValueError(data["format"])  # noqa: TRY301  (one message for all of them)
+            values = {field.name: data[field.name] for field in fields(cls)}
+            return cls(**{**values, "systems": tuple(SystemReport.from_dict(each) for each in data["systems"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InvalidRequestError(f"{file} is not a saved evaluation.") from error

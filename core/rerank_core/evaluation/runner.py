@@ -1,0 +1,174 @@
+"""Runs an evaluation: first stage, every reranker over every query, measures and comparisons."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from rerank_core.evaluation import candidates as first_stage
+from rerank_core.evaluation.assess import Answer, Bench
+from rerank_core.evaluation.candidates import Ranking
+from rerank_core.evaluation.data import LabelledData
+from rerank_core.evaluation.plan import Plan
+from rerank_core.evaluation.report import Evaluation, SystemReport
+from rerank_core.evaluation.store import ScoreStore
+from rerank_core.events import Hook
+from rerank_core.ranking import logit_of
+from rerank_core.reranker import Reranker
+from rerank_core.scoring.base import Score, Scorer
+from rerank_core.scoring.cached import CachedScorer
+from rerank_core.scoring.cascade import CascadeScorer
+
+_PACKAGES = ("rerank-plugins", "onnxruntime", "tokenizers", "torch", "bm25s", "ir-measures", "scipy")
+
+OnQuery = Callable[[str], None]
+"""Called with the name of what is running, once a query."""
+
+
+def evaluate(
+    data: LabelledData,
+    systems: Mapping[str, Scorer],
+    plan: Plan | None = None,
+    *,
+    store: ScoreStore | None = None,
+    on_query: OnQuery | None = None,
+    hooks: Sequence[Hook] = (),
+) -> Evaluation:
+    """Measure a first stage and every reranker on top of it.
+
+    Args:
+        data: queries, documents, judgments.
+        systems: scorers by the name they are reported under. Scores are kept for all but cascades, whose parts may
+            have caches of their own.
+        plan: what to measure; None for BM25's best 100.
+        store: where scores are kept; what is there already is not computed again. None for memory.
+        on_query: told of progress.
+        hooks: called with the engine's events.
+
+    Raises:
+        InvalidRequestError: when data and plan do not fit.
+        MissingDependencyError: when the extra ``eval`` is not installed.
+        RerankError: when a scorer fails; what it had scored before is in the store.
+    """
+    plan = Plan() if plan is None else plan
+    data = _sample(data, plan.max_queries)
+    store = ScoreStore() if store is None else store
+    tell = on_query or (lambda _: None)
+    ranking, description = _candidates(data, plan, tell)
+    bench = Bench(data, ranking, plan)
+    first = SystemReport(description, "", bench.measures(ranking))
+    reports = [first]
+    for name, scorer in systems.items():
+        # What a cascade's parts score depends on the rest of a request: their caches belong inside.
+        kept = scorer if isinstance(scorer, CascadeScorer) else CachedScorer(scorer, store, hooks=hooks)
+        answers = _score(bench, kept, store, partial(tell, name))
+        reports.append(bench.report(name, scorer.identity, answers, first))
+    return Evaluation(
+        data=data.name,
+        checksum=data.checksum,
+        queries=len(data.queries),
+        first_stage=description,
+        candidates=statistics.fmean(map(len, ranking.values())),
+        systems=tuple(reports),
+        settings=asdict(plan) | {"run": None if plan.run is None else plan.run.name},
+        environment=_environment(),
+    )
+
+
+def labelled_scores(
+    data: LabelledData,
+    scorer: Scorer,
+    plan: Plan | None = None,
+    *,
+    store: ScoreStore | None = None,
+    on_query: OnQuery | None = None,
+) -> list[tuple[float, bool]]:
+    """(logit, whether relevant) of every candidate of every query: what a calibration is fitted to.
+
+    Raises:
+        The same as :func:`evaluate`.
+    """
+    plan = Plan() if plan is None else plan
+    data = _sample(data, plan.max_queries)
+    store = ScoreStore() if store is None else store
+    tell = on_query or (lambda _: None)
+    ranking, _ = _candidates(data, plan, tell)
+    answers = _score(Bench(data, ranking, plan), CachedScorer(scorer, store), store, partial(tell, scorer.model))
+    return [
+        (
+            logit_of(score.relevance_score) if score.logit is None else score.logit,
+            data.judgments[query].get(document, 0) >= plan.relevant_grade,
+        )
+        for query, answer in answers.items()
+        for document, score in answer.scores.items()
+    ]
+
+
+def _sample(data: LabelledData, most: int | None) -> LabelledData:
+    """The queries with the smallest digests: the same ones everywhere, and fewer are a part of more."""
+    if most is None or most >= len(data.queries):
+        return data
+    chosen = sorted(data.queries, key=lambda query: hashlib.sha256(query.encode()).digest())[:most]
+    return LabelledData(
+        data.name,
+        {query: data.queries[query] for query in data.queries if query in set(chosen)},
+        data.documents,
+        {query: data.judgments[query] for query in chosen},
+        {query: data.candidates[query] for query in chosen if query in data.candidates},
+    )
+
+
+def _candidates(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Ranking, str]:
+    if plan.run is not None:
+        return first_stage.run_file(data, plan.run, depth=plan.depth), f"{plan.run.name}, best {plan.depth}"
+    if plan.pool:
+        return first_stage.judged_pool(data, language=plan.language), "judged documents in BM25's order"
+    if data.candidates:
+        return first_stage.given(data), "given documents in BM25's order"
+    found = first_stage.bm25(data, depth=plan.depth, language=plan.language, on_query=lambda: tell("BM25"))
+    return found, f"BM25, best {plan.depth}"
+
+
+def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], None]) -> dict[str, Answer]:
+    """Every query's candidates through the engine, like any caller's."""
+    reranker = Reranker(scorer=scorer)
+    reranker.warm_up()  # so that loading counts for no query
+    answers = {}
+    for query, documents in bench.ranking.items():
+        texts = [bench.data.documents[document] for document in documents]
+        response = reranker.rerank(bench.data.queries[query], texts)
+        key = _cost_key(scorer.identity if texts else "", bench.data.queries[query], texts)
+        if len(response) and not any(result.cached for result in response):
+            store.keep_cost(key, response.timings.total, response.usage.total_tokens)
+        seconds, tokens = store.cost(key) or (None, 0)
+        scores = {
+            documents[result.index]: Score(result.relevance_score, result.logit, truncated=result.truncated)
+            for result in response
+        }
+        answers[query] = Answer(scores, seconds, tokens)
+        tell()
+    return answers
+
+
+def _cost_key(identity: str, query: str, texts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for part in (identity, query, *texts):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def _environment() -> dict[str, str]:
+    known = {"python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
+    for package in _PACKAGES:
+        try:
+            known[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return known | {"date": datetime.now(tz=UTC).date().isoformat()}

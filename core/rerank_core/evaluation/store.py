@@ -1,0 +1,77 @@
+"""Scores on disk: what was computed once is there the next time, and after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, MutableMapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rerank_core.results import Span
+from rerank_core.scoring.base import Score
+
+
+class ScoreStore(MutableMapping[bytes, Score]):
+    """A file of scores by key; the keys of :class:`~rerank_core.scoring.CachedScorer`, which hold no text.
+
+    Beside the scores it keeps how long each query took when it was really computed.
+
+    Args:
+        file: a SQLite database, made if it is not there; None to keep everything in memory.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
+        self._database.execute("pragma journal_mode = wal")
+        self._database.execute("pragma synchronous = normal")
+        self._database.execute("create table if not exists scores (key blob primary key, score text not null)")
+        self._database.execute("create table if not exists costs (key text primary key, cost text not null)")
+
+    def __getitem__(self, key: bytes) -> Score:
+        with self._lock:
+            row = self._database.execute("select score from scores where key = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        values = json.loads(row[0])
+        window = values.pop("window")
+        return Score(**values, window=None if window is None else Span(*window))
+
+    def __setitem__(self, key: bytes, score: Score) -> None:
+        with self._lock:
+            self._database.execute("insert or replace into scores values (?, ?)", (key, json.dumps(asdict(score))))
+
+    def __delitem__(self, key: bytes) -> None:
+        with self._lock:
+            if not self._database.execute("delete from scores where key = ?", (key,)).rowcount:
+                raise KeyError(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._lock:
+            keys = self._database.execute("select key from scores").fetchall()
+        return (key for (key,) in keys)
+
+    def __len__(self) -> int:
+        with self._lock:
+            count: int = self._database.execute("select count(*) from scores").fetchone()[0]
+        return count
+
+    def cost(self, key: str) -> tuple[float, int] | None:
+        """Seconds and tokens of the query with this key, as they were when it was computed."""
+        with self._lock:
+            row = self._database.execute("select cost from costs where key = ?", (key,)).fetchone()
+        return None if row is None else tuple(json.loads(row[0]))
+
+    def keep_cost(self, key: str, seconds: float, tokens: int) -> None:
+        """Remember what a query cost."""
+        with self._lock:
+            self._database.execute("insert or replace into costs values (?, ?)", (key, json.dumps([seconds, tokens])))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()

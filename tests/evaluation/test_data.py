@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_core import InvalidRequestError
+from rerank_core.evaluation import load_data
+from rerank_core.evaluation.candidates import bm25, judged_pool, run_file
+from rerank_core.evaluation.candidates import given as given_documents
+from rerank_core.evaluation.data import read_qrels, read_run
+
+
+def test_a_beir_folder(beir):
+    data = load_data(beir)
+    assert (data.name, len(data.queries), len(data.documents)) == ("help-desk", 3, 6)
+    assert data.judgments["q1"] == {"d1": 2, "d6": 0}
+    assert "q9" not in data.queries  # nobody judged it
+
+
+def test_a_title_stands_before_its_text_once(beir):
+    rows = [{"_id": "a", "title": "Cats", "text": "purr"}, {"_id": "b", "title": "Dogs", "text": "Dogs bark"}]
+    (beir / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert load_data(beir).documents == {"a": "Cats purr", "b": "Dogs bark"}
+
+
+def test_a_file_written_by_hand(hand_written):
+    data = load_data(hand_written)
+    assert len(data.queries) == 5
+    assert data.judgments["q1"] == {"q1d0": 1, "q1d1": 0, "q1d2": 0}
+    assert data.judgments["q2"] == {"q2d0": 0, "q2d1": 2}
+    assert data.candidates["q4"] == ["q4d0", "q4d1"]
+
+
+def test_files_as_trec_has_them(beir, tmp_path):
+    qrels, queries, texts = tmp_path / "qrels.trec", tmp_path / "queries.tsv", tmp_path / "texts.tsv"
+    qrels.write_text("q1 0 d1 1\nq1 0 d2 0\n")
+    queries.write_text("q1\tWhen do I get my money back?\n")
+    texts.write_text("d1\tRefunds.\nd2\tParcels.\n")
+    data = load_data(queries=queries, texts=texts, qrels=qrels)
+    assert (data.name, data.judgments, data.documents) == (
+        "qrels", {"q1": {"d1": 1, "d2": 0}}, {"d1": "Refunds.", "d2": "Parcels."},
+    )  # fmt: skip
+    assert load_data(beir, qrels=qrels).judgments == data.judgments
+
+
+def test_the_checksum_changes_with_anything_that_changes_a_figure(beir):
+    before = load_data(beir).checksum
+    assert load_data(beir).checksum == before
+    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    assert load_data(beir).checksum != before
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "JSON object"),
+        ("[]", "JSON object"),
+        ('{"query": " ", "documents": ["a"], "relevant": []}', "query"),
+        ('{"query": "q", "documents": [], "relevant": []}', "documents"),
+        ('{"query": "q", "documents": "a", "relevant": []}', "documents"),
+        ('{"query": "q", "documents": ["a"], "relevant": [1]}', "from 0 to 0"),
+        ('{"query": "q", "documents": ["a"], "relevant": [true]}', "relevant"),
+        ('{"query": "q", "documents": ["a"], "grades": [1, 2]}', "grades"),
+        ('{"query": "q", "documents": ["a"]}', "relevant"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, line, message):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"query": "q", "documents": ["a"], "relevant": [0]}\n' + line)
+    with pytest.raises(InvalidRequestError, match=message) as caught:
+        load_data(file)
+    assert "mine.jsonl:2" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_file_without_queries(tmp_path, content):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(content)
+    with pytest.raises(InvalidRequestError, match="no queries"):
+        load_data(file)
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(InvalidRequestError, match="there is no"):
+        load_data(tmp_path / "nothing")
+    with pytest.raises(InvalidRequestError, match="--queries, --texts, --qrels"):
+        load_data(tmp_path)
+    with pytest.raises(InvalidRequestError, match="no data was named"):
+        load_data()
+
+
+def test_ids_that_do_not_agree(beir):
+    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nother\td1\t1\n")
+    with pytest.raises(InvalidRequestError, match="do the ids"):
+        load_data(beir)
+
+
+@pytest.mark.parametrize("line", ["q1 d1", "q1 0 d1 high", "a b c d e"])
+def test_wrong_judgments(tmp_path, line):
+    file = tmp_path / "qrels"
+    file.write_text(f"q1 0 d1 1\n{line}\n")
+    with pytest.raises(InvalidRequestError, match="qrels:2"):
+        read_qrels(file)
+
+
+def test_a_run_and_its_ties(tmp_path, beir):
+    run = tmp_path / "run.trec"
+    run.write_text("q1 Q0 d1 1 0.5 x\nq1 Q0 d6 2 0.5 x\nq1 Q0 nowhere 3 0.4 x\nq2 Q0 d3 1 2 x\n")
+    assert read_run(run)["q1"] == {"d1": 0.5, "d6": 0.5, "nowhere": 0.4}
+    ranking = run_file(load_data(beir), run, depth=10)
+    assert ranking == {"q1": ["d6", "d1"], "q2": ["d3"], "q3": []}  # equal scores by id, the greater first
+
+
+@pytest.mark.parametrize("content", ["q1 Q0 d1\n", "q1 Q0 d1 1 high x\n"])
+def test_a_wrong_run(tmp_path, content):
+    run = tmp_path / "run.trec"
+    run.write_text(content)
+    with pytest.raises(InvalidRequestError, match=r"run\.trec:1"):
+        read_run(run)
+
+
+def test_a_run_of_something_else(tmp_path, beir):
+    run = tmp_path / "run.trec"
+    run.write_text("other Q0 d1 1 0.5 x\n")
+    with pytest.raises(InvalidRequestError, match="any of the 3"):
+        run_file(load_data(beir), run, depth=10)
+
+
+def test_bm25_finds_words_and_their_other_forms(beir):
+    ranking = bm25(load_data(beir), depth=2)
+    assert ranking["q3"][0] == "d5"
+    assert ranking["q2"] == []  # no word in common: no candidate
+    assert all(len(documents) <= 2 for documents in ranking.values())
+
+
+def test_the_judged_pool_is_all_that_was_judged(beir):
+    pool = judged_pool(load_data(beir))
+    assert {query: set(documents) for query, documents in pool.items()} == {
+        "q1": {"d1", "d6"}, "q2": {"d3"}, "q3": {"d5", "d2"},
+    }  # fmt: skip
+    assert pool["q3"][0] == "d5"
+
+
+def test_documents_that_come_with_the_queries(hand_written):
+    data = load_data(hand_written)
+    ranking = given_documents(data)
+    assert {query: set(documents) for query, documents in ranking.items()} == {
+        query: set(documents) for query, documents in data.candidates.items()
+    }
+
+
+def test_a_language_nobody_stems(beir):
+    with pytest.raises(InvalidRequestError, match="no stemmer for 'klingon'"):
+        bm25(load_data(beir), depth=1, language="klingon")
+
+
+@given(st.text(max_size=300))
+def test_no_line_breaks_a_reader(tmp_path_factory, line):
+    file = tmp_path_factory.mktemp("lines") / "file"
+    file.write_text(line, encoding="utf-8", errors="replace")
+    for read in (load_data, read_qrels, read_run):
+        with contextlib.suppress(InvalidRequestError):  # and nothing else
+            read(file)
+
+
+def test_an_ir_dataset():
+    """A data set registered the way the library's users do, read in a process of its own."""
+    code = """
+import ir_datasets, pathlib, sys, tempfile
+from rerank_core.evaluation import load_data
+folder = pathlib.Path(tempfile.mkdtemp())
+(folder / "docs.tsv").write_text("d1\\tCats purr.\\nd2\\tDogs bark.\\n")
+(folder / "queries.tsv").write_text("q1\\tfeline pets\\n")
+(folder / "qrels").write_text("q1 0 d1 1\\n")
+made = ir_datasets.create_dataset(
+    docs_tsv=str(folder / "docs.tsv"), queries_tsv=str(folder / "queries.tsv"), qrels_trec=str(folder / "qrels")
+)
+ir_datasets.registry.register("mine", made)
+data = load_data("ir_datasets:mine")
+print(dict(data.queries), dict(data.documents), dict(data.judgments))
+"""
+    pytest.importorskip("ir_datasets")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'q1': 'feline pets'} {'d1': 'Cats purr.', 'd2': 'Dogs bark.'} {'q1': {'d1': 1}}"

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from rerank_core import InferenceError, InvalidRequestError, Reranker
+from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
+from rerank_core.cli.app import app
+from rerank_core.evaluation import Evaluation, Plan, evaluate, load_data
+from rerank_core.evaluation.measures import MAIN, measure
+from rerank_core.evaluation.page import write_page
+from rerank_core.evaluation.store import ScoreStore
+from rerank_core.results import Span
+from rerank_core.scoring import FakeScorer, LocalScorer, Score
+
+
+class Counting(FakeScorer):
+    """Counts the texts it is asked for, and may break."""
+
+    def __init__(self, model="counting", most=10**9):
+        super().__init__(model)
+        self.scored = 0
+        self.most = most
+
+    def score(self, query, texts):
+        if self.scored >= self.most:
+            raise InferenceError("broken")
+        self.scored += len(texts)
+        return super().score(query, texts)
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_every_figure_follows_from_the_engines_ranking(beir, bundled):
+    data = load_data(beir)
+    found = evaluate(data, {"mini": LocalScorer()}, Plan(pool=True))
+    ranking = {}
+    for query, text in data.queries.items():
+        documents = list(data.judgments[query])
+        response = bundled.rerank(text, [data.documents[document] for document in documents])
+        ranking[query] = [documents[result.index] for result in response]
+    (mini,) = found.rerankers
+    assert mini.measures == measure(data.judgments, ranking)
+    assert (found.queries, found.data, found.checksum) == (3, "help-desk", data.checksum)
+    assert mini.seconds > 0
+    assert mini.tokens > 0
+
+
+def test_depth_decides_how_much_is_reranked(hand_written):
+    data = load_data(hand_written)
+    found = evaluate(data, {"fake": FakeScorer()})
+    (fake,) = found.rerankers
+    assert fake.by_depth[max(fake.by_depth)] == pytest.approx(fake.mean())
+
+
+def test_what_is_in_the_store_is_not_computed_again(beir, tmp_path):
+    scorer = Counting()
+    first = evaluate(load_data(beir), {"x": scorer}, Plan(pool=True), store=ScoreStore(tmp_path / "scores.db"))
+    count = scorer.scored
+    again = evaluate(load_data(beir), {"x": scorer}, Plan(pool=True), store=ScoreStore(tmp_path / "scores.db"))
+    assert count == scorer.scored == 5
+    assert again == first  # its latency is that of the first time
+
+
+def test_what_was_done_before_a_failure_is_kept(beir, tmp_path):
+    store = tmp_path / "scores.db"
+    broken = Counting(most=2)
+    with pytest.raises(InferenceError):
+        evaluate(load_data(beir), {"x": broken}, Plan(pool=True), store=ScoreStore(store))
+    healed = Counting()
+    evaluate(load_data(beir), {"x": healed}, Plan(pool=True), store=ScoreStore(store))
+    assert broken.scored + healed.scored == 5
+
+
+def test_a_store_keeps_every_part_of_a_score(tmp_path):
+    store = ScoreStore(tmp_path / "folder" / "scores.db")
+    score = Score(0.1234567890123456789, -1e-17, truncated=True, query_truncated=True, window=Span(3, 9))
+    store[b"key"] = score
+    store.close()
+    store = ScoreStore(tmp_path / "folder" / "scores.db")
+    assert store[b"key"] == score
+    assert (list(store), len(store), b"other" in store) == ([b"key"], 1, False)
+    del store[b"key"]
+    with pytest.raises(KeyError):
+        del store[b"key"]
+    assert store.cost("nothing") is None
+
+
+def test_a_sample_is_the_same_everywhere_and_part_of_a_larger_one(hand_written):
+    data = load_data(hand_written)
+    two, three = (set(evaluate(data, {}, Plan(max_queries=n)).baseline.measures[MAIN]) for n in (2, 3))
+    assert len(two) == 2
+    assert two < three
+
+
+@pytest.mark.parametrize("options", [{"depth": 0}, {"depth": 1.5}, {"max_queries": 0}, {"relevant_grade": True}])
+def test_a_plan_that_cannot_be(options):
+    with pytest.raises(InvalidRequestError, match=next(iter(options))):
+        Plan(**options)
+
+
+def test_results_are_saved_with_all_that_is_needed_to_repeat_them(beir, tmp_path):
+    found = evaluate(load_data(beir), {"mini": LocalScorer()}, Plan(pool=True))
+    found.save(tmp_path / "found.json")
+    assert Evaluation.load(tmp_path / "found.json") == found
+    saved = json.loads((tmp_path / "found.json").read_text())
+    assert saved["checksum"] == found.checksum
+    assert {"python", "machine", "date", "onnxruntime"} <= set(saved["environment"])
+    assert "int8" in saved["systems"][1]["identity"]
+    (tmp_path / "found.json").write_text("{}")
+    with pytest.raises(InvalidRequestError, match="not a saved evaluation"):
+        Evaluation.load(tmp_path / "found.json")
+
+
+def test_five_queries_by_hand_give_a_report_that_says_what_they_prove(hand_written, tmp_path):
+    done = command(hand_written, "--cache", tmp_path / "scores.db", "--json", tmp_path / "found.json")
+    assert done.exit_code == 0
+    assert "5 queries prove nothing" in done.output
+    assert "no difference found" in done.output
+    assert Evaluation.load(tmp_path / "found.json").queries == 5
+
+
+def test_a_cascade_windows_and_a_price(hand_written, tmp_path):
+    done = command(
+        hand_written, "--cache", tmp_path / "scores.db", "-m", "rerank-mini-en-v1>rerank-mini-en-v1", "--keep", 1,
+        "-m", "rerank-mini-en-v1", "--windows", "--price", 0.05,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "1,000" in done.output
+
+
+def test_the_page_stands_alone(beir, tmp_path):
+    found = evaluate(load_data(beir), {"<b>mini</b>": LocalScorer()}, Plan(pool=True))
+    write_page(found, tmp_path / "page.html", price=0.1)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") >= 2
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=\"(?!#)", page)
+    assert "<b>mini" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert "3 queries prove nothing" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/no/such/folder"], "there is no"),
+        ([], "no data was named"),
+        (["{mine}", "--depth", 0], "depth"),
+        (["{mine}", "--pool", "--run", "x"], "not both"),
+        (["{mine}", "-m", "no/where", "--provider", "nobody"], "nobody"),
+    ],
+)
+def test_mistakes_end_with_a_reason(hand_written, tmp_path, arguments, message):
+    arguments = [str(hand_written) if argument == "{mine}" else argument for argument in arguments]
+    done = command(*arguments, "--cache", tmp_path / "scores.db")
+    assert done.exit_code == 2
+    assert message in done.output.replace("\n", " ")
+
+
+def test_calibrate_writes_what_a_reranker_reads(tmp_path):
+    rows = [
+        {"query": f"feline pets {i}", "documents": ["Cats purr.", "Dogs bark.", "Cars drive."], "relevant": [0]}
+        for i in range(12)
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["calibrate", tmp_path / "mine.jsonl", "-o", tmp_path / "c.json", "--cache", tmp_path / "scores.db"]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    plain = Reranker().rerank("feline pets 1", ["Dogs bark.", "Cats purr."])
+    calibrated = Reranker(calibration=tmp_path / "c.json").rerank("feline pets 1", ["Dogs bark.", "Cats purr."])
+    assert [result.index for result in calibrated] == [result.index for result in plain] == [1, 0]
+    assert calibrated[0].logit == pytest.approx(plain[0].logit, abs=1e-4)
+    assert calibrated[0].relevance_score > 0.8
+    assert calibrated[1].relevance_score < 0.2

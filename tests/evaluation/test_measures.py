@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rerank_core import InvalidRequestError
+from rerank_core.evaluation.calibration import fit_calibration
+from rerank_core.evaluation.measures import MAIN, mean, measure, reordered
+from rerank_core.evaluation.significance import compare
+from rerank_core.evaluation.thresholds import suggest_threshold
+from rerank_core.ranking import logit_of, sigmoid
+from rerank_core.scoring import CalibratedScorer, Calibration, FakeScorer
+
+DOCUMENTS = [f"d{i}" for i in range(15)]
+GRADES = st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(0, 3), min_size=1)
+RANKING = st.lists(st.sampled_from(DOCUMENTS), unique=True)
+# trec_eval's own names.
+JUDGE = {MAIN: "ndcg_cut_10", "MAP": "map", "P@1": "P_1", "Recall@10": "recall_10", "Recall@100": "recall_100"}
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from(["q1", "q2", "q3"]), st.tuples(GRADES, RANKING), min_size=1), st.integers(1, 3))
+def test_measures_equal_trec_evals(cases, relevant_grade):
+    judgments = {query: grades for query, (grades, _) in cases.items()}
+    ranking = {query: documents for query, (_, documents) in cases.items()}
+    ours = measure(judgments, ranking, relevant_grade=relevant_grade)
+    evaluator = pytrec_eval.RelevanceEvaluator(judgments, set(JUDGE.values()), relevance_level=relevant_grade)
+    run = {query: {d: float(-rank) for rank, d in enumerate(documents)} for query, documents in ranking.items()}
+    theirs = evaluator.evaluate({query: documents for query, documents in run.items() if documents})
+    for name, judge in JUDGE.items():
+        for query in judgments:
+            assert ours[name][query] == pytest.approx(theirs.get(query, {}).get(judge, 0.0), abs=1e-4), (name, query)
+
+
+@given(GRADES, RANKING)
+def test_the_reciprocal_rank_is_that_of_the_first_relevant_document(grades, ranking):
+    expected = next((1 / rank for rank, d in enumerate(ranking[:10], 1) if grades.get(d, 0) >= 1), 0.0)
+    assert measure({"q": grades}, {"q": ranking})["MRR@10"]["q"] == pytest.approx(expected)
+
+
+def test_a_query_without_results_counts_with_0():
+    values = measure({"q1": {"d1": 1}, "q2": {"d1": 1}}, {"q1": ["d1"], "q2": []})[MAIN]
+    assert values == {"q1": 1.0, "q2": 0.0}
+    assert mean(values) == 0.5
+
+
+@given(RANKING, st.integers(0, 20), st.data())
+def test_reordering_a_part_keeps_the_rest(ranking, depth, data):
+    scores = {document: data.draw(st.sampled_from([0.0, 1.0, 2.0])) for document in ranking}
+    made = reordered(ranking, scores, depth)
+    assert sorted(made) == sorted(ranking)
+    assert made[depth:] == ranking[depth:]
+    head = made[:depth]
+    for one, other in pairwise(head):
+        assert scores[one] > scores[other] or (
+            scores[one] == scores[other] and ranking.index(one) < ranking.index(other)
+        )
+
+
+def test_clear_differences_are_found_and_chance_is_not():
+    before = [0.5] * 40
+    assert compare(before, [0.6] * 40).verdict == "helps"
+    assert compare(before, [0.4] * 40).verdict == "hurts"
+    assert compare(before, [0.6, 0.4] * 20).verdict == "no difference found"
+    assert compare(before, before).p_value == 1.0
+
+
+def test_five_queries_prove_nothing():
+    few = compare([0.0] * 5, [1.0] * 5)
+    assert few.verdict == "no difference found"  # 2 of 32 sign patterns are as extreme
+    assert few.caution == "5 queries prove nothing: label at least 25."
+    assert compare([0.0], [1.0]).caution.startswith("1 query proves nothing")
+    assert not compare([0.0] * 25, [1.0] * 25).caution
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
+@settings(max_examples=25, deadline=None)
+def test_a_comparison_counts_every_query_once(pairs):
+    before, after = zip(*pairs, strict=True)
+    found = compare(before, after)
+    assert found.wins + found.losses + found.ties == len(pairs)
+    assert found.difference == pytest.approx(np.mean(np.subtract(after, before)), abs=1e-12)
+    assert 0 <= found.p_value <= 1
+    if found.wins + found.losses and len(pairs) > 1:
+        assert found.low - 1e-9 <= found.difference <= found.high + 1e-9
+
+
+def test_a_threshold_is_measured_on_queries_it_was_not_chosen_on():
+    clear = {f"q{i}": [(0.9, True), (0.8, True), (0.3, False), (0.1, False)] for i in range(10)}
+    found = suggest_threshold(clear)
+    assert (found.value, found.precision, found.recall, found.kept) == (0.8, 1.0, 1.0, 0.5)
+
+
+@given(st.lists(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=6), min_size=5, max_size=12))
+def test_a_threshold_never_claims_more_than_there_is(queries):
+    found = suggest_threshold({f"q{i}": pairs for i, pairs in enumerate(queries)})
+    if sum(label for pairs in queries for _, label in pairs) < 10:
+        assert found is None
+    else:
+        assert all(0 <= value <= 1 for value in (found.value, found.precision, found.recall, found.kept))
+
+
+@pytest.mark.parametrize("method", ["logistic", "isotonic"])
+def test_calibrated_scores_are_the_shares_that_are_relevant(method):
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, 4000)
+    labels = generator.random(4000) < [sigmoid(0.7 * logit - 1) for logit in logits]
+    fitted = fit_calibration(list(zip(logits.tolist(), labels.tolist(), strict=True)), model="m", method=method)
+    for logit in (-4.0, -1.0, 0.0, 2.0, 5.0):
+        assert fitted(logit) == pytest.approx(sigmoid(0.7 * logit - 1), abs=0.08)
+    ordered = sorted(generator.normal(0, 5, 200).tolist())
+    values = [fitted(logit) for logit in ordered]
+    assert values == sorted(values)
+    assert all(0 <= value <= 1 for value in values)
+
+
+def test_a_calibration_needs_both_kinds():
+    with pytest.raises(InvalidRequestError, match="at least 10 relevant"):
+        fit_calibration([(1.0, True)] * 30 + [(0.0, False)] * 9, model="m")
+    with pytest.raises(InvalidRequestError, match="nothing can be calibrated"):
+        fit_calibration([(-1.0, True)] * 30 + [(1.0, False)] * 30, model="m")
+    with pytest.raises(InvalidRequestError, match="logistic, isotonic"):
+        fit_calibration([], model="m", method="magic")
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [("logistic", (-1.0, 0.0)), ("logistic", (1.0,)), ("isotonic", ()), ("isotonic", (0.0, 0.5, 1.0)),
+     ("isotonic", (0.0, 0.9, 1.0, 0.1)), ("isotonic", (0.0, 1.5)), ("magic", (1.0, 0.0))],
+)  # fmt: skip
+def test_what_is_no_rising_curve_is_no_calibration(method, values):
+    with pytest.raises(InvalidRequestError, match="not a calibration"):
+        Calibration("m", method, values)
+
+
+def test_a_calibration_is_saved_and_belongs_to_its_model(tmp_path):
+    fitted = Calibration("fake", "isotonic", (-1.0, 0.1, 1.0, 0.9))
+    fitted.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == fitted
+    assert fitted(0.0) == pytest.approx(0.5)
+    CalibratedScorer(FakeScorer("fake"), fitted)
+    with pytest.raises(InvalidRequestError, match="for 'fake', not for 'other'"):
+        CalibratedScorer(FakeScorer("other"), fitted)
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(InvalidRequestError, match="rerank calibrate"):
+        Calibration.load(tmp_path / "c.json")
+
+
+@given(st.floats(0, 1))
+def test_logit_of_is_the_inverse_of_sigmoid(probability):
+    assert sigmoid(logit_of(probability)) == pytest.approx(probability, abs=1e-12)
