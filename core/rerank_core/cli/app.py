@@ -70,9 +70,10 @@ def _interrupted(error: BaseException | None) -> bool:
 
 def _import_heavy_libraries() -> None:
     """Now, while Ctrl-C still ends the process by itself: an import that is interrupted fails in strange ways."""
-    import onnxruntime  # noqa: F401  (for the effect)
+    from rerank_core.inference import loading, plan  # noqa: F401  (for the effect)
+    from rerank_core.inference.quiet import quiet_onnxruntime
 
-    from rerank_core.inference import loading, plan  # noqa: F401  (as above)
+    quiet_onnxruntime()
 
 
 def api_key_from(variable: str | None) -> str | None:

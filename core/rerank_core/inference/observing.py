@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_core.inference.quiet import quiet_onnxruntime
+
 Feeds = Mapping[str, NDArray[Any]]
 """Graph input name to array: one run of the graph."""
 
@@ -50,7 +52,8 @@ def observe(model: Any, feeds: Iterable[Feeds], names: Collection[str]) -> dict[
     Padding counts like any other row: feed unpadded inputs. Without feeds the result is empty.
     """
     import onnx
-    import onnxruntime
+
+    onnxruntime = quiet_onnxruntime()
 
     wanted = sorted(names)
     copy = onnx.ModelProto()

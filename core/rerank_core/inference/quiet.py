@@ -1,10 +1,12 @@
-"""Silencing libraries whose logs are for their own developers."""
+"""Libraries that talk too much: to the log, or to their makers."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -19,3 +21,15 @@ def quiet_loggers(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def quiet_onnxruntime() -> ModuleType:
+    """ONNX Runtime, imported with its telemetry off.
+
+    Official builds from 1.29 on report models and hardware to Microsoft unless ``ORT_DISABLE_TELEMETRY`` is set before
+    the import. Whoever sets it themselves, or imports the library first, has decided.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime  # type: ignore[no-any-return]  # it has no types

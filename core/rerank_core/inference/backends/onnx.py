@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rerank_core.errors import InferenceError, ModelLoadError
 from rerank_core.inference.backends.base import relevance_logits
 from rerank_core.inference.encoding import Block
+from rerank_core.inference.quiet import quiet_onnxruntime
 from rerank_core.inference.workers import Workers, shared_workers
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -80,7 +81,7 @@ class OnnxBackend:
 
 
 def _open_session(path: Path, device: str) -> Any:
-    import onnxruntime
+    onnxruntime = quiet_onnxruntime()
 
     provider = _PROVIDERS.get(device)
     if provider is None or provider not in onnxruntime.get_available_providers():
