@@ -50,7 +50,8 @@ _OWN_CODES = frozenset(
 _MESSAGE_LENGTH = 300
 # Not llama.cpp's "increase the physical batch size (current batch size: 512)": its batches are of tokens.
 _TOO_MANY = re.compile(
-    r"(?<!physical )(?<!current )batch size|too many (documents|texts|inputs|passages|items)|max_client_batch_size",
+    r"(?<!physical )(?<!current )batch size|too many (documents|texts|inputs|passages|items)|max_client_batch_size"
+    r"|list should have at most \d+ items?",
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
