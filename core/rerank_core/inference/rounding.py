@@ -20,7 +20,8 @@ def round_symmetric(
     """Round ``values`` to ``-levels..levels`` with one scale per slice; returns the integers and the scales."""
     scale = np.abs(values).max(axis=axis, keepdims=True) / levels
     scale[scale == 0] = 1.0
-    return np.round(values / scale).astype(np.int8), scale.astype(np.float32)
+    # Clipped, because a scale too small for float32's precision would let the largest value overflow.
+    return np.clip(np.round(values / scale), -levels, levels).astype(np.int8), scale.astype(np.float32)
 
 
 def round_compensated(
