@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from rerank_core import ModelLoadError, Reranker
-from rerank_core.scoring import FakeScorer
+from rerank_core.scoring import FakeScorer, LocalScorer
 from serving import SPEC_BODY, serving, until
 
 
@@ -282,3 +282,10 @@ def test_requests_share_batches(api):
         assert all(pool.map(lambda i: post(api, {**body, "query": f"q {i}"}).status_code == 200, range(64)))
     until(lambda: api.metric("rerank_batch_size_sum", model=name) - before[1] == 64)
     assert api.metric("rerank_batch_size_count", model=name) - before[0] < 64
+
+
+def test_a_ready_engine_is_left_open():
+    engine = Reranker(scorer=LocalScorer())
+    with serving(rerankers={"mine": engine}) as served:
+        assert served.rerank(model="mine").status_code == 200
+    assert len(engine.rerank("q", ["x"])) == 1

@@ -46,7 +46,7 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
     Args:
         settings: what to serve; None for the environment's ``RERANK_*`` variables and the defaults.
         rerankers: ready engines (with a cascade, a fallback) by the name they are served under, before the models
-            of the settings, and instead of one of the same name.
+            of the settings, and instead of one of the same name. Closing them is their owner's business.
 
     Raises:
         InvalidRequestError: when the API keys cannot be read.
@@ -112,7 +112,12 @@ def _shelf(settings: ServerSettings, metrics: Metrics, rerankers: Mapping[str, R
     }
     return Shelf(
         [
-            ServedModel(name, reranker, Admission(settings.max_queued_pairs, settings.max_in_flight_requests))
+            ServedModel(
+                name,
+                reranker,
+                Admission(settings.max_queued_pairs, settings.max_in_flight_requests),
+                borrowed=name in rerankers,
+            )
             for name, reranker in {**rerankers, **served}.items()
         ]
     )

@@ -33,12 +33,14 @@ class ServedModel:
         name: what clients call it.
         reranker: what ranks.
         admission: who gets into its line.
+        borrowed: whether the reranker is somebody else's to close.
     """
 
-    def __init__(self, name: str, reranker: Reranker, admission: Admission) -> None:
+    def __init__(self, name: str, reranker: Reranker, admission: Admission, *, borrowed: bool = False) -> None:
         self.name = name
         self.reranker = reranker
         self.admission = admission
+        self.borrowed = borrowed
         self.state = State.WAITING
         self.error: RerankError | None = None
 
@@ -133,6 +135,7 @@ class Shelf:
         return all(model.state is State.READY for model in self._models.values())
 
     def close(self) -> None:
-        """Let go of the models."""
+        """Let go of the models, except those that somebody else closes."""
         for model in self._models.values():
-            model.reranker.close()
+            if not model.borrowed:
+                model.reranker.close()
