@@ -1,0 +1,75 @@
+"""Runs notebooks in fresh kernels and stores their outputs: ``python notebooks/run.py [NOTEBOOK ...]``.
+
+Kernels reach no address but this machine's own, and read no settings of whoever runs them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HAYSTACK_TELEMETRY_ENABLED": "False", "NO_COLOR": "1"}
+
+# Runs in the kernel before the first cell.
+STARTUP = """
+import logging, sys
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells when it builds its cache
+def only_here(event, arguments):
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise ConnectionError(f"a notebook tried to reach {address[0]}")
+sys.addaudithook(only_here)
+del logging, sys, only_here
+"""
+
+
+def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
+    """The notebook with new outputs, and nothing that differs from run to run or machine to machine.
+
+    Args:
+        file: the notebook; it is not written.
+        folder: where its kernel runs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: when a cell fails.
+    """
+    notebook = nbformat.read(file, as_version=4)
+    with tempfile.TemporaryDirectory() as settings:
+        startup = Path(settings, "profile_default", "startup")
+        startup.mkdir(parents=True)
+        (startup / "first.py").write_text(STARTUP, encoding="utf-8")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RERANK_")}
+        client = NotebookClient(
+            notebook,
+            # It would warn that it listens on loopback without encryption, which is fine for the minute it lives.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            timeout=120,
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+            coalesce_streams=True,
+        )
+        client.execute(env=environment | OFFLINE | {"IPYTHONDIR": settings})
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({})
+    return notebook
+
+
+if __name__ == "__main__":
+    for notebook_file in [Path(name) for name in sys.argv[1:]] or NOTEBOOKS:
+        nbformat.write(execute(notebook_file), notebook_file)
+        print(notebook_file.name)
