@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-lowest lint types format train compat clean
+.PHONY: demo test test-fast test-lowest lint types format train compat notebooks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -50,6 +50,10 @@ train: $(VENV)/.dev
 # make compat WHO="vllm voyageai" runs some of it.
 compat: $(VENV)/.dev
 	$(BIN)/python -m compat.run $(WHO)
+
+# The notebooks' outputs, made again; the tests run them as well, and compare.
+notebooks: $(VENV)/.dev
+	$(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf $(VENV) .venv-lowest dist build .coverage
