@@ -18,7 +18,7 @@ test: $(VENV)/.dev
 
 # Without the tests that build torch checkpoints or import other people's frameworks: seconds, all day long.
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not torch and not compat" -q
+	$(BIN)/python -m pytest -m "not torch and not compat and not notebooks" -q
 
 # The built wheel with the lower bounds of pyproject.toml, as uv resolves them, and the tests that need no torch.
 test-lowest:

@@ -60,6 +60,7 @@ def test_there_is_one_for_each_framework_and_one_for_the_engine():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("name", NAMES)
 def test_the_outputs_are_what_comes_out(name, runner):
     for package in NEEDS[name]:
@@ -76,6 +77,7 @@ def test_the_outputs_are_what_comes_out(name, runner):
             assert figures[1] == pytest.approx(figures[0], abs=0.021)
 
 
+@pytest.mark.notebooks
 def test_kernels_reach_nothing_but_this_machine(runner, tmp_path):
     from nbclient.exceptions import CellExecutionError
 
