@@ -47,19 +47,28 @@ def serving(*, rerankers=None, wait=True, **settings):
     if rerankers and "models" not in settings:
         settings["models"] = tuple(f"{name}=rerank-mini-en-v1" for name in rerankers)
     app = create_app(ServerSettings(port=0, **settings), rerankers)
+    with serve_app(app) as url:
+        served = Served(app, url)
+        try:
+            if wait:
+                until(lambda: app.state.server.shelf.ready)
+            yield served
+        finally:
+            served.http.close()
+
+
+@contextmanager
+def serve_app(app):
+    """Any application in a thread; yields its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.005)
     host, port = server.servers[0].sockets[0].getsockname()
-    served = Served(app, f"http://{host}:{port}")
     try:
-        if wait:
-            until(lambda: app.state.server.shelf.ready)
-        yield served
+        yield f"http://{host}:{port}"
     finally:
-        served.http.close()
         server.should_exit = True
         thread.join()
 
