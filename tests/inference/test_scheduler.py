@@ -161,6 +161,39 @@ def test_each_receiver_hears_of_its_own_part(one_worker):
     assert [(report.inputs, report.tokens, report.padding) for report in yours] == [(1, 9, 1)]
 
 
+def test_a_request_that_comes_while_an_idle_step_leaves_is_not_forgotten(one_worker):
+    """The only step finds nothing to do; in the very moment it lets go of the lock, somebody else comes."""
+    scheduler = Scheduler(one_worker, echo)
+    came = []
+
+    class Lock:
+        """The scheduler's own, and a caller who comes the first time a worker lets go of it."""
+
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __enter__(self):
+            self._inner.acquire()
+
+        def __exit__(self, *_):
+            self._inner.release()
+            if threading.current_thread().name.startswith("one") and not came:
+                came.append(None)
+                caller = threading.Thread(target=lambda: came.append(submit(scheduler, [5], first=7)))
+                caller.start()
+                caller.join()
+
+    release = threading.Event()
+    one_worker().submit(release.wait)
+    scheduler._lock = Lock(scheduler._lock)
+    submit(scheduler, [5]).cancel()
+    release.set()
+    deadline = time.monotonic() + 20
+    while len(came) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert came[1].result(20).tolist() == [7.0]
+
+
 def test_closed_workers_are_reported_to_whoever_waits():
     pool = Workers(1, "closed")
     pool.close()

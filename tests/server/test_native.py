@@ -116,7 +116,21 @@ def test_missing_fields(api, field):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b"null", b'"x"', b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000, b"1" * 5000]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"a": NaN}',
+        b"[" * 100_000,
+        b"1" * 5000,
+        b'{"model": "rerank-mini-en-v1", "query": "q", "documents": [{"text": "a", "w": 1e400}]}',
+        b'{"model": "rerank-mini-en-v1", "query": "q", "documents": [{"text": "a", "w": %s}]}'
+        % (b"[" * 950 + b"]" * 950),
+    ],
 )
 def test_what_is_no_json_object(api, body):
     response = api.http.post("/v1/rerank", content=body, headers={"content-type": "application/json"})
@@ -133,6 +147,7 @@ def test_the_input_is_never_echoed_in_an_error(api):
         {"top_n": secret},
         {"return_documents": secret},
         {"rank_fields": secret},
+        {"rank_fields": [secret], "documents": [{"text": "x"}]},
     ]
     for changes in bodies:
         response = api.rerank(**changes)

@@ -11,6 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from rerank_core import InferenceError, ModelLoadError, Reranker
+from rerank_core.scoring import FakeScorer
 from rerank_core.server.exchange import JsonFormatter
 from serving import SPEC_BODY, serving, until
 
@@ -73,6 +75,31 @@ def test_a_span_tells_of_the_ranking_in_the_callers_trace(api, spans):
     assert span.attributes["rerank.documents"] == 4
     assert span.attributes["rerank.tokens"] > 0
     assert "machine" not in span.to_json()
+
+
+def test_a_failure_leaves_its_kind_in_the_trace_and_the_log_and_no_words(spans, caplog):
+    class Broken(FakeScorer):
+        async def ascore(self, query, _texts):
+            raise InferenceError("the model failed.") from MemoryError(f"while scoring {query}")
+
+    spans.clear()
+    with serving(rerankers={"broken": Reranker(scorer=Broken("broken"))}) as served:
+        body = {**SPEC_BODY, "model": "broken", "query": "sesame-4711"}
+        reply = served.http.post("/v1/rerank", json=body, headers={"x-request-id": "request-9"})
+    assert reply.json()["error"]["code"] == "inference_failed"
+    (span,) = (span for span in spans.get_finished_spans() if span.name.startswith("rerank"))
+    assert (span.status.is_ok, span.status.description) == (False, "InferenceError")
+    assert "request_id=request-9 failed: InferenceError from MemoryError" in caplog.text
+    assert "sesame" not in caplog.text + span.to_json()
+
+
+def test_a_model_that_cannot_be_loaded_is_in_the_log(caplog):
+    class Missing(FakeScorer):
+        def warm_up(self):
+            raise ModelLoadError("there are no weights")
+
+    with serving(rerankers={"missing": Reranker(scorer=Missing("missing"))}, wait=False):
+        until(lambda: "the model missing could not be loaded: there are no weights" in caplog.text)
 
 
 def test_a_log_line_says_what_happened_and_not_what_was_asked(api, caplog):

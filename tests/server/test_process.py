@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -17,7 +18,12 @@ import pytest
 from serving import SPEC_BODY, until
 
 WORKING = 'rerank_queue_requests{model="rerank-mini-en-v1"} 1.0'
-SLOW = {**SPEC_BODY, "model": "rerank-mini-en-v1", "documents": ["a long document of many words " * 100] * 100}
+LONG = [f"{i}, a long document of many words " * 100 for i in range(60)]
+SLOW = {**SPEC_BODY, "model": "rerank-mini-en-v1", "documents": LONG}
+    **SPEC_BODY,
+    "model": "rerank-mini-en-v1",
+    "documents": [f"{i}, a long document of many words " * 100 for i in range(60)],
+}
 
 
 # A parent may ignore Ctrl-C, and children inherit that.
@@ -104,7 +110,33 @@ def test_a_signal_lets_accepted_requests_finish(number):
         process.process.send_signal(number)
         reply = asking.wait()
         assert reply.status_code == 200
-        assert len(reply.json()["results"]) == 100
+        assert len(reply.json()["results"]) == 60
+        assert process.process.wait(20) == 0
+
+
+def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_served():
+    with running() as process:
+        url = process.url()
+        host, port = url.removeprefix("http://").split(":")
+        asking = Asking(url)
+        body = json.dumps({**SPEC_BODY, "model": "rerank-mini-en-v1"}).encode()
+        begun = http.client.HTTPConnection(host, int(port), timeout=60)  # accepted, and still sending its body
+        begun.putrequest("POST", "/v1/rerank")
+        begun.putheader("Content-Type", "application/json")
+        begun.putheader("Content-Length", str(len(body)))
+        begun.endheaders(body[:10])
+        until(lambda: httpx.get(f"{url}/health", trust_env=False).status_code == 200)
+        process.process.send_signal(signal.SIGTERM)
+        until(lambda: "stopping" in process.log)
+        ready = httpx.get(f"{url}/ready", trust_env=False)
+        assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+        late = httpx.post(f"{url}/v1/rerank", json=SLOW, trust_env=False)
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "shutting_down")
+        assert late.headers["retry-after"] == "1"
+        begun.send(body[10:])
+        assert begun.getresponse().status == 200
+        begun.close()
+        assert asking.wait().status_code == 200
         assert process.process.wait(20) == 0
 
 

@@ -79,6 +79,17 @@ def test_a_key_file_that_is_none(tmp_path, content):
     assert "two" not in str(caught.value)
 
 
+def test_a_key_may_hold_a_number_sign(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("ab#cdef 5 # whose it is\n#commented\n")
+    ring = KeyRing()
+    ring.add_file(file)
+    ring.admit({"x-api-key": "ab#cdef"})
+    for wrong in ("ab", "commented", "#commented"):
+        with pytest.raises(AuthenticationError):
+            ring.admit({"x-api-key": wrong})
+
+
 def test_a_key_file_that_is_missing(tmp_path):
     with pytest.raises(InvalidRequestError, match="cannot read"):
         KeyRing().add_file(tmp_path / "none")

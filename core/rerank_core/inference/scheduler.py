@@ -119,18 +119,19 @@ class Scheduler:
         """One batch; then to the end of the workers' line again, so that other models and requests get a turn."""
         with self._lock:
             batch = self._queue.next_batch(self._workers().size - self._running)
+            if not batch:  # in the same breath, or a request that comes in between would find nobody to wake
+                self._steps -= 1
+                return
             self._running += 1
         try:
-            if batch:
-                self._score(batch)
+            self._score(batch)
         finally:
             with self._lock:
                 self._running -= 1
                 self._steps -= 1
                 for waiting, _ in batch:
                     waiting.out -= 1
-        if batch:
-            self._engage()
+        self._engage()
 
     def _score(self, batch: list[tuple[Waiting[_Job], list[int]]]) -> None:
         inputs = [waiting.owner.inputs[position] for waiting, taken in batch for position in taken]

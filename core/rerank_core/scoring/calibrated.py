@@ -139,6 +139,8 @@ class CalibratedScorer:
         await self._scorer.aclose()
 
     def _calibrated(self, scores: Scores) -> Scores:
+        if scores.degraded or not scores.judged:  # a stand-in's scores, to which the curve says nothing
+            return scores
         return replace(scores, items=tuple(map(self._one, scores.items)))
 
     def _one(self, score: Score) -> Score:

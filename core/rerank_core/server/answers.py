@@ -33,7 +33,7 @@ def error_response(error: RerankError, translated: tuple[int, dict[str, Any]] | 
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    if status in _UNREAD:
+    if status in _UNREAD or error.code == "shutting_down":
         headers["Connection"] = "close"
     if isinstance(error, AuthenticationError):
         headers["WWW-Authenticate"] = 'Bearer realm="rerank"'

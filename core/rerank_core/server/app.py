@@ -41,7 +41,8 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
     """The rerank HTTP API as an ASGI application.
 
     Models are loaded in the background when the application starts; mounted in another application, whose start it
-    does not see, when the first request comes. ``app.state.server`` is the :class:`Server` behind it.
+    does not see, when ``/ready`` or the first request is asked for. Only what the settings name is ever loaded, and
+    with ``local_files_only`` nothing is downloaded. ``app.state.server`` is the :class:`Server` behind it.
 
     Args:
         settings: what to serve; None for the environment's ``RERANK_*`` variables and the defaults.

@@ -37,6 +37,7 @@ def open_routes(server: Server) -> APIRouter:
         responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not yet, or no longer."}},
     )
     async def ready() -> Response:
+        server.shelf.start()  # mounted elsewhere, a probe may be all that ever comes before the first request
         models = {model.name: str(model.state) for model in server.shelf.models}
         if server.lifecycle.draining:
             status = "draining"

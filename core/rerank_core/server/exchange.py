@@ -73,7 +73,7 @@ class ExchangeMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            _log_bug(error)
+            log_failure(error, exchange.id)
             if exchange.status:
                 raise
             exchange.code = "internal_error"
@@ -117,7 +117,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def _log_bug(error: BaseException) -> None:
-    """Where it happened, and what kind of error it was; not its message, which may hold a query or a document."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("unexpected %s\n%s", type(error).__name__, frames)
+def log_failure(error: BaseException, request_id: str) -> None:
+    """Where it happened, and what kinds of errors led to it; no foreign message, which may hold what a client sent."""
+    chain: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and found not in chain:
+        chain.append(found)
+        found = found.__cause__ or found.__context__
+    kinds = " from ".join(type(each).__name__ for each in chain)
+    frames = "".join(traceback.format_tb(chain[-1].__traceback__))
+    logger.error("request_id=%s failed: %s\n%s", request_id, kinds, frames)

@@ -16,7 +16,7 @@ from rerank_core.errors import TimeoutError as DeadlineError
 from rerank_core.results import RerankResponse
 from rerank_core.server.answers import error_response, json_bytes
 from rerank_core.server.body import ClientDisconnect, check_content_type, read_body
-from rerank_core.server.exchange import CLIENT_GONE, Exchange
+from rerank_core.server.exchange import CLIENT_GONE, Exchange, log_failure
 from rerank_core.server.lifecycle import Lifecycle, stopping
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.settings import ServerSettings
@@ -27,6 +27,7 @@ from rerank_core.wire.fields import read_json
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 from rerank_core.wire.routes import Route, dialect_for
 
+_OUR_FAULT = 500
 _INLINE_BYTES = 32_000  # more than this is read and written on a thread, so that the event loop goes on
 
 T = TypeVar("T")
@@ -48,12 +49,15 @@ def rerank_endpoint(server: Server, route: Route) -> Callable[[Request], Awaitab
     async def endpoint(request: Request) -> Response:
         call = _Call(server, route, request)
         try:
-            return await call.answer()
+            with server.lifecycle.call():
+                return await call.answer()
         except ClientDisconnect:
             call.exchange.code = "client_closed_request"
             return Response(status_code=CLIENT_GONE)
         except RerankError as error:
             call.exchange.code = error.code
+            if error.status == _OUR_FAULT:
+                log_failure(error, call.exchange.id)
             return error_response(error, call.dialect.write_error(error))
 
     return endpoint
@@ -72,7 +76,6 @@ class _Call:
 
     async def answer(self) -> Response:
         server, settings = self._server, self._server.settings
-        server.lifecycle.check_open()
         check_content_type(self._request)
         data = await read_body(self._request, limit=settings.max_body_bytes, seconds=settings.request_timeout)
         asked = await _off_the_loop(len(data), lambda: self._read(data))
@@ -116,8 +119,8 @@ class _Call:
         """The ranking, unless the deadline passes, the client leaves or the server stops first."""
         work = asyncio.ensure_future(model.reranker.arerank(asked.query, asked.texts, top_n=asked.top_n))
         gone = asyncio.ensure_future(_client_gone(self._request))
-        self._server.lifecycle.track(work)
         try:
+            self._server.lifecycle.track(work)
             left = max(0.0, self._deadline - time.monotonic())
             await asyncio.wait({work, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if work.done():

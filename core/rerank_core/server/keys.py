@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rerank_core.errors import AuthenticationError, InvalidRequestError, RateLimitError
+
+_COMMENT = re.compile(r"(?:^|\s)#")
 
 
 class TokenBucket:
@@ -64,7 +67,9 @@ class KeyRing:
         self._buckets[_digest(key)] = None if limit is None else TokenBucket(limit, self._clock)
 
     def add_file(self, file: Path) -> None:
-        """Let the keys of a file in: one a line, optionally followed by its requests a minute; # begins a comment.
+        """Let the keys of a file in: one a line, optionally followed by its requests a minute.
+
+        A # at the beginning of a word begins a comment; keys may hold one elsewhere.
 
         Raises:
             InvalidRequestError: when the file cannot be read, has no keys, or a line is neither.
@@ -75,7 +80,7 @@ class KeyRing:
             raise InvalidRequestError(f"cannot read the API keys in {file}.", param="api_keys_file") from error
         before = len(self)
         for number, line in enumerate(lines, 1):
-            words = line.split("#", 1)[0].split()
+            words = _COMMENT.split(line, maxsplit=1)[0].split()
             if not words:
                 continue
             if len(words) > 2 or (len(words) == 2 and not (words[1].isdigit() and int(words[1]))):  # noqa: PLR2004

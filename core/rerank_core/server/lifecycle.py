@@ -3,39 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rerank_core.errors import OverloadedError
 
 
 class Lifecycle:
-    """Knows whether requests are still taken, and which are being worked on."""
+    """Knows whether requests are still taken, and which are under way."""
 
     def __init__(self) -> None:
         self.draining = False
-        self.expired = False
+        self._expired = False
+        self._calls = 0
+        self._idle = asyncio.Event()
         self._work: set[asyncio.Future[Any]] = set()
 
-    def check_open(self) -> None:
-        """Whether a new request may come in.
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around a request, from its first byte to its answer.
 
         Raises:
             OverloadedError: with status 503, when the server is stopping.
         """
         if self.draining:
             raise stopping()
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
 
     def track(self, work: asyncio.Future[Any]) -> None:
-        """Remember work until it is done."""
+        """Work that is ended when the time to finish is over.
+
+        Raises:
+            OverloadedError: with status 503, when it is over already.
+        """
+        if self._expired:
+            work.cancel()
+            raise stopping()
         self._work.add(work)
         work.add_done_callback(self._work.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new; give what runs ``seconds`` to finish, then end it."""
+        """Take nothing new; give every request under way ``seconds`` to finish, then end it."""
         self.draining = True
-        if self._work:
-            await asyncio.wait(tuple(self._work), timeout=seconds)
-        self.expired = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._calls:
+                    self._idle.clear()
+                    await self._idle.wait()
+        self._expired = True
         for work in tuple(self._work):
             work.cancel()
 

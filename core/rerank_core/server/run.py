@@ -43,7 +43,7 @@ def serve(settings: ServerSettings) -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.drain_seconds) + _GRACE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     process = _Process(config, app.state.server)
     try:
@@ -85,11 +85,15 @@ class _Process(uvicorn.Server):
 
     def stop(self) -> None:
         """Take nothing new, finish what was accepted, and exit; at once when asked a second time."""
-        if self.should_exit:
-            self.force_exit = True
+        if self._server.lifecycle.draining:
+            self.should_exit = self.force_exit = True
             return
         logger.info("stopping: accepted requests have %g seconds to finish", self._server.settings.drain_seconds)
-        self._in_background(self._server.lifecycle.drain(self._server.settings.drain_seconds))
+        self._in_background(self._drain())
+
+    async def _drain(self) -> None:
+        """New requests are refused, and /ready says so, until the accepted ones are done; then stop listening."""
+        await self._server.lifecycle.drain(self._server.settings.drain_seconds)
         self.should_exit = True
 
     async def _watch_loading(self) -> None:

@@ -63,6 +63,7 @@ class ServedModel:
             self.state = State.READY
 
     def _fail(self, error: RerankError) -> None:
+        logger.error("the model %s could not be loaded: %s", self.name, error)
         self.error = error
         self.state = State.FAILED
 

@@ -27,6 +27,7 @@ def span(headers: Mapping[str, str], model: str, documents: int) -> Iterator[Cal
         context=context,
         attributes=attributes,
         record_exception=False,  # a message may hold what a client sent
+        set_status_on_exception=False,  # as above
     ) as current:
 
         def note(ranking: RerankResponse) -> None:
@@ -34,4 +35,8 @@ def span(headers: Mapping[str, str], model: str, documents: int) -> Iterator[Cal
             current.set_attribute("rerank.results", len(ranking))
             current.set_attribute("rerank.truncated_documents", sum(item.truncated for item in ranking))
 
-        yield note
+        try:
+            yield note
+        except BaseException as error:
+            current.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
+            raise

@@ -31,6 +31,7 @@ M = TypeVar("M", bound="Body")
 
 _MAYBE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _NO_DOCUMENTS = ("empty_documents", "Documents cannot be empty")
+_MOST_DEPTH = 100
 # What a field that is absent is called by; any other missing field is "invalid_" and its name.
 _MISSING = {
     "model": ("missing_model", "model is required; GET /v1/models lists what is served."),
@@ -59,15 +60,44 @@ def read_json(data: bytes | bytearray | str) -> Any:
     Lone surrogates, which JSON can spell and UTF-8 cannot, are U+FFFD in it: documents must be able to go back.
 
     Raises:
-        InvalidRequestError: when it is no JSON; NaN and Infinity are none (code ``invalid_json``).
+        InvalidRequestError: when it is no JSON (code ``invalid_json``). NaN and Infinity are none, numbers beyond
+            float64 and values nested more than 100 deep are refused: they could not go back.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        _check_depth(value)
         return _cleaned(value) if _MAYBE_SURROGATE.search(text) else value
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidRequestError(f"The body is not valid JSON{where}.", code="invalid_json") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number beyond float64")
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Whether what was read can be written again, by whatever recursive writer.
+
+    Raises:
+        ValueError: when it is nested too deep.
+    """
+    level = [value]
+    for _ in range(_MOST_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deep")
 
 
 def parse(kind: type[M], body: Any) -> M:
@@ -263,7 +293,7 @@ def _text_of(document: Any, fields: Sequence[str], param: str) -> str:
         return clean_text(document["text"])
     elif isinstance(document.get("content"), list):
         return clean_text("\n".join(_content_part(part, param) for part in document["content"]))
-    wanted = f"any of the fields {', '.join(map(repr, fields))}" if fields else "a 'text' field that is a string"
+    wanted = "one of the fields that rank_fields names" if fields else "a 'text' field that is a string"
     raise InvalidRequestError(f"{param} has no text: expected {wanted}.", code="invalid_document", param=param)
 
 

@@ -20,7 +20,8 @@ class WireRequest:
         documents: the documents as they came (strings or objects), to be handed back untouched; as long as
             ``texts``. A client has only texts.
         raw_scores: whether logits are wanted where the dialect speaks probabilities.
-        max_tokens_per_doc: most tokens to read of a document; None for the model's limit.
+        max_tokens_per_doc: most tokens to read of a document; None for the model's limit, to which our server keeps
+            whatever is asked.
     """
 
     query: str

@@ -1,9 +1,9 @@
 """The rerank API itself: ``POST /v1/rerank``, as https://api.assisters.dev specifies it.
 
 Beyond the specification, answers have ``meta`` (the Vercel AI SDK fails without it) in Cohere's shape, and requests may
-have ``rank_fields`` and ``max_tokens_per_doc``. Fields of other dialects that are not listed are accepted and ignored:
-``max_chunks_per_doc``, ``overlap_tokens``, ``priority``, ``truncation``, ``use_activation``. Documents that are longer
-than the model reads are always cut.
+have ``rank_fields``. Fields of other dialects that are not listed are accepted and ignored, and so is, by our server,
+``max_tokens_per_doc``: ``max_chunks_per_doc``, ``overlap_tokens``, ``priority``, ``truncation``, ``use_activation``.
+Documents that are longer than the model reads are always cut.
 """
 
 from __future__ import annotations
