@@ -20,10 +20,6 @@ from serving import SPEC_BODY, until
 WORKING = 'rerank_queue_requests{model="rerank-mini-en-v1"} 1.0'
 LONG = [f"{i}, a long document of many words " * 100 for i in range(60)]
 SLOW = {**SPEC_BODY, "model": "rerank-mini-en-v1", "documents": LONG}
-    **SPEC_BODY,
-    "model": "rerank-mini-en-v1",
-    "documents": [f"{i}, a long document of many words " * 100 for i in range(60)],
-}
 
 
 # A parent may ignore Ctrl-C, and children inherit that.
