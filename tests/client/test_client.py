@@ -26,8 +26,8 @@ def test_root_root_with_version_and_endpoint_all_work(ask, server, ending):
 def test_query_strings_are_sent_and_not_shown(ask, server):
     server.default = reply({}, 400)
     with pytest.raises(InvalidRequestError) as caught:
-        ask(DOCUMENTS, base_url=f"{server.url}/v1?api-version=2026&code=hush")
-    assert server.requests[0].target == "/v1/rerank?api-version=2026&code=hush"
+        ask(DOCUMENTS, base_url=f"{server.url}/v1?api-version=2026&tenant=hush")
+    assert server.requests[0].target == "/v1/rerank?api-version=2026&tenant=hush"
     assert f"{server.url}/v1/rerank answered" in str(caught.value)
     assert "hush" not in str(caught.value)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
-from rerank_core.client.urls import beside, endpoint, is_loopback, shown
+from rerank_core.client.urls import beside, check_base_url, endpoint, is_loopback, shown
 
 PATHS = ["/v1/rerank", "/v2/rerank", "/rerank", "/v1/retrieval/a/b/reranking", "/compatible-api/v1/reranks"]
 paths = st.sampled_from(PATHS)
@@ -106,6 +106,34 @@ def test_what_is_no_address_is_said_and_not_repeated(base_url, reason):
         endpoint(base_url, "/v1/rerank")
     assert caught.value.code == "invalid_base_url"
     assert "pa55word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "key", "api-key", "api_key", "apikey", "Api-Key", "apiKey", "token", "access_token", "accessToken", "sig",
+        "Signature", "code", "CODE", "subscription-key", "Ocp-Apim-Subscription-Key", "X-Amz-Signature",
+        "client_secret", "password", "api%2Dkey", "+key",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "query", ["{}=pa55word", "api-version=1&{}=pa55word", "{}=pa55word;a=b", "a=b;{}=pa55word", "{}="]
+)
+def test_a_key_in_the_query_string_is_refused_and_not_repeated(name, query):
+    for check in (check_base_url, lambda url: endpoint(url, "/v1/rerank")):
+        with pytest.raises(InvalidRequestError, match="api_key=") as caught:
+            check("https://h/v1/rerank?" + query.format(name))
+        assert (caught.value.code, caught.value.param) == ("invalid_base_url", "base_url")
+        assert "pa55word" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["api-version=2024-05-01", "a=b&c=%2F", "model=key", "country_code=de", "monkey=1", "keys=2", "", "key/x=1"],
+)
+def test_other_query_strings_stay(query):
+    assert endpoint(f"https://h/v1?{query}", "/v1/rerank") == f"https://h/v1/rerank{query and '?'}{query}"
 
 
 def test_beside_shown_and_loopback():

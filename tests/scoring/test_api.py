@@ -185,6 +185,15 @@ def test_the_key_is_seen_nowhere(server, caplog):
     assert "private" not in caplog.text
 
 
+@pytest.mark.parametrize("base_url", [f"http://localhost/v1/rerank?api-key={SECRET}", f"http://me:{SECRET}@localhost"])
+@pytest.mark.parametrize("make", [Reranker, lambda _model, base_url: ApiOptions(base_url=base_url)])
+def test_a_key_in_the_address_is_refused_before_anything_could_show_it(make, base_url):
+    with pytest.raises(InvalidRequestError, match="api_key=") as caught:
+        make("m", base_url=base_url)
+    assert caught.value.param == "base_url"
+    assert SECRET not in str(caught.value)
+
+
 def test_a_pickled_copy_takes_the_key_from_its_own_environment(server, monkeypatch):
     twin = pickle.loads(pickle.dumps(Reranker("m", base_url=server.url, api_key=SECRET, timeout=7, max_retries=1)))
     assert (twin.scorer.options.timeout, twin.scorer.options.max_retries) == (7, 1)
@@ -239,7 +248,7 @@ def test_the_identity_names_dialect_address_and_model():
         identity("n"), identity(provider="cohere"), identity(url="http://localhost:2"), identity(url="http://localhost:1?a=b"),
     ]  # fmt: skip
     assert len({identity(), *others}) == 5
-    assert "hush" not in identity(url="http://localhost:1?code=hush")
+    assert "hush" not in identity(url="http://localhost:1?tenant=hush")
 
 
 @both

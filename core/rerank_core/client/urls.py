@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote_plus, urlsplit, urlunsplit
 
 from rerank_core.errors import InvalidRequestError
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _VERSION = re.compile(r"v\d+")
+# Names of query parameters that hold secrets, alone or behind others: Ocp-Apim-Subscription-Key, X-Amz-Signature.
+_SECRET = re.compile(
+    r"code|(.*[-_. ])?((api|access|subscription)?key|(access|auth)?token|sig|signature|(client)?secret|password)",
+    re.IGNORECASE,
+)
 
 
 def endpoint(base_url: str, path: str) -> str:
@@ -27,9 +32,9 @@ def endpoint(base_url: str, path: str) -> str:
         path: the dialect's path below the root of the API.
 
     Raises:
-        InvalidRequestError: when ``base_url`` is not such a URL, or holds credentials or a fragment.
+        InvalidRequestError: when ``base_url`` is not such a URL, or holds credentials, a key or a fragment.
     """
-    parts = _check(base_url)
+    parts = check_base_url(base_url)
     base, wanted = _pieces(parts.path), _pieces(path)
     if base[-len(wanted) :] == wanted:
         return urlunsplit(parts)
@@ -50,7 +55,7 @@ def beside(url: str, path: str, other: str) -> str:
 
 
 def shown(url: str) -> str:
-    """``url`` for messages: without credentials and query string, which may hold secrets."""
+    """``url`` for messages: without credentials and query string, which may name what is nobody else's business."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
@@ -75,7 +80,12 @@ def _pieces(path: str) -> list[str]:
     return [piece for piece in path.split("/") if piece]
 
 
-def _check(base_url: object) -> SplitResult:
+def check_base_url(base_url: object) -> SplitResult:
+    """The parts of an address that can be shown, logged and saved.
+
+    Raises:
+        InvalidRequestError: as :func:`endpoint`; the error does not repeat the address.
+    """
     if not isinstance(base_url, str) or _FORBIDDEN.search(base_url):
         raise _wrong("it must be a string without spaces, backslashes or control characters")
     try:
@@ -92,6 +102,8 @@ def _check(base_url: object) -> SplitResult:
         raise _wrong("it names no host")
     if parts.fragment:
         raise _wrong("it has a #fragment, which no server gets to see")
+    if any(_SECRET.fullmatch(unquote_plus(field.partition("=")[0]).strip()) for field in re.split("[&;]", parts.query)):
+        raise _wrong("its query string holds a key; give it as api_key=, where it stays out of logs and saved forms")
     return parts
 
 

@@ -59,6 +59,10 @@ class ApiOptions:
             raise InvalidRequestError(
                 f"base_url must be a string or None; got {type(self.base_url).__name__}.", param="base_url"
             )
+        if self.base_url is not None:
+            from rerank_core.client.urls import check_base_url
+
+            check_base_url(self.base_url)  # now: these options are shown and pickled
 
 
 class ApiScorer:
