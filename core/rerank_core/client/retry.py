@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Retry = Literal["no", "once", "yes"]
 
-_LONGEST_WAIT = 60.0
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 
@@ -105,6 +104,8 @@ def _number(value: str | None) -> float | None:
 class RetryPolicy:
     """Decides after each failed attempt of one request; tenacity asks it.
 
+    Where the server says how long to wait, that is the wait; if it goes past the deadline, there is no other attempt.
+
     Attributes:
         max_retries: most attempts after the first.
         deadline: no wait goes past it.
@@ -138,7 +139,7 @@ class RetryPolicy:
         if failure.retry == "no" or tried or self._retries >= self.max_retries:
             return None
         asked = error.retry_after
-        wait = full_jitter(self._retries + 1) if asked is None else min(asked, _LONGEST_WAIT)
+        wait = full_jitter(self._retries + 1) if asked is None else asked  # never sooner: it would be refused again
         if wait >= self.deadline.left:
             return None
         self._once.add(error.code)
