@@ -142,6 +142,25 @@ def test_the_number_of_requests_is_bounded_as_well(gated):
         assert first.result().status_code == 200
 
 
+def test_bodies_that_are_still_arriving_count_as_well():
+    with serving(max_in_flight_requests=1) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        begun = []
+        for _ in range(2):
+            connection = http.client.HTTPConnection(host, int(port), timeout=20)
+            connection.putrequest("POST", "/v1/rerank")
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", "1000")
+            connection.endheaders(b"{")
+            begun.append(connection)
+        until(lambda: served.server.lifecycle._calls == 2)
+        response = served.rerank(model="rerank-mini-en-v1")
+        assert (response.status_code, response.json()["error"]["code"]) == (429, "overloaded")
+        for connection in begun:
+            connection.close()
+        until(lambda: served.rerank(model="rerank-mini-en-v1").status_code == 200)
+
+
 def test_a_deadline_ends_the_work(gated):
     with serving(rerankers={"gated": Reranker(scorer=gated)}, request_timeout=0.2) as served:
         response = post(served)

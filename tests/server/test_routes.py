@@ -99,7 +99,10 @@ def test_no_route_is_reachable_without_a_key_but_those_meant_to_be(locked):
             assert response.status_code == 200, path
             continue
         assert response.status_code == 401, path
-        assert response.json()["error"]["code"] == "invalid_api_key"
+        if path == "/tei/rerank":  # an error there is a text, as its clients expect
+            assert isinstance(response.json()["error"], str)
+        else:
+            assert response.json()["error"]["code"] == "invalid_api_key"
         assert response.headers["www-authenticate"].startswith("Bearer")
     posts = {route.path.replace("{model}", "{model:path}") for route in ROUTES}
     assert posts | OPEN | {"/v1/models", "/v1/models/{model:path}", "/models", "/info", "/tei/info"} == seen

@@ -35,6 +35,8 @@ _NOT_FOUND = (
     "There is nothing at this path. Rerank requests go to POST /v1/rerank, /v2/rerank or /rerank; a client whose base "
     "URL ends in /v1 or /v2 may be adding another one."
 )
+# Hub ids have a slash.
+_BY_PATH = {route.path.replace("{model}", "{model:path}"): route for route in ROUTES}
 
 
 def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, Reranker] | None = None) -> FastAPI:
@@ -54,7 +56,10 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
     """
     settings = ServerSettings() if settings is None else settings
     ring, metrics = settings.key_ring(), Metrics()
-    server = Server(settings, _shelf(settings, metrics, rerankers or {}), metrics, Lifecycle())
+    shelf = _shelf(settings, metrics, rerankers or {})
+    # Twice what the models accept: as many bodies may be arriving as there are requests being worked on.
+    lifecycle = Lifecycle(2 * settings.max_in_flight_requests * len(shelf.models))
+    server = Server(settings, shelf, metrics, lifecycle)
 
     async def admit(request: Request) -> None:
         ring.admit(request.headers)
@@ -79,8 +84,7 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RerankError, _rerank_error)
     app.state.server = server
-    for route in ROUTES:
-        path = route.path.replace("{model}", "{model:path}")  # Hub ids have a slash
+    for path, route in _BY_PATH.items():
         app.add_api_route(
             path, rerank_endpoint(server, route), methods=["POST"], dependencies=[Depends(admit)], response_model=None
         )
@@ -142,7 +146,8 @@ def _rerank_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RerankError):
         raise error
     Exchange.of(request.scope).code = error.code
-    return error_response(error)
+    route = _BY_PATH.get(getattr(request.scope.get("route"), "path", ""))
+    return error_response(error, route.dialect.write_error(error) if route else None)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -11,9 +11,14 @@ from rerank_core.errors import OverloadedError
 
 
 class Lifecycle:
-    """Knows whether requests are still taken, and which are under way."""
+    """Knows whether requests are still taken, and which are under way.
 
-    def __init__(self) -> None:
+    Args:
+        most: most requests under way at once, those included whose body is still arriving: bodies fill memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self.draining = False
         self._expired = False
         self._calls = 0
@@ -25,10 +30,12 @@ class Lifecycle:
         """Around a request, from its first byte to its answer.
 
         Raises:
-            OverloadedError: with status 503, when the server is stopping.
+            OverloadedError: with status 503 when the server is stopping, 429 when too many are under way.
         """
         if self.draining:
             raise stopping()
+        if self._calls >= self._most:
+            raise OverloadedError("The server is full; try again later.", retry_after=1.0)
         self._calls += 1
         try:
             yield
