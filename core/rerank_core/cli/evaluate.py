@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,12 @@ import typer
 from rerank_core.cli.app import api_key_from, app, exit_codes
 
 if TYPE_CHECKING:
-    from rerank_core.evaluation.store import ScoreStore
-    from rerank_core.scoring import Scorer
+    from rerank_core.evaluation.systems import Stores
 
+_CACHE_HELP = (
+    "Keep scores in this file, to go on after Ctrl-C; delete it to be rid of them. Without it local models' scores go "
+    "to a file of this machine, named after each run, and those of APIs are not kept: what stands there can change."
+)
 _DATA, _FIRST, _MODELS, _OUTPUT = "Data", "First stage", "Models", "Output"
 
 
@@ -39,11 +42,17 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help="What to compare; may be repeated. CHEAP>DEAR is a cascade.", rich_help_panel=_MODELS
+            "--model",
+            "-m",
+            help="What to compare; may be repeated. PROVIDER:NAME says where it runs (cohere:rerank-v3.5, local:NAME), "
+            "NAME+windows reads long documents to the end, CHEAP>DEAR is a cascade.",
+            rich_help_panel=_MODELS,
         ),
     ] = None,
     keep: Annotated[int, typer.Option(help="What a cascade's dear model sees.", rich_help_panel=_MODELS)] = 20,
-    provider: Annotated[str | None, typer.Option(help="Where the models run.", rich_help_panel=_MODELS)] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Where the models run that do not say it.", rich_help_panel=_MODELS)
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of a rerank server.", rich_help_panel=_MODELS)] = None,
     api_key_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the key.", rich_help_panel=_MODELS)
@@ -60,9 +69,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Write a page with pictures here.", rich_help_panel=_OUTPUT)
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Keep scores here, to go on after Ctrl-C.", rich_help_panel=_OUTPUT)
-    ] = None,
+    cache: Annotated[Path | None, typer.Option(help=_CACHE_HELP, rich_help_panel=_OUTPUT)] = None,
 ) -> None:
     """Does reranking help on my data? Measures a first stage and every model on top of it, and says so.
 
@@ -72,93 +79,87 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     """
     from rerank_core.evaluation import Plan, evaluate, load_data
     from rerank_core.evaluation.page import write_page
-    from rerank_core.evaluation.store import ScoreStore
+    from rerank_core.evaluation.systems import Stores, Where, read_systems
     from rerank_core.evaluation.table import print_evaluation
 
     with exit_codes():
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
-        store = ScoreStore(cache or _default_cache())
-        options = {
-            "provider": provider,
-            "base_url": base_url,
-            "api_key": api_key_from(api_key_env),
-            "long_documents": "windows" if windows else "truncate",
-        }
-        systems = {spec: _scorer(spec, keep, options, store) for spec in models or ["rerank-mini-en-v1"]}
+        stores = Stores(cache)
+        where = Where(provider, base_url, api_key_from(api_key_env), windows)
+        systems = read_systems(models or ["rerank-mini-en-v1"], where, stores, keep=keep)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with _progress(count) as on_query:
-            found = evaluate(labelled, systems, plan, store=store, on_query=on_query)
-        store.close()
+            found = evaluate(
+                labelled,
+                {name: system.scorer for name, system in systems.items()},
+                plan,
+                stores={name: system.store for name, system in systems.items()},
+                on_query=on_query,
+            )
+        stores.close()
         if json_file is not None:
             found.save(json_file)
         if html_file is not None:
             write_page(found, html_file, price=price)
     print_evaluation(found, price=price)
+    _say_reused(stores)
 
 
 @app.command()
 def calibrate(  # noqa: PLR0917  (typer reads them by name)
     data: Annotated[str, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Whose scores.")] = "rerank-mini-en-v1",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Whose scores; PROVIDER:NAME and NAME+windows as for evaluate.")
+    ] = "rerank-mini-en-v1",
     method: Annotated[str, typer.Option(help="logistic, or isotonic for a thousand pairs or more.")] = "logistic",
     relevant_grade: Annotated[int, typer.Option(help="Least grade that counts as relevant.")] = 1,
     depth: Annotated[int, typer.Option(help="How many candidates of BM25 a query.")] = 50,
     max_queries: Annotated[int | None, typer.Option(help="Use a sample of so many queries.")] = None,
     pool: Annotated[bool, typer.Option("--pool", help="Use every judged document.")] = False,
+    language: Annotated[str, typer.Option(help="For BM25's stemmer.")] = "english",
     provider: Annotated[str | None, typer.Option(help="Where the model runs.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of a rerank server.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where scores are kept.")] = None,
+    windows: Annotated[bool, typer.Option("--windows", help="Read long documents to the end.")] = False,
+    cache: Annotated[Path | None, typer.Option(help=_CACHE_HELP)] = None,
 ) -> None:
     """Fit probabilities to a model's scores on labelled data: Reranker(..., calibration=FILE) then gives them.
 
     Scores then mean the same across models: of the documents with score 0.8, about 80 % are relevant in data like this.
+    Give the options (--windows, --provider) that the model will be used with: they decide its scores.
     """
     from rerank_core.evaluation import Plan, load_data
     from rerank_core.evaluation.calibration import METHODS, fit_calibration
     from rerank_core.evaluation.runner import labelled_scores
-    from rerank_core.evaluation.store import ScoreStore
+    from rerank_core.evaluation.systems import Stores, Where, read_system
 
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
     with exit_codes():
-        plan = Plan(depth, pool, None, relevant_grade, max_queries=max_queries)
+        plan = Plan(depth, pool, None, relevant_grade, language, max_queries)
         labelled = load_data(data)
-        store = ScoreStore(cache or _default_cache())
-        options = {"provider": provider, "base_url": base_url, "api_key": api_key_from(api_key_env)}
-        scorer = _scorer(model, 1, options, store)
+        stores = Stores(cache)
+        system = read_system(model, Where(provider, base_url, api_key_from(api_key_env), windows), stores)
+        scorer = system.scorer
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with _progress(count) as on_query:
-            pairs = labelled_scores(labelled, scorer, plan, store=store, on_query=on_query)
+            pairs = labelled_scores(labelled, scorer, plan, store=system.store, on_query=on_query)
         fitted = fit_calibration(pairs, model=scorer.model, method=method)
         fitted.save(out)
-        store.close()
+        stores.close()
     relevant = sum(label for _, label in pairs)
     typer.echo(
         f"{out}: {method} calibration of {scorer.model} from {len(pairs)} documents, {relevant} of them relevant"
     )
+    _say_reused(stores)
 
 
-def _scorer(spec: str, keep: int, options: Mapping[str, object], store: ScoreStore) -> Scorer:
-    """The scorer that ``NAME`` or ``CHEAP>DEAR`` stands for."""
-    from rerank_core import Reranker
-    from rerank_core.scoring import CachedScorer, CascadeScorer
-
-    cheap, cascade, dear = (part.strip() for part in spec.partition(">"))
-    scorer = Reranker(cheap, **options).scorer  # type: ignore[arg-type]
-    if not cascade:
-        return scorer
-    return CascadeScorer(
-        CachedScorer(scorer, store), CachedScorer(_scorer(dear, keep, options, store), store), keep=keep
-    )
-
-
-def _default_cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("rerank-plugins") / "evaluation.db"
+def _say_reused(stores: Stores) -> None:
+    """Old scores are good only as long as they are known to be old."""
+    if stores.reused is not None:
+        typer.echo(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def evaluate(
     plan: Plan | None = None,
     *,
     store: ScoreStore | None = None,
+    stores: Mapping[str, ScoreStore] | None = None,
     on_query: OnQuery | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Evaluation:
@@ -48,7 +49,9 @@ def evaluate(
         systems: scorers by the name they are reported under. Scores are kept for all but cascades, whose parts may
             have caches of their own.
         plan: what to measure; None for BM25's best 100.
-        store: where scores are kept; what is there already is not computed again. None for memory.
+        store: where scores are kept; what is there already is not computed again. None for memory. An API's identity
+            is only its address and the model's name: keep its scores no longer than you know what stands there.
+        stores: by the name of a system, in place of ``store``.
         on_query: told of progress.
         hooks: called with the engine's events.
 
@@ -67,8 +70,9 @@ def evaluate(
     reports = [first]
     for name, scorer in systems.items():
         # What a cascade's parts score depends on the rest of a request: their caches belong inside.
-        kept = scorer if isinstance(scorer, CascadeScorer) else CachedScorer(scorer, store, hooks=hooks)
-        answers = _score(bench, kept, store, partial(tell, name))
+        own = (stores or {}).get(name, store)
+        kept = scorer if isinstance(scorer, CascadeScorer) else CachedScorer(scorer, own, hooks=hooks)
+        answers = _score(bench, kept, own, partial(tell, name))
         reports.append(bench.report(name, scorer.identity, answers, first))
     return Evaluation(
         data=data.name,

@@ -20,6 +20,9 @@ class ScoreStore(MutableMapping[bytes, Score]):
 
     Args:
         file: a SQLite database, made if it is not there; None to keep everything in memory.
+
+    Attributes:
+        reused: how often a score was found that had been there when the file was opened.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -31,10 +34,13 @@ class ScoreStore(MutableMapping[bytes, Score]):
         self._database.execute("pragma synchronous = normal")
         self._database.execute("create table if not exists scores (key blob primary key, score text not null)")
         self._database.execute("create table if not exists costs (key text primary key, cost text not null)")
+        self._old: int = self._database.execute("select coalesce(max(rowid), 0) from scores").fetchone()[0]
+        self.reused = 0
 
     def __getitem__(self, key: bytes) -> Score:
         with self._lock:
-            row = self._database.execute("select score from scores where key = ?", (key,)).fetchone()
+            row = self._database.execute("select score, rowid from scores where key = ?", (key,)).fetchone()
+            self.reused += row is not None and row[1] <= self._old
         if row is None:
             raise KeyError(key)
         values = json.loads(row[0])

@@ -1,0 +1,172 @@
+"""Which models ``--model`` stands for, and for how long their scores are kept."""
+
+from __future__ import annotations
+
+import pytest
+from apiserver import ApiServer, body_of, reply
+from typer.testing import CliRunner
+
+from rerank_core import InvalidRequestError
+from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
+from rerank_core.cli.app import app
+from rerank_core.evaluation import Evaluation, systems
+from rerank_core.evaluation.systems import ModelSpec, Stores, Where, read_system, read_systems
+
+MINI = "rerank-mini-en-v1"
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A machine whose cache file is empty."""
+    file = tmp_path / "machine" / "evaluation.db"
+    monkeypatch.setattr(systems, "default_file", lambda: file)
+    monkeypatch.setenv("ASSISTERS_API_KEY", "a-key")
+    monkeypatch.setenv("COHERE_API_KEY", "c-key")
+    return file
+
+
+@pytest.fixture
+def server():
+    server = ApiServer()
+    yield server
+    server.stop()
+
+
+def run(command, *arguments):
+    done = CliRunner().invoke(app, [command, *map(str, arguments)])
+    done.text = " ".join(done.output.split())
+    return done
+
+
+def worst_first(request, connection):
+    """Another model at the same address: it prefers what the first one liked least."""
+    body = body_of(request)
+    for result in body["results"]:
+        result["relevance_score"] = 0.5 - result["relevance_score"]
+    body["results"].sort(key=lambda result: -result["relevance_score"])
+    return reply(body)(request, connection)
+
+
+def test_another_model_at_the_same_address_is_measured_anew(hand_written, server, tmp_path, machine):
+    arguments = [hand_written, "--base-url", server.url, "-m", "x", "--json"]
+    first = run("evaluate", *arguments, tmp_path / "1.json")
+    assert first.exit_code == 0, first.output
+    server.default = worst_first
+    second = run("evaluate", *arguments, tmp_path / "2.json")
+    assert second.exit_code == 0, second.output
+    before, after = (Evaluation.load(tmp_path / f"{n}.json").rerankers[0].measures for n in (1, 2))
+    assert before != after
+    assert not machine.exists()
+    assert "earlier runs" not in second.text
+
+
+def test_an_apis_scores_are_kept_where_the_user_says_and_the_run_says_how_many(hand_written, server, tmp_path):
+    arguments = [hand_written, "--base-url", server.url, "-m", "x", "--cache", tmp_path / "mine.db"]
+    assert "0 scores came from earlier runs" in run("evaluate", *arguments).text
+    asked = len(server.requests)
+    again = run("evaluate", *arguments)
+    assert len(server.requests) - asked <= 1  # what it can do may be asked again; nothing is scored
+    assert "11 scores came from earlier runs" in again.text
+    assert "mine.db" in again.output.replace("\n", "")
+
+
+def test_a_calibration_is_not_fitted_to_what_an_address_said_last_month(hand_written, server, tmp_path, machine):
+    arguments = [hand_written, "--base-url", server.url, "-m", "x", "-o", tmp_path / "c.json"]
+    run("calibrate", *arguments)
+    asked = len(server.requests)
+    run("calibrate", *arguments)
+    assert len(server.requests) >= 2 * asked - 1
+    assert not machine.exists()
+
+
+def test_local_scores_are_kept_on_the_machine(hand_written, machine):
+    assert "0 scores came from earlier runs" in run("evaluate", hand_written).text
+    again = run("evaluate", hand_written)
+    assert "11 scores came from earlier runs" in again.text
+    assert machine.is_file()
+
+
+def test_local_and_hosted_in_one_run(hand_written, server, tmp_path, machine):
+    models = [f"local:{MINI}", "assisters:far", f"{MINI}>assisters:far".replace(MINI, f"local:{MINI}", 1)]
+    options = [option for model in models for option in ("-m", model)]
+    done = run("evaluate", hand_written, *options, "--base-url", server.url, "--json", tmp_path / "found.json")
+    assert done.exit_code == 0, done.output
+    found = Evaluation.load(tmp_path / "found.json")
+    assert [system.name for system in found.rerankers] == models
+    local, hosted, cascade = (system.identity for system in found.rerankers)
+    assert "'api'" not in local
+    assert hosted.startswith("('api', 'assisters'")
+    assert local in cascade
+    assert hosted in cascade
+    assert machine.is_file()
+    again = run("evaluate", hand_written, *options, "--base-url", server.url)
+    assert "22 scores came from earlier runs" in again.text  # the local model's, alone and in the cascade
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("cohere:rerank-v3.5", ModelSpec("rerank-v3.5", "cohere")),
+        (f"local:{MINI}+windows", ModelSpec(MINI, "local", windows=True)),
+        (f" {MINI}+windows ", ModelSpec(MINI, None, windows=True)),
+        ("tei:", ModelSpec("", "tei")),
+        ("org/model:free", ModelSpec("org/model:free")),
+        (r"C:\models\mine", ModelSpec(r"C:\models\mine")),
+    ],
+)
+def test_how_a_model_is_written(text, spec):
+    assert ModelSpec.read(text) == spec
+
+
+def made(texts, **where):
+    return {name: system.scorer for name, system in read_systems(texts, Where(**where), Stores()).items()}
+
+
+def test_windows_belong_to_one_model():
+    plain, windows = made([MINI, f"{MINI}+windows"]).values()
+    assert (plain.options.long_documents, windows.options.long_documents) == ("truncate", "windows")
+
+
+def test_an_address_goes_to_whom_it_belongs():
+    scorers = made(["assisters:a", "cohere:b", "tei:", "c"], provider="cohere", base_url="http://127.0.0.1:9")
+    assert [scorer.url.startswith("http://127.0.0.1:9") for scorer in scorers.values()] == [False, True, True, True]
+    alone = made(["assisters:a", "local:x"], base_url="http://127.0.0.1:9")
+    assert alone["assisters:a"].url.startswith("http://127.0.0.1:9")
+
+
+def test_a_key_is_sent_to_nobody_else():
+    scorers = made(["assisters:a", "cohere:b"], provider="cohere", api_key="secret")
+    keys = [None if s.options.api_key is None else s.options.api_key.get_secret_value() for s in scorers.values()]
+    assert keys == [None, "secret"]
+    assert "secret" not in repr(Where(api_key="secret"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "where", "message"),
+    [
+        ([MINI, f"{MINI} "], {}, "twice"),
+        (["assisters:a", "cohere:b"], {"api_key": "k"}, "one provider"),
+        ([MINI], {"api_key": "k"}, "one provider"),
+        (["local:x"], {"base_url": "http://127.0.0.1:9"}, "--provider which one"),
+        (["assisters:a", "cohere:b"], {"base_url": "http://127.0.0.1:9"}, "--provider which one"),
+        (["tei:"], {}, "base_url"),
+        (["cohere:x+windows"], {}, "long_documents"),
+    ],
+)
+def test_what_cannot_be_meant(texts, where, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        made(texts, **where)
+
+
+def test_a_cascade_has_no_calibration(hand_written, tmp_path):
+    with pytest.raises(InvalidRequestError, match="cascade"):
+        read_system(f"{MINI}>{MINI}", Where(), Stores())
+    done = run("calibrate", hand_written, "-m", f"{MINI}>cohere:x", "-o", tmp_path / "c.json")
+    assert done.exit_code == 2
+    assert "cascade" in done.text
+
+
+def test_calibrate_reads_as_the_model_will(beir, tmp_path):
+    done = run("calibrate", beir, "-o", tmp_path / "c.json", "--language", "klingon", "--windows")
+    assert done.exit_code == 2
+    assert "klingon" in done.text
