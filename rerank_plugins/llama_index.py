@@ -51,9 +51,10 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
 
     The model reads text. A node without any, such as an image, is ranked by its metadata.
 
-    All options of :class:`~rerank_core.Reranker` are fields (``model``, ``provider``, ``base_url``, ``api_key``,
-    ...), and so are ``top_n`` and ``score_threshold``; ``reranker=`` takes a ready engine instead. Fields are checked
-    when they are set, also later. :meth:`to_dict` and pickles hold neither the API key nor a model.
+    The options of :class:`~rerank_core.Reranker` that can be saved are fields (``model``, ``provider``, ``base_url``,
+    ``api_key``, ``calibration`` as a file's path, ...), and so are ``top_n`` and ``score_threshold``. For the others
+    (``scorer``, ``http_client``, ``hooks``) ``reranker=`` takes a ready engine instead. Fields are checked when they
+    are set, also later. :meth:`to_dict` and pickles hold neither the API key nor a model.
 
     Raises:
         pydantic.ValidationError: when a field is unknown, or has a value it cannot have (a ``ValueError``).

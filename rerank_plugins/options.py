@@ -24,6 +24,7 @@ ENGINE_OPTIONS = (
     "timeout",
     "max_retries",
     "on_failure",
+    "calibration",
     "long_documents",
     "max_tokens",
     "batch_tokens",
@@ -70,6 +71,8 @@ class _EngineSlot:
 class EngineOptions(BaseModel):
     """The engine's options, as fields of a pydantic model: checked when set, saved without secrets.
 
+    A calibration is saved as its path: the file must be there, and be one, whenever the options are set or loaded.
+
     The engine is made on first use and again after an option has changed. It is cheap: models are loaded once a
     process, whoever asks for them.
     """
@@ -97,6 +100,10 @@ class EngineOptions(BaseModel):
     top_n: int | None = Field(default=None, gt=0, description="Most results; None for all.")
     score_threshold: float | None = Field(
         default=None, ge=0, le=1, description="Results below this probability are left out, before top_n applies."
+    )
+    calibration: str | None = Field(
+        default=None,
+        description="A file of `rerank calibrate`: scores, and so score_threshold, are then calibrated probabilities.",
     )
     long_documents: Literal["truncate", "windows"] = Field(
         default="truncate",

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rerank_core import Reranker
-from rerank_core.scoring import CachedScorer, FakeScorer, LocalScorer, Score, Scores
+from rerank_core.scoring import CachedScorer, Calibration, FakeScorer, LocalScorer, Score, Scores
 from serving import serving
 
 QUERY = "How long do refunds take?"
@@ -105,6 +105,14 @@ class Haystack:
         return [(int(found.id), found.score, {**found.meta, **facts}) for found in outputs["documents"]]
 
 
+@pytest.fixture
+def calibration(tmp_path):
+    """A file that makes the bundled model surer of itself."""
+    file = tmp_path / "curve.json"
+    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    return str(file)
+
+
 class ByLength(FakeScorer):
     """The longer, the better: many ties."""
 
@@ -164,6 +172,51 @@ def test_every_way_gives_the_engines_ranking(adapter, asynchronous, scenario, pl
     assert [score for _, score, _ in found] == pytest.approx([r.relevance_score for r in expected], abs=1e-3)
     assert all(type(score) is float for _, score, _ in found)
     assert all(facts["at"] == [index] for index, _, facts in found)
+
+
+@ADAPTERS
+@CALLS
+def test_a_calibrated_threshold_is_one_for_calibrated_scores(adapter, asynchronous, bundled, calibration):
+    plain = bundled.rerank(QUERY, TEXTS)
+    expected = Reranker(calibration=calibration).rerank(QUERY, TEXTS)
+    threshold = (plain[0].relevance_score + expected[0].relevance_score) / 2
+    made = adapter(calibration=calibration, score_threshold=threshold)
+    found = ranked(made, QUERY, made.inputs(TEXTS), asynchronous=asynchronous)
+    assert not bundled.rerank(QUERY, TEXTS, score_threshold=threshold).results
+    assert [index for index, _, _ in found] == [r.index for r in expected if r.relevance_score >= threshold]
+    assert found[0][1] == pytest.approx(expected[0].relevance_score, abs=1e-6)
+
+
+@ADAPTERS
+def test_a_calibration_is_checked_when_it_is_given(adapter, calibration, tmp_path):
+    with pytest.raises(ValueError, match="is not a calibration"):
+        adapter(calibration=str(tmp_path / "absent.json"))
+    with pytest.raises(ValueError, match="this calibration is for 'rerank-mini-en-v1'"):
+        adapter(model="m", base_url="http://127.0.0.1:9", calibration=calibration)
+    with pytest.raises(ValueError, match="reranker= brings its own calibration"):
+        adapter(reranker=Reranker(), calibration=calibration)
+    assert adapter(calibration=calibration).adapter.calibration == calibration
+
+
+@pytest.mark.parametrize("adapter", [LlamaIndex, LangChain])
+def test_a_calibration_that_is_set_later_counts(adapter, calibration, tmp_path):
+    made = adapter()
+    before = made.rank(QUERY, made.inputs(TEXTS))
+    with pytest.raises(ValueError, match="is not a calibration"):
+        made.adapter.calibration = str(tmp_path / "absent.json")
+    assert made.adapter.calibration is None
+    made.adapter.calibration = calibration
+    after = made.rank(QUERY, made.inputs(TEXTS))
+    assert [index for index, _, _ in after] == [index for index, _, _ in before]
+    assert after[0][1] > before[0][1]
+
+
+@ADAPTERS
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1/rerank?api-key={}", "http://me:{}@127.0.0.1:9"])
+def test_an_address_with_a_key_is_refused(adapter, address):
+    with pytest.raises(ValueError, match="api_key=") as caught:
+        adapter(model="m", base_url=address.format("sesame-4711"))
+    assert "sesame-4711" not in str(caught.value)
 
 
 @ADAPTERS

@@ -23,7 +23,7 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import ComponentDevice, Secret
 
 from rerank_core import AuthenticationError, InferenceError, Reranker
-from rerank_core.scoring import FakeScorer
+from rerank_core.scoring import Calibration, FakeScorer
 from rerank_plugins.haystack import CrossEncoderRanker
 
 QUERY = "What is machine learning?"
@@ -68,6 +68,20 @@ def assert_same(output, expected):
     """The same ranking; a text's score differs in its last digits with what else is in its batch."""
     assert [document.id for document in output["documents"]] == [document.id for document in expected["documents"]]
     assert dict(summary(output)) == pytest.approx(dict(summary(expected)), abs=1e-5)
+
+
+def test_a_calibration_is_saved_as_its_path(tmp_path):
+    file = tmp_path / "curve.json"
+    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    plain = CrossEncoderRanker().run(QUERY, documents())["documents"]
+    ranker = CrossEncoderRanker(calibration=file, score_threshold=plain[0].score + 1e-6)
+    assert ranker.calibration == str(file)
+    pipeline = searching(ranker)
+    loaded = Pipeline.loads(pipeline.dumps())
+    assert loaded.get_component("ranker").calibration == str(file)
+    expected = pipeline.run(asked(scale_score=True))["ranker"]
+    assert expected["documents"]
+    assert_same(loaded.run(asked())["ranker"], expected)
 
 
 def test_retrievers_joined_at_the_socket(bundled):

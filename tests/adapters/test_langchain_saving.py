@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import pickle
@@ -15,6 +16,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_tools import QUERY, TEXTS, compressor
 from pydantic import ValidationError
 
+import rerank_plugins.langchain as module
+from rerank_core.scoring import Calibration
 from rerank_plugins.langchain import CrossEncoderCompressor, CrossEncoderScorer, RerankRetriever
 
 # LangChain calls its loading, of whatever class, a beta function.
@@ -60,9 +63,30 @@ def test_what_is_saved_loads_equal(options):
     assert type(loaded) is CrossEncoderCompressor
 
 
+def test_a_calibration_is_saved_as_its_path(tmp_path):
+    file = tmp_path / "curve.json"
+    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    saved = CrossEncoderCompressor(calibration=str(file), score_threshold=0.5)
+    loaded = load(dumps(saved))
+    assert loaded == saved
+    assert json.loads(dumps(saved))["kwargs"]["calibration"] == str(file)
+    documents = [Document(text) for text in TEXTS]
+    expected = saved.compress_documents(documents, QUERY)
+    assert loaded.compress_documents(documents, QUERY) == expected
+    assert pickle.loads(pickle.dumps(saved)).compress_documents(documents, QUERY) == expected
+    pairs = [(QUERY, text) for text in TEXTS]
+    plain, calibrated = CrossEncoderScorer().score(pairs), CrossEncoderScorer(calibration=str(file)).score(pairs)
+    assert all(more > less for more, less in zip(calibrated, plain, strict=True))
+
+
 def test_the_saved_name_is_the_public_one():
     assert dumpd(CrossEncoderCompressor())["id"] == ["rerank_plugins", "langchain", "CrossEncoderCompressor"]
     assert CrossEncoderCompressor.is_lc_serializable()
+
+
+def test_the_docstrings_examples():
+    result = doctest.testmod(module)
+    assert (result.failed, result.attempted) == (0, 15)
 
 
 def test_nothing_foreign_loads_unasked():

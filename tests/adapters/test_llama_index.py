@@ -46,7 +46,7 @@ from pydantic import ValidationError
 import rerank_plugins.llama_index as module
 from rerank_core import InvalidRequestError, ProtocolError, Reranker
 from rerank_core.errors import AuthenticationError, InferenceError, ModelNotFoundError
-from rerank_core.scoring import FakeScorer, Score, Scores
+from rerank_core.scoring import Calibration, FakeScorer, Score, Scores
 from rerank_plugins.llama_index import CrossEncoderPostprocessor
 from serving import serving
 
@@ -634,6 +634,21 @@ def test_saved_and_restored_it_is_the_same(options):
     assert CrossEncoderPostprocessor.from_json(postprocessor.to_json()) == postprocessor
     assert pickle.loads(pickle.dumps(postprocessor)) == postprocessor
     assert copy.deepcopy(postprocessor) == postprocessor
+
+
+def test_a_calibration_is_saved_as_its_path(tmp_path):
+    file = tmp_path / "curve.json"
+    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    postprocessor = CrossEncoderPostprocessor(calibration=str(file), score_threshold=0.5)
+    assert postprocessor.to_dict()["calibration"] == str(file)
+    expected = both_ways(postprocessor, nodes())
+    for restored in (
+        CrossEncoderPostprocessor.from_json(postprocessor.to_json()),
+        pickle.loads(pickle.dumps(postprocessor)),
+        copy.deepcopy(postprocessor),
+    ):
+        assert restored == postprocessor
+        assert [node.score for node in both_ways(restored, nodes())] == [node.score for node in expected]
 
 
 def test_every_field_is_among_those_saved_or_meant_not_to_be():

@@ -59,6 +59,8 @@ class CrossEncoderRanker:
         meta_fields_to_embed: metadata whose values are put before the content; only those that are None or absent
             are left out, 0 and False are not.
         embedding_separator: stands between those values and the content.
+        calibration: a file of ``rerank calibrate``: scores, and so ``score_threshold``, are then probabilities fitted
+            on labelled data. A pipeline is saved with the path, and the file must be there when it is loaded.
         long_documents: ``"truncate"`` reads a long document's beginning, ``"windows"`` all of it in windows, of which
             the best one counts.
         max_tokens: most tokens of query and document together; None for the model's limit.
@@ -108,6 +110,7 @@ class CrossEncoderRanker:
         document_suffix: str = "",
         meta_fields_to_embed: list[str] | None = None,
         embedding_separator: str = "\n",
+        calibration: str | Path | None = None,
         long_documents: Literal["truncate", "windows"] = "truncate",
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
@@ -139,6 +142,7 @@ class CrossEncoderRanker:
         self.document_suffix = document_suffix
         self.meta_fields_to_embed = _check_fields(meta_fields_to_embed)
         self.embedding_separator = embedding_separator
+        self.calibration = str(calibration) if isinstance(calibration, Path) else calibration
         self.long_documents = long_documents
         self.max_tokens = max_tokens
         self.batch_tokens = batch_tokens
