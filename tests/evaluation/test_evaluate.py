@@ -9,12 +9,22 @@ from typer.testing import CliRunner
 from rerank_core import InferenceError, InvalidRequestError, Reranker
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app
-from rerank_core.evaluation import Evaluation, Plan, evaluate, load_data
+from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
 from rerank_core.evaluation.measures import MAIN, measure
 from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.results import Span
-from rerank_core.scoring import FakeScorer, LocalScorer, Score
+from rerank_core.scoring import (
+    ApiOptions,
+    ApiScorer,
+    CalibratedScorer,
+    Calibration,
+    CascadeScorer,
+    FakeScorer,
+    LocalScorer,
+    Score,
+    Scores,
+)
 
 
 class Counting(FakeScorer):
@@ -30,6 +40,25 @@ class Counting(FakeScorer):
             raise InferenceError("broken")
         self.scored += len(texts)
         return super().score(query, texts)
+
+
+class ByNumber(FakeScorer):
+    """Scores a text by the number it begins with, or by the opposite."""
+
+    def __init__(self, sign):
+        super().__init__(f"by-number-{sign}")
+        self.sign = sign
+
+    def score(self, _query, texts):
+        return Scores(tuple(Score.from_logit(self.sign * int(text.split()[0])) for text in texts), self.model)
+
+
+def numbered(count=30, queries=3):
+    """Many candidates, of which the one with the greatest number is right."""
+    documents = {f"d{i}": f"{i} word" for i in range(count)}
+    names = [f"q{i}" for i in range(queries)]
+    judgments = {name: {f"d{count - 1}": 1, "d0": 0} for name in names}
+    return LabelledData("numbers", dict.fromkeys(names, "word"), documents, judgments, dict.fromkeys(names, documents))
 
 
 def command(*arguments):
@@ -56,6 +85,28 @@ def test_depth_decides_how_much_is_reranked(hand_written):
     found = evaluate(data, {"fake": FakeScorer()})
     (fake,) = found.rerankers
     assert fake.by_depth[max(fake.by_depth)] == pytest.approx(fake.mean())
+
+
+def test_a_cascade_is_reported_at_the_depth_it_was_measured_at(tmp_path):
+    # The dear model puts the right document last; at depth 10 it would see nine others that the cheap one dislikes.
+    cascade = CascadeScorer(ByNumber(1), ByNumber(-1), keep=5)
+    calibrated = CalibratedScorer(cascade, Calibration(cascade.model, "logistic", (1.0, 0.0)))
+    found = evaluate(numbered(), {"cheap": ByNumber(1), "both": cascade, "calibrated": calibrated})
+    cheap, both, calibrated = found.rerankers
+    assert list(cheap.by_depth) == [10, 20, 30]
+    assert both.by_depth == calibrated.by_depth == {30: both.mean()}
+    ten = [f"{i} word" for i in range(10)]
+    assert cascade.score("word", ten).keys()[0] < cascade.score("word", ten).keys()[9]
+    write_page(found, tmp_path / "page.html")
+    assert "a single point" in (tmp_path / "page.html").read_text()
+
+
+def test_a_list_wise_models_scores_are_kept_for_no_other_request(monkeypatch):
+    scorer = ApiScorer("jina-reranker-v3", "jina", ApiOptions("http://127.0.0.1:9", "key"))
+    monkeypatch.setattr(scorer, "score", ByNumber(1).score)
+    store = ScoreStore()
+    (report,) = evaluate(numbered(), {"x": scorer}, store=store).rerankers
+    assert (list(report.by_depth), len(store)) == ([30], 0)
 
 
 def test_what_is_in_the_store_is_not_computed_again(beir, tmp_path):

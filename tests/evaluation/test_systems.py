@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from apiserver import ApiServer, body_of, reply
 from typer.testing import CliRunner
 
+from apiserver import ApiServer, body_of, reply
 from rerank_core import InvalidRequestError
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app

@@ -55,8 +55,10 @@ class Bench:
         grade, depth = self.plan.relevant_grade, self.plan.depth
         return measure(self.data.judgments, ranking, relevant_grade=grade, depth=depth)
 
-    def report(self, name: str, identity: str, answers: Mapping[str, Answer], baseline: SystemReport) -> SystemReport:
-        """What one reranker's answers are worth."""
+    def report(
+        self, name: str, identity: str, answers: Mapping[str, Answer], baseline: SystemReport, *, pointwise: bool = True
+    ) -> SystemReport:
+        """What one reranker's answers are worth; for fewer candidates too, where its scores would be the same."""
         keys = {query: answer.keys() for query, answer in answers.items()}
         ranking = self._cut(keys, max(map(len, self.ranking.values()), default=0))
         measures = self.measures(ranking)
@@ -67,7 +69,7 @@ class Bench:
             identity=identity,
             measures=measures,
             comparison=compare([before[query] for query in self.ranking], [after[query] for query in self.ranking]),
-            by_depth=self._by_depth(keys),
+            by_depth=self._by_depth(keys, DEPTHS if pointwise else ()),
             losses=self._worst_losses(ranking, before, after),
             truncated=sum(score.truncated for score in scores) / max(1, len(scores)),
             tokens=statistics.fmean(answer.tokens for answer in answers.values()),
@@ -79,9 +81,9 @@ class Bench:
         """The ranking when only the first ``depth`` candidates are reranked, and the rest follow as they were."""
         return {query: reordered(documents, keys[query], depth) for query, documents in self.ranking.items()}
 
-    def _by_depth(self, keys: Mapping[str, Mapping[str, float]]) -> dict[int, float]:
+    def _by_depth(self, keys: Mapping[str, Mapping[str, float]], shallower: Iterable[int]) -> dict[int, float]:
         longest = max(map(len, self.ranking.values()), default=0)
-        depths = sorted({depth for depth in DEPTHS if depth < longest} | {longest})
+        depths = sorted({depth for depth in shallower if depth < longest} | {longest})
         return {depth: mean(self.measures(self._cut(keys, depth))[MAIN]) for depth in depths}
 
     def _worst_losses(self, ranking: Ranking, before: PerQuery, after: PerQuery) -> tuple[Loss, ...]:

@@ -150,7 +150,8 @@ def _pictures(found: Evaluation) -> Iterator[str]:
     if any(system.seconds for system in found.rerankers):
         yield _figure(
             lambda axes: _draw_latency(axes, found),
-            f"{MAIN} against the median time of a query, fewer candidates in proportion.",
+            f"{MAIN} against the median time of a query, fewer candidates in proportion; a single point is what was "
+            "measured of a model to which that does not apply.",
         )
     yield "<h2>Query by query</h2>"
     yield _figure(

@@ -60,7 +60,8 @@ class SystemReport:
         identity: everything that decides its scores; "" for the first stage.
         measures: measure to query id to value.
         comparison: nDCG@10 against the first stage; None for the first stage itself.
-        by_depth: nDCG@10 when only so many candidates are reranked.
+        by_depth: nDCG@10 when only so many candidates are reranked; only the full depth where scores depend on what
+            else is in the request (cascades, list-wise models).
         losses: the worst losses, worst first.
         seconds: median seconds a query; None where nothing was computed or remembered.
         seconds_95: 95 % of the queries took at most this.

@@ -22,9 +22,10 @@ from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
 from rerank_core.ranking import logit_of
 from rerank_core.reranker import Reranker
+from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Score, Scorer
 from rerank_core.scoring.cached import CachedScorer
-from rerank_core.scoring.cascade import CascadeScorer
+from rerank_core.wire.registry import dialect
 
 _PACKAGES = ("rerank-plugins", "onnxruntime", "tokenizers", "torch", "bm25s", "ir-measures", "scipy")
 
@@ -47,7 +48,8 @@ def evaluate(
     Args:
         data: queries, documents, judgments.
         systems: scorers by the name they are reported under. Scores are kept for all but cascades, whose parts may
-            have caches of their own.
+            have caches of their own, and list-wise models: theirs depend on the rest of the request, so these are
+            also reported at full depth only.
         plan: what to measure; None for BM25's best 100.
         store: where scores are kept; what is there already is not computed again. None for memory. An API's identity
             is only its address and the model's name: keep its scores no longer than you know what stands there.
@@ -69,11 +71,9 @@ def evaluate(
     first = SystemReport(description, "", bench.measures(ranking))
     reports = [first]
     for name, scorer in systems.items():
-        # What a cascade's parts score depends on the rest of a request: their caches belong inside.
         own = (stores or {}).get(name, store)
-        kept = scorer if isinstance(scorer, CascadeScorer) else CachedScorer(scorer, own, hooks=hooks)
-        answers = _score(bench, kept, own, partial(tell, name))
-        reports.append(bench.report(name, scorer.identity, answers, first))
+        answers = _score(bench, _remembering(scorer, own, hooks), own, partial(tell, name))
+        reports.append(bench.report(name, scorer.identity, answers, first, pointwise=not _sees_the_request(scorer)))
     return Evaluation(
         data=data.name,
         checksum=data.checksum,
@@ -104,7 +104,7 @@ def labelled_scores(
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
     ranking, _ = _candidates(data, plan, tell)
-    answers = _score(Bench(data, ranking, plan), CachedScorer(scorer, store), store, partial(tell, scorer.model))
+    answers = _score(Bench(data, ranking, plan), _remembering(scorer, store), store, partial(tell, scorer.model))
     return [
         (
             logit_of(score.relevance_score) if score.logit is None else score.logit,
@@ -113,6 +113,19 @@ def labelled_scores(
         for query, answer in answers.items()
         for document, score in answer.scores.items()
     ]
+
+
+def _remembering(scorer: Scorer, store: ScoreStore, hooks: Sequence[Hook] = ()) -> Scorer:
+    """The scorer with a cache, where a score belongs to one query and one text."""
+    return scorer if _sees_the_request(scorer) else CachedScorer(scorer, store, hooks=hooks)
+
+
+def _sees_the_request(scorer: Scorer) -> bool:
+    """Whether a text's score depends on the other texts: in cascades, wrapped or not, and in list-wise models."""
+    if isinstance(scorer, ApiScorer):
+        names = (scorer.model, scorer.model.rpartition("/")[2])
+        return any(name.startswith(dialect(scorer.provider).listwise) for name in names)
+    return "cascade(" in scorer.identity
 
 
 def _sample(data: LabelledData, most: int | None) -> LabelledData:
