@@ -625,6 +625,10 @@ def test_values_are_saved_as_plain_ones(tmp_path):
 def test_what_cannot_be_saved():
     with pytest.raises(SerializationError, match="reranker= cannot be saved"):
         lexical()[0].to_dict()
+    keyed = CrossEncoderRanker("m", base_url="http://localhost")
+    keyed.base_url = "http://localhost?api-key=sesame"
+    with pytest.raises(ValueError, match="its query string holds a key"):
+        keyed.to_dict()
     token = CrossEncoderRanker("m", provider="cohere", api_key=Secret.from_token("sesame"))
     with pytest.raises(ValueError, match="Cannot serialize token-based secret"):
         token.to_dict()

@@ -19,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from rerank_core import InvalidRequestError, Reranker, RerankResponse, RerankResult, Usage
+from rerank_core.client.urls import check_base_url
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.ranking import check_threshold
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
@@ -167,13 +168,16 @@ class CrossEncoderRanker:
 
         Raises:
             SerializationError: when it was given a ready engine, which has no saved form.
-            ValueError: when the API key is a token instead of the name of an environment variable.
+            ValueError: when the API key is a token instead of the name of an environment variable, or stands in
+                ``base_url``.
         """
         if self.reranker is not None:
             raise SerializationError(
                 "a CrossEncoderRanker with reranker= cannot be saved: a ready engine has no saved form. "
                 "Give model=, provider= and the other options instead."
             )
+        if self.base_url is not None:
+            check_base_url(self.base_url)  # it may have been set since it was checked
         names = [name for name in inspect.signature(type(self).__init__).parameters if name not in ("self", "reranker")]
         values = {name: getattr(self, name) for name in names}
         return default_to_dict(self, **{k: list(v) if isinstance(v, list) else v for k, v in values.items()})
