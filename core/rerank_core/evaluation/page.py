@@ -111,7 +111,7 @@ def _costs(found: Evaluation, price: float | None) -> Iterator[str]:
 
 def _thresholds(found: Evaluation) -> Iterator[str]:
     rows = [
-        [s.name, f"{s.threshold.value:g}", f"{s.threshold.precision:.2f}", f"{s.threshold.recall:.2f}",
+        [s.name, s.threshold.shown, f"{s.threshold.precision:.2f}", f"{s.threshold.recall:.2f}",
          f"{s.threshold.kept:.0%}"]
         for s in found.rerankers
         if s.threshold is not None

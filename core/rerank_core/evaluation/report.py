@@ -20,7 +20,7 @@ class Threshold:
     """A score to cut at, and what that buys on queries it was not chosen on.
 
     Attributes:
-        value: the suggested ``score_threshold``.
+        value: the suggested ``score_threshold``, a score that is in the data; rounded up it would drop that document.
         precision: share of the documents at or above it that are relevant, on held-out folds.
         recall: share of the relevant candidates that are at or above it, on held-out folds.
         kept: share of all candidates at or above it.
@@ -30,6 +30,11 @@ class Threshold:
     precision: float
     recall: float
     kept: float
+
+    @property
+    def shown(self) -> str:
+        """The value with all its digits, so that what is copied keeps what was measured."""
+        return repr(float(self.value))
 
 
 @dataclass(frozen=True, slots=True)

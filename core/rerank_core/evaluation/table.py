@@ -101,7 +101,7 @@ def _advice(found: Evaluation) -> Iterator[Text]:
         if system.threshold is not None:
             cut = system.threshold
             yield Text(
-                f"{system.name}: score_threshold={cut.value:g} keeps {cut.kept:.0%} of the candidates, with precision "
+                f"{system.name}: score_threshold={cut.shown} keeps {cut.kept:.0%} of the candidates, with precision "
                 f"{cut.precision:.2f} and recall {cut.recall:.2f} on queries it was not chosen on."
             )
         for loss in system.losses[:_LOSSES]:

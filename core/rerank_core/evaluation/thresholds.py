@@ -10,7 +10,6 @@ from rerank_core.evaluation.report import Threshold
 _FOLDS = 5
 _SEED = 0
 _LEAST_RELEVANT = 10
-_SHOWN_DIGITS = 4
 
 Labelled = Sequence[tuple[float, bool]]
 """(relevance score, whether relevant) of a query's candidates."""
@@ -37,10 +36,8 @@ def suggest_threshold(queries: Mapping[str, Labelled]) -> Threshold | None:
                 found += label
                 kept += score >= cut
                 right += label and score >= cut
-    # Rounded down, so that what is shown keeps what was measured.
     value = _best_cut([pair for name in names for pair in queries[name]])
-    shown = int(value * 10**_SHOWN_DIGITS) / 10**_SHOWN_DIGITS
-    return Threshold(shown, right / kept if kept else 0.0, right / found if found else 0.0, kept / total)
+    return Threshold(value, right / kept if kept else 0.0, right / found if found else 0.0, kept / total)
 
 
 def _best_cut(pairs: Sequence[tuple[float, bool]]) -> float:
