@@ -12,6 +12,7 @@ from rerank_core.cli.app import app
 from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
 from rerank_core.evaluation.measures import MAIN, measure
 from rerank_core.evaluation.page import write_page
+from rerank_core.evaluation.runner import labelled_scores
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.results import Span
 from rerank_core.scoring import (
@@ -21,6 +22,8 @@ from rerank_core.scoring import (
     Calibration,
     CascadeScorer,
     FakeScorer,
+    FallbackScorer,
+    KeepOrderScorer,
     LocalScorer,
     Score,
     Scores,
@@ -126,6 +129,17 @@ def test_what_was_done_before_a_failure_is_kept(beir, tmp_path):
     healed = Counting()
     evaluate(load_data(beir), {"x": healed}, Plan(pool=True), store=ScoreStore(store))
     assert broken.scored + healed.scored == 5
+
+
+@pytest.mark.parametrize("stand_in", [FakeScorer("other"), KeepOrderScorer()])
+def test_a_stand_in_is_not_measured_as_the_model(beir, stand_in):
+    store, broken = ScoreStore(), Counting(most=2)
+    with pytest.raises(InferenceError, match="after 1 of 3 queries") as caught:
+        evaluate(load_data(beir), {"x": FallbackScorer([broken, stand_in])}, Plan(pool=True), store=store)
+    assert caught.value.code == "degraded"
+    assert len(store) == broken.scored == 2
+    with pytest.raises(InferenceError, match="after 1 of 3"):
+        labelled_scores(load_data(beir), FallbackScorer([Counting(most=2), stand_in]), Plan(pool=True))
 
 
 def test_a_store_keeps_every_part_of_a_score(tmp_path):

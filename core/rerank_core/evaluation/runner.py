@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
+from rerank_core.errors import InferenceError
 from rerank_core.evaluation import candidates as first_stage
 from rerank_core.evaluation.assess import Answer, Bench
 from rerank_core.evaluation.candidates import Ranking
@@ -60,6 +61,7 @@ def evaluate(
     Raises:
         InvalidRequestError: when data and plan do not fit.
         MissingDependencyError: when the extra ``eval`` is not installed.
+        InferenceError: when a stand-in answers for a scorer (code ``degraded``): it would be measured in its place.
         RerankError: when a scorer fails; what it had scored before is in the store.
     """
     plan = Plan() if plan is None else plan
@@ -157,10 +159,16 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
     """Every query's candidates through the engine, like any caller's."""
     reranker = Reranker(scorer=scorer)
     reranker.warm_up()  # so that loading counts for no query
-    answers = {}
+    answers: dict[str, Answer] = {}
     for query, documents in bench.ranking.items():
         texts = [bench.data.documents[document] for document in documents]
         response = reranker.rerank(bench.data.queries[query], texts)
+        if response.degraded:
+            raise InferenceError(
+                f"a stand-in answered for {scorer.model!r} after {len(answers)} of {len(bench.ranking)} queries; its "
+                "scores are not the model's. Evaluate without on_failure= and FallbackScorer, or try again.",
+                code="degraded",
+            )
         key = _cost_key(scorer.identity if texts else "", bench.data.queries[query], texts)
         if len(response) and not any(result.cached for result in response):
             store.keep_cost(key, response.timings.total, response.usage.total_tokens)
