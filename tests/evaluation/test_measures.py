@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
+from rerank_core.evaluation import significance
 from rerank_core.evaluation.calibration import fit_calibration
 from rerank_core.evaluation.measures import MAIN, mean, measure, reordered
 from rerank_core.evaluation.significance import compare
@@ -70,6 +72,19 @@ def test_clear_differences_are_found_and_chance_is_not():
     assert compare(before, before).p_value == 1.0
 
 
+def test_many_queries_take_no_more_memory_and_give_the_same_figures(monkeypatch):
+    generator = np.random.default_rng(0)
+    before, after = generator.random((2, 3000))
+    after += 0.01
+    tracemalloc.start()
+    found = compare(before, after)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200_000_000  # all at once, the bootstrap's indices and values alone are 480 MB
+    monkeypatch.setattr(significance, "_AT_ONCE", 10**9)
+    assert compare(before, after) == found
+
+
 def test_five_queries_prove_nothing():
     few = compare([0.0] * 5, [1.0] * 5)
     assert few.verdict == "no difference found"  # 2 of 32 sign patterns are as extreme
@@ -94,6 +109,14 @@ def test_a_threshold_is_measured_on_queries_it_was_not_chosen_on():
     clear = {f"q{i}": [(0.9, True), (0.8, True), (0.3, False), (0.1, False)] for i in range(10)}
     found = suggest_threshold(clear)
     assert (found.value, found.precision, found.recall, found.kept) == (0.8, 1.0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize("least", [5e-5, 1 / 3, 0.123456789012345678, 0.99999999])
+def test_a_threshold_is_a_score_that_was_measured_as_shown_too(least):
+    small = {f"q{i}": [(least, True), (least / 2, False)] for i in range(10)}
+    found = suggest_threshold(small)
+    assert (found.value, found.precision, found.recall, found.kept) == (least, 1.0, 1.0, 0.5)
+    assert float(found.shown) == least
 
 
 @given(st.lists(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=6), min_size=5, max_size=12))

@@ -14,6 +14,8 @@ LEVEL = 0.05
 ENOUGH_QUERIES = 25
 _RESAMPLES = 10_000
 _SEED = 0
+_AT_ONCE = 2_000_000
+"""How many numbers a batch of resamples may have: what it takes does not grow with the queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,21 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
     mean = float(differences.mean()) if len(differences) else 0.0
     if not wins + losses or len(differences) < 2:  # noqa: PLR2004  (nothing to resample)
         return Comparison(mean, mean, mean, 1.0, wins, losses, ties)
+    batch = max(1, _AT_ONCE // len(differences))
     test = permutation_test(
         (differences,),
         np.mean,
         permutation_type="samples",
         n_resamples=_RESAMPLES,
+        batch=batch,
         rng=np.random.default_rng(_SEED),
     )
     interval = bootstrap(
-        (differences,), np.mean, method="percentile", n_resamples=_RESAMPLES, rng=np.random.default_rng(_SEED)
+        (differences,),
+        np.mean,
+        method="percentile",
+        n_resamples=_RESAMPLES,
+        batch=batch,
+        rng=np.random.default_rng(_SEED),
     ).confidence_interval
     return Comparison(mean, float(interval.low), float(interval.high), float(test.pvalue), wins, losses, ties)
