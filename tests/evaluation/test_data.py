@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
-from rerank_core.evaluation import load_data
+from rerank_core.evaluation import LabelledData, Plan, evaluate, load_data
 from rerank_core.evaluation.candidates import bm25, judged_pool, run_file
 from rerank_core.evaluation.candidates import given as given_documents
 from rerank_core.evaluation.data import read_qrels, read_run
@@ -64,6 +64,7 @@ def test_the_checksum_changes_with_anything_that_changes_a_figure(beir):
         ('{"query": " ", "documents": ["a"], "relevant": []}', "query"),
         ('{"query": "q", "documents": [], "relevant": []}', "documents"),
         ('{"query": "q", "documents": "a", "relevant": []}', "documents"),
+        ('{"query": "q", "documents": 5, "relevant": []}', "documents"),
         ('{"query": "q", "documents": ["a"], "relevant": [1]}', "from 0 to 0"),
         ('{"query": "q", "documents": ["a"], "relevant": [true]}', "relevant"),
         ('{"query": "q", "documents": ["a"], "grades": [1, 2]}', "grades"),
@@ -149,10 +150,62 @@ def test_the_judged_pool_is_all_that_was_judged(beir):
 
 def test_documents_that_come_with_the_queries(hand_written):
     data = load_data(hand_written)
-    ranking = given_documents(data)
+    ranking = given_documents(data, depth=100)
     assert {query: set(documents) for query, documents in ranking.items()} == {
         query: set(documents) for query, documents in data.candidates.items()
     }
+
+
+def test_depth_and_language_hold_for_given_documents_too(hand_written):
+    data = load_data(hand_written)
+    found = evaluate(data, {}, Plan(depth=1))
+    assert (found.candidates, found.first_stage) == (1.0, "given documents in BM25's order, best 1")
+    assert all(len(documents) == 1 for documents in given_documents(data, depth=1).values())
+    with pytest.raises(InvalidRequestError, match="klingon"):
+        evaluate(data, {}, Plan(language="klingon"))
+
+
+@pytest.mark.parametrize("name", ["queries", "texts", "qrels"])
+@pytest.mark.parametrize("source", ["file", "ir_datasets:any"])
+def test_files_that_would_be_ignored_are_refused(hand_written, tmp_path, source, name):
+    with pytest.raises(InvalidRequestError, match=f"leave --{name} out"):
+        load_data(hand_written if source == "file" else source, **{name: tmp_path / "other"})
+
+
+def test_files_with_a_byte_order_mark(beir, hand_written):
+    plain = [load_data(source).checksum for source in (beir, hand_written)]
+    (beir / "qrels" / "test.tsv").write_text("q1 0 d1 1\n")
+    without = load_data(beir)
+    for file in (beir / "corpus.jsonl", beir / "queries.jsonl", beir / "qrels" / "test.tsv", hand_written):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_data(beir).judgments == without.judgments == {"q1": {"d1": 1}}
+    assert load_data(hand_written).checksum == plain[1]
+
+
+def test_means_are_over_the_queries():
+    queries, documents = {"q1": "cats purr"}, {"d1": "Cats purr.", "d2": "Dogs bark."}
+    judgments = {"q1": {"d1": 1}, "other": {"d2": 1}}
+    data = LabelledData("mine", queries, documents, judgments, {"q1": ["d1", "d2"], "other": ["d2"]})
+    assert (data.judgments, data.candidates) == ({"q1": {"d1": 1}}, {"q1": ["d1", "d2"]})
+    assert evaluate(data, {}).baseline.mean() == 1.0
+    one_without = LabelledData(
+        "mine", queries | {"q2": "dogs"}, documents, judgments | {"q2": {"d2": 1}}, {"q1": ["d1"]}
+    )
+    assert given_documents(one_without, depth=9) == {"q1": ["d1"], "q2": []}
+
+
+@pytest.mark.parametrize(
+    ("queries", "judgments", "candidates", "message"),
+    [
+        ({}, {}, {}, "no queries"),
+        ({"q1": "a", "q2": "b"}, {"q1": {"d1": 1}}, {}, "1 of 2 queries have no judgments, 'q2'"),
+        ({"q1": "a"}, {"q1": {}}, {}, "no judgments"),
+        ({"q1": "a"}, {"q1": {"d1": 1}}, {"q1": ["d1", "d7"]}, "1 candidates have no text"),
+    ],
+)
+def test_data_that_would_give_wrong_means(queries, judgments, candidates, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        LabelledData("mine", queries, {"d1": "a"}, judgments, candidates)
 
 
 def test_a_language_nobody_stems(beir):

@@ -49,13 +49,13 @@ def judged_pool(data: LabelledData, *, language: str = "english") -> Ranking:
     return ranking
 
 
-def given(data: LabelledData) -> Ranking:
-    """The documents that stand beside each query in the data, in BM25's order."""
-    words, scores = _index(data, "english")
+def given(data: LabelledData, *, depth: int, language: str = "english") -> Ranking:
+    """The best ``depth`` of the documents that stand beside each query in the data, in BM25's order."""
+    words, scores = _index(data, language)
     ranking = {}
-    for query, documents in data.candidates.items():
-        found = scores(words(data.queries[query]))
-        ranking[query] = sorted(documents, key=lambda document: -found[document])
+    for query, text in data.queries.items():
+        found = scores(words(text))
+        ranking[query] = sorted(data.candidates.get(query, ()), key=lambda document: -found[document])[:depth]
     return ranking
 
 

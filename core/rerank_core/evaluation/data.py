@@ -24,6 +24,7 @@ Judgments = Mapping[str, Mapping[str, int]]
 """Query id to document id to grade; 0 is not relevant."""
 
 _TREC_QRELS_COLUMNS = 4
+_ENCODING = "utf-8-sig"  # with a byte order mark or without
 _IR_DATASETS = "ir_datasets:"
 
 
@@ -37,6 +38,11 @@ class LabelledData:
         documents: id to text.
         judgments: what is known of their relevance.
         candidates: the documents of each query, where the data comes with them (hand-written JSONL).
+
+    Judgments and candidates of other queries are left out: means are over the queries.
+
+    Raises:
+        InvalidRequestError: when there are no queries, a query has no judgments, or a candidate no text.
     """
 
     name: str
@@ -44,6 +50,22 @@ class LabelledData:
     documents: Mapping[str, str]
     judgments: Judgments
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise InvalidRequestError(f"{self.name} has no queries.", param="queries")
+        bare = [query for query in self.queries if not self.judgments.get(query)]
+        if bare:
+            raise InvalidRequestError(
+                f"{self.name}: {len(bare)} of {len(self.queries)} queries have no judgments, {bare[0]!r} is one.",
+                param="judgments",
+            )
+        for name in ("judgments", "candidates"):
+            known = {query: value for query, value in getattr(self, name).items() if query in self.queries}
+            object.__setattr__(self, name, known)
+        unknown = {name for names in self.candidates.values() for name in names} - self.documents.keys()
+        if unknown:
+            raise InvalidRequestError(f"{self.name}: {len(unknown)} candidates have no text.", param="candidates")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self.queries)} queries, {len(self.documents)} documents)"
@@ -66,8 +88,11 @@ def load_data(
 ) -> LabelledData:
     """Read labelled data.
 
+    Files may begin with a byte order mark.
+
     Args:
-        source: a BEIR folder, a JSONL file, or ``ir_datasets:ID``; None where the three files say it all.
+        source: a BEIR folder, a JSONL file, or ``ir_datasets:ID``; None where the three files say it all. The other
+            arguments are for folders, or for no source.
         queries: queries in place of the source's own: JSONL with ``_id`` and ``text``, or ``id<TAB>text`` lines.
         texts: documents in place of the source's own, in the same formats.
         qrels: judgments in place of the source's own: TREC's four columns, or BEIR's three with a header.
@@ -76,10 +101,13 @@ def load_data(
         InvalidRequestError: when something is missing or malformed; the message has file and line.
         MissingDependencyError: when ``ir_datasets`` is asked for and not installed.
     """
+    given = {"queries": queries, "texts": texts, "qrels": qrels}
     if source is not None and str(source).startswith(_IR_DATASETS):
+        _refuse(given, "a data set of ir_datasets")
         return _read_ir_dataset(str(source).removeprefix(_IR_DATASETS))
     path = None if source is None else Path(source)
     if path is not None and path.is_file():
+        _refuse(given, "a JSONL file")
         return _read_hand_written(path)
     if path is not None and not path.is_dir():
         raise InvalidRequestError(f"there is no {path}: expected a BEIR folder, a JSONL file or ir_datasets:ID.")
@@ -128,7 +156,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
         InvalidRequestError: when a line is neither.
     """
     judgments: dict[str, dict[str, int]] = {}
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding=_ENCODING, newline="") as lines:
         for number, row in enumerate(csv.reader(lines, delimiter="\t"), 1):
             cells = row if len(row) > 1 else " ".join(row).split()
             if not cells or cells[-1] == "score":
@@ -169,7 +197,7 @@ def _read_hand_written(file: Path) -> LabelledData:
     candidates: dict[str, list[str]] = {}
     for number, line in _lines(file):
         row = _json(file, number, line)
-        query, texts, grades = row.get("query"), list(row.get("documents") or ()), _grades(file, number, row)
+        query, (texts, grades) = row.get("query"), _graded(file, number, row)
         if not isinstance(query, str) or not query.strip():
             raise InvalidRequestError(f"{file.name}:{number}: 'query' must be a text that says something.")
         name = f"q{number}"
@@ -183,8 +211,8 @@ def _read_hand_written(file: Path) -> LabelledData:
     return LabelledData(file.stem, queries, documents, judgments, candidates)
 
 
-def _grades(file: Path, number: int, row: Mapping[str, Any]) -> list[int]:
-    """The grade of each document of a hand-written line."""
+def _graded(file: Path, number: int, row: Mapping[str, Any]) -> tuple[list[str], list[int]]:
+    """The documents of a hand-written line, and the grade of each."""
     texts, relevant, grades = row.get("documents"), row.get("relevant"), row.get("grades")
     where = f"{file.name}:{number}"
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
@@ -192,12 +220,12 @@ def _grades(file: Path, number: int, row: Mapping[str, Any]) -> list[int]:
     if grades is not None:
         if not isinstance(grades, list) or len(grades) != len(texts) or not all(type(g) is int for g in grades):
             raise InvalidRequestError(f"{where}: 'grades' must have one whole number for each of the documents.")
-        return grades
+        return texts, grades
     if not isinstance(relevant, list) or not all(type(p) is int and 0 <= p < len(texts) for p in relevant):
         raise InvalidRequestError(
             f"{where}: 'relevant' must list positions in 'documents', from 0 to {len(texts) - 1}; or give 'grades'."
         )
-    return [int(position in relevant) for position in range(len(texts))]
+    return texts, [int(position in relevant) for position in range(len(texts))]
 
 
 def _read_ir_dataset(identifier: str) -> LabelledData:
@@ -218,10 +246,17 @@ def _read_ir_dataset(identifier: str) -> LabelledData:
 
 
 def _checked(name: str, queries: Mapping[str, str], documents: Mapping[str, str], judgments: Judgments) -> LabelledData:
-    judged = {query: text for query, text in queries.items() if query in judgments and text.strip()}
+    judged = {query: text for query, text in queries.items() if judgments.get(query) and text.strip()}
     if not judged:
         raise InvalidRequestError(f"{name}: no query has judgments; do the ids of queries and qrels agree?")
     return LabelledData(name, judged, documents, {query: judgments[query] for query in judged})
+
+
+def _refuse(given: Mapping[str, Path | None], source: str) -> None:
+    """What would be ignored is a mistake."""
+    for name, file in given.items():
+        if file is not None:
+            raise InvalidRequestError(f"{source} has its own {name}; leave --{name} out.", param=name)
 
 
 def _inside(folder: Path | None, name: str) -> Path | None:
@@ -236,7 +271,7 @@ def _known(file: Path | None) -> Path:
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     try:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding=_ENCODING) as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, line.strip("\n")

@@ -14,7 +14,7 @@ class Plan:
 
     Attributes:
         depth: how many candidates of each query are reranked, and the k of Recall@k.
-        pool: rerank the judged documents, in place of what a first stage finds.
+        pool: rerank the judged documents, all of them, in place of what a first stage finds.
         run: a TREC run as the first stage, in place of BM25.
         relevant_grade: the least grade that counts as relevant where a measure knows only yes and no.
         language: of the texts, for BM25's stemmer.

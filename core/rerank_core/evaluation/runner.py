@@ -150,7 +150,8 @@ def _candidates(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Ranking,
     if plan.pool:
         return first_stage.judged_pool(data, language=plan.language), "judged documents in BM25's order"
     if data.candidates:
-        return first_stage.given(data), "given documents in BM25's order"
+        found = first_stage.given(data, depth=plan.depth, language=plan.language)
+        return found, f"given documents in BM25's order, best {plan.depth}"
     found = first_stage.bm25(data, depth=plan.depth, language=plan.language, on_query=lambda: tell("BM25"))
     return found, f"BM25, best {plan.depth}"
 
