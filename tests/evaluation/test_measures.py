@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
 from rerank_core.evaluation import significance
+from rerank_core.evaluation.assess import lost
 from rerank_core.evaluation.calibration import fit_calibration
 from rerank_core.evaluation.measures import MAIN, mean, measure, reordered
 from rerank_core.evaluation.significance import compare
@@ -62,6 +63,25 @@ def test_reordering_a_part_keeps_the_rest(ranking, depth, data):
         assert scores[one] > scores[other] or (
             scores[one] == scores[other] and ranking.index(one) < ranking.index(other)
         )
+
+
+def test_a_loss_is_shown_by_what_fell_and_what_is_above_it():
+    # a, the best, stays on top; b fell below d, which is worth nothing.
+    assert lost(["a", "b", "c", "d"], ["a", "d", "c", "b"], {"a": 2, "b": 1}) == ("b", "d")
+    assert lost(["a", "b", "c"], ["b", "c", "a"], {"a": 2, "b": 1}) == ("a", "b")
+    assert lost(["a", "b", "c"], ["b", "c", "a"], {"a": 2, "b": 2}) == ("a", "c")
+
+
+@settings(max_examples=200)
+@given(GRADES, st.lists(st.sampled_from(DOCUMENTS), unique=True, min_size=1), st.randoms(use_true_random=False))
+def test_every_loss_has_a_document_that_fell_below_a_lesser_one(grades, before, random):
+    after = random.sample(before, len(before))
+    values = [measure({"q": grades}, {"q": ranking})[MAIN]["q"] for ranking in (before, after)]
+    if values[1] < values[0] - 1e-9:
+        wanted, preferred = lost(before, after, grades)
+        assert grades[wanted] > grades.get(preferred, 0)
+        assert before.index(wanted) < after.index(wanted)
+        assert after.index(preferred) < after.index(wanted)
 
 
 def test_clear_differences_are_found_and_chance_is_not():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rerank_core.evaluation.candidates import Ranking
@@ -90,9 +90,8 @@ class Bench:
         worse = sorted((q for q in ranking if after[q] < before[q]), key=lambda q: after[q] - before[q])
         losses = []
         for query in worse[:_LOSSES]:
-            grades = self.data.judgments[query]
-            wanted = max(self.ranking[query][:10], key=lambda document: grades.get(document, 0))
-            texts = (self.data.documents[wanted], self.data.documents[ranking[query][0]])
+            pair = lost(self.ranking[query], ranking[query], self.data.judgments[query])
+            texts = [self.data.documents[document] for document in pair]
             losses.append(Loss(self.data.queries[query], before[query], after[query], *map(_excerpt, texts)))
         return tuple(losses)
 
@@ -106,6 +105,26 @@ class Bench:
                 for query, answer in answers.items()
             }
         )
+
+
+def lost(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int]) -> tuple[str, str]:
+    """The best document of the first ten that fell, and the highest one that is less relevant and now above it.
+
+    Both exist where nDCG@10 went down; where only documents of one grade fell below better ones that rose with them,
+    the first of the new ranking stands for the second.
+    """
+
+    def grade(document: str) -> int:
+        return grades.get(document, 0)
+
+    ranks = {document: rank for rank, document in enumerate(after)}
+    fallen = [document for rank, document in enumerate(before[:10]) if grade(document) > 0 and ranks[document] > rank]
+    fallen.sort(key=lambda document: -grade(document))
+    for document in fallen:
+        for other in after[: ranks[document]]:
+            if grade(other) < grade(document):
+                return document, other
+    return fallen[0], after[0]
 
 
 def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:

@@ -46,7 +46,7 @@ class Loss:
         before: nDCG@10 of the first stage.
         after: nDCG@10 of the reranker.
         wanted: the beginning of the best relevant document that was pushed down.
-        preferred: the beginning of the document that the reranker put on top.
+        preferred: the beginning of the highest document above it that is less relevant.
     """
 
     query: str
