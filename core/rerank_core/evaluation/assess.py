@@ -110,8 +110,7 @@ class Bench:
 def lost(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int]) -> tuple[str, str]:
     """The best document of the first ten that fell, and the highest one that is less relevant and now above it.
 
-    Both exist where nDCG@10 went down; where only documents of one grade fell below better ones that rose with them,
-    the first of the new ranking stands for the second.
+    Both exist where nDCG@10 went down.
     """
 
     def grade(document: str) -> int:
