@@ -21,6 +21,7 @@ from rerank_core import InvalidRequestError, ProtocolError, RerankResponse, Rera
 from rerank_core.documents import DocumentLike, check_documents
 from rerank_core.errors import missing_dependency
 from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.reranker import provider_of
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions, facts
 
@@ -230,7 +231,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
     def _provider(self) -> str:
         if self.reranker is not None:
             return self.reranker.provider
-        return self.provider or ("local" if self.base_url is None else "assisters")
+        return provider_of(self.provider, self.base_url)
 
     @property
     def _told(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from pydantic.json_schema import SkipJsonSchema
 
 from rerank_core import Reranker
+from rerank_core.reranker import provider_of
 from rerank_core.results import RerankResult
 
 # Options that Reranker takes under the same name.
@@ -209,8 +210,7 @@ class EngineOptions(BaseModel):
 
 def _stand_in(options: Mapping[str, Any]) -> SecretStr | None:
     """A key for checking options that will need one; none for a model in this process, which refuses it."""
-    local = options["provider"] == "local" or (options["provider"] is None and options["base_url"] is None)
-    return None if local else SecretStr("not-a-key")
+    return None if provider_of(options["provider"], options["base_url"]) == "local" else SecretStr("not-a-key")
 
 
 def facts(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 ON_FAILURE = ("raise", "keep_order")
 
 
+def provider_of(provider: str | None, base_url: str | None) -> str:
+    """Where a model runs that was asked for in these words: an address alone means the rerank API itself."""
+    if provider is not None:
+        return provider
+    return "local" if base_url is None else "assisters"
+
+
 class Reranker:
     """Ranks documents by relevance to a query.
 
@@ -141,7 +148,7 @@ class Reranker:
             )
         hooks_or_log = DEFAULT_HOOKS if hooks is None else hooks
         if scorer is None:
-            self.provider = ("local" if base_url is None else "assisters") if provider is None else provider
+            self.provider = provider_of(provider, base_url)
             self._asked = _scorer(model, self.provider, local, api, hooks_or_log)
         elif (model, hooks) != (None, None) or provider not in (None, "local") or _changed(local) or _changed(api):
             raise InvalidRequestError(

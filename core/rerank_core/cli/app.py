@@ -163,8 +163,9 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.cli.progress import progress_hook
     from rerank_core.cli.read import read_documents
     from rerank_core.cli.show import print_results
+    from rerank_core.reranker import provider_of
 
-    if provider in (None, "local") and base_url is None:
+    if provider_of(provider, base_url) == "local":
         _import_heavy_libraries()
 
     if as_json and as_jsonl:

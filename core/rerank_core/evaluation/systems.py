@@ -9,7 +9,7 @@ from typing import Any
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.store import ScoreStore
-from rerank_core.reranker import Reranker
+from rerank_core.reranker import Reranker, provider_of
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.cascade import CascadeScorer
@@ -63,7 +63,7 @@ class Where:
 
     def of(self, spec: ModelSpec) -> str:
         """The provider that a model comes from."""
-        named = spec.provider or self.provider or (_LOCAL if self.base_url is None else "assisters")
+        named = provider_of(spec.provider or self.provider, self.base_url)
         return named if named == _LOCAL else dialect(named).name
 
     def owner(self, specs: Sequence[ModelSpec]) -> str | None:

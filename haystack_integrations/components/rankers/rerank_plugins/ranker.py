@@ -22,6 +22,7 @@ from rerank_core import InvalidRequestError, Reranker, RerankResponse, RerankRes
 from rerank_core.client.urls import check_base_url
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.ranking import check_threshold
+from rerank_core.reranker import provider_of
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
@@ -314,12 +315,9 @@ class CrossEncoderRanker:
                 setattr(self, name, getattr(options, name))
         if self.reranker is not None:
             self.model = self.reranker.model
-        elif self.model is None and self._is_local():
+        elif self.model is None and provider_of(self.provider, self.base_url) == "local":
             self.model = DEFAULT_MODEL  # a saved pipeline goes on using it when there is a newer one
         return options
-
-    def _is_local(self) -> bool:
-        return self.provider == "local" or (self.provider is None and self.base_url is None)
 
     def _make_options(self, key: SecretStr | None) -> EngineOptions:
         try:
