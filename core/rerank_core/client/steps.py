@@ -52,9 +52,7 @@ class Client:
     @cached_property
     def listwise(self) -> bool:
         """Whether scores of different requests cannot be compared."""
-        name = self.service.model or ""
-        names = (name, name.rpartition("/")[2])
-        return any(each.startswith(start) for each in names for start in self.service.dialect.listwise)
+        return self.service.dialect.is_listwise(self.service.model or "")
 
     def prepare(self) -> Generator[list[Ask], list[Any], None]:
         """Learn the server's limit, where it tells; once, unless it could not be reached."""

@@ -27,10 +27,10 @@ def bm25(
         MissingDependencyError: when the extra ``eval`` is not installed.
         InvalidRequestError: when there is no stemmer for ``language``.
     """
-    words, scores = _index(data, language)
+    scores = _bm25_scores(data, language)
     ranking = {}
     for query, text in data.queries.items():
-        found = scores(words(text))
+        found = scores(text)
         best = sorted(found, key=lambda document: -found[document])[:depth]
         ranking[query] = [document for document in best if found[document] > 0]
         if on_query is not None:
@@ -40,10 +40,10 @@ def bm25(
 
 def judged_pool(data: LabelledData, *, language: str = "english") -> Ranking:
     """Every judged document that has a text, in BM25's order."""
-    words, scores = _index(data, language)
+    scores = _bm25_scores(data, language)
     ranking = {}
     for query, text in data.queries.items():
-        found = scores(words(text))
+        found = scores(text)
         pool = [document for document in data.judgments[query] if document in data.documents]
         ranking[query] = sorted(pool, key=lambda document: -found[document])
     return ranking
@@ -51,10 +51,10 @@ def judged_pool(data: LabelledData, *, language: str = "english") -> Ranking:
 
 def given(data: LabelledData, *, depth: int, language: str = "english") -> Ranking:
     """The best ``depth`` of the documents that stand beside each query in the data, in BM25's order."""
-    words, scores = _index(data, language)
+    scores = _bm25_scores(data, language)
     ranking = {}
     for query, text in data.queries.items():
-        found = scores(words(text))
+        found = scores(text)
         ranking[query] = sorted(data.candidates.get(query, ()), key=lambda document: -found[document])[:depth]
     return ranking
 
@@ -76,10 +76,8 @@ def run_file(data: LabelledData, file: Path, *, depth: int) -> Ranking:
     return ranking
 
 
-def _index(
-    data: LabelledData, language: str
-) -> tuple[Callable[[str], list[str]], Callable[[list[str]], dict[str, float]]]:
-    """A tokenizer, and a function from words to the scores of all documents."""
+def _bm25_scores(data: LabelledData, language: str) -> Callable[[str], dict[str, float]]:
+    """A function from a query to the scores of all documents."""
     try:
         import bm25s
         import snowballstemmer
@@ -106,8 +104,9 @@ def _index(
         raise InvalidRequestError(f"{data.name}: the documents have no words.")
     index.index(tokens, show_progress=False)
 
-    def scores(words: list[str]) -> dict[str, float]:
+    def scores(query: str) -> dict[str, float]:
+        (words,) = tokenize([query])
         found = index.get_scores(words) if words else [0.0] * len(identifiers)
         return {identifier: float(score) for identifier, score in zip(identifiers, found, strict=True)}
 
-    return (lambda text: tokenize([text])[0]), scores
+    return scores

@@ -12,7 +12,7 @@ from typing import Any
 from rerank_core.errors import missing_dependency
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
-from rerank_core.evaluation.table import cost, verdict_lines
+from rerank_core.evaluation.table import cost_cells, quality_cells, verdict_lines
 
 # A colour that nobody uses, so that it can be replaced by the page's own.
 _INK = "#010203"
@@ -87,26 +87,17 @@ def _verdicts(found: Evaluation) -> Iterator[str]:
 
 
 def _quality(found: Evaluation) -> Iterator[str]:
-    measures = list(found.baseline.measures)
+    head, *rows = quality_cells(found)
     yield "<h2>Quality</h2>"
-    rows = [[system.name, *(f"{system.mean(measure):.3f}" for measure in measures)] for system in found.systems]
-    yield _table(["", *measures], rows)
+    yield _table(head, rows)
 
 
 def _costs(found: Evaluation, price: float | None) -> Iterator[str]:
     if not found.rerankers:
         return
+    head, *rows = cost_cells(found, price, lambda seconds: f"{1000 * seconds:,.0f} ms")
     yield "<h2>Cost</h2>"
-    head = ["", "query p50", "p95", "documents/s", "tokens/query", "cut documents"]
-    rows = []
-    for system in found.rerankers:
-        times = (system.seconds, system.seconds_95)
-        shown = ["not timed" if value is None else f"{1000 * value:,.0f} ms" for value in times]
-        speed = "" if system.documents_per_second is None else f"{system.documents_per_second:.1f}"
-        rows.append([system.name, *shown, speed, f"{system.tokens:,.0f}", f"{system.truncated:.1%}"])
-        if price is not None:
-            rows[-1].append(f"{cost(system, price):.4f}")
-    yield _table([*head, *(["$ / 1,000 queries"] if price is not None else [])], rows)
+    yield _table(head, rows)
 
 
 def _thresholds(found: Evaluation) -> Iterator[str]:

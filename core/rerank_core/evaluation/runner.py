@@ -64,12 +64,10 @@ def evaluate(
         InferenceError: when a stand-in answers for a scorer (code ``degraded``): it would be measured in its place.
         RerankError: when a scorer fails; what it had scored before is in the store.
     """
-    plan = Plan() if plan is None else plan
-    data = _sample(data, plan.max_queries)
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
-    ranking, description = _candidates(data, plan, tell)
-    bench = Bench(data, ranking, plan)
+    bench, description = _bench(data, Plan() if plan is None else plan, tell)
+    data, ranking = bench.data, bench.ranking
     first = SystemReport(description, "", bench.measures(ranking))
     reports = [first]
     for name, scorer in systems.items():
@@ -83,7 +81,7 @@ def evaluate(
         first_stage=description,
         candidates=statistics.fmean(map(len, ranking.values())),
         systems=tuple(reports),
-        settings=asdict(plan) | {"run": None if plan.run is None else plan.run.name},
+        settings=asdict(bench.plan) | {"run": None if bench.plan.run is None else bench.plan.run.name},
         environment=_environment(),
     )
 
@@ -101,16 +99,14 @@ def labelled_scores(
     Raises:
         The same as :func:`evaluate`.
     """
-    plan = Plan() if plan is None else plan
-    data = _sample(data, plan.max_queries)
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
-    ranking, _ = _candidates(data, plan, tell)
-    answers = _score(Bench(data, ranking, plan), _remembering(scorer, store), store, partial(tell, scorer.model))
+    bench, _ = _bench(data, Plan() if plan is None else plan, tell)
+    answers = _score(bench, _remembering(scorer, store), store, partial(tell, scorer.model))
     return [
         (
             logit_of(score.relevance_score) if score.logit is None else score.logit,
-            data.judgments[query].get(document, 0) >= plan.relevant_grade,
+            data.judgments[query].get(document, 0) >= bench.plan.relevant_grade,
         )
         for query, answer in answers.items()
         for document, score in answer.scores.items()
@@ -125,8 +121,7 @@ def _remembering(scorer: Scorer, store: ScoreStore, hooks: Sequence[Hook] = ()) 
 def _sees_the_request(scorer: Scorer) -> bool:
     """Whether a text's score depends on the other texts: in cascades, wrapped or not, and in list-wise models."""
     if isinstance(scorer, ApiScorer):
-        names = (scorer.model, scorer.model.rpartition("/")[2])
-        return any(name.startswith(dialect(scorer.provider).listwise) for name in names)
+        return dialect(scorer.provider).is_listwise(scorer.model)
     return "cascade(" in scorer.identity
 
 
@@ -142,6 +137,13 @@ def _sample(data: LabelledData, most: int | None) -> LabelledData:
         {query: data.judgments[query] for query in chosen},
         {query: data.candidates[query] for query in chosen if query in data.candidates},
     )
+
+
+def _bench(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Bench, str]:
+    """What is measured on, and how its candidates were found."""
+    data = _sample(data, plan.max_queries)
+    ranking, description = _candidates(data, plan, tell)
+    return Bench(data, ranking, plan), description
 
 
 def _candidates(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Ranking, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -46,11 +46,8 @@ def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
 
 
 def _quality(found: Evaluation) -> Table:
-    measures = list(found.baseline.measures)
-    table = Table("", *measures, title="Quality")
-    for system in found.systems:
-        table.add_row(system.name, *(f"{system.mean(measure):.3f}" for measure in measures))
-    return table
+    head, *rows = quality_cells(found)
+    return _filled(Table(*head, title="Quality"), rows)
 
 
 def _difference(found: Evaluation) -> Table:
@@ -70,19 +67,44 @@ def _depth(found: Evaluation) -> Table:
 
 
 def _cost(found: Evaluation, price: float | None) -> Table:
-    columns = ["", "query p50", "p95", "documents/s", "tokens/query", "cut documents"]
-    table = Table(*columns, *(["$ / 1,000 queries"] if price is not None else []), title="Cost")
+    head, *rows = cost_cells(found, price, _seconds)
+    return _filled(Table(*head, title="Cost"), rows)
+
+
+def _filled(table: Table, rows: Iterable[Sequence[str]]) -> Table:
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def quality_cells(found: Evaluation) -> list[list[str]]:
+    """The means of every measure: a head, and a row for each system."""
+    measures = list(found.baseline.measures)
+    rows = [[system.name, *(f"{system.mean(measure):.3f}" for measure in measures)] for system in found.systems]
+    return [["", *measures], *rows]
+
+
+def cost_cells(found: Evaluation, price: float | None, shown: Callable[[float], str]) -> list[list[str]]:
+    """What each reranker costs: a head, and a row for each.
+
+    Args:
+        found: the evaluation.
+        price: dollars a million tokens; None to leave it out.
+        shown: seconds, for people.
+    """
+    head = ["", "query p50", "p95", "documents/s", "tokens/query", "cut documents"]
+    rows = [head if price is None else [*head, "$ / 1,000 queries"]]
     for system in found.rerankers:
+        times = (system.seconds, system.seconds_95)
         row = [
             system.name,
-            _seconds(system.seconds),
-            _seconds(system.seconds_95),
+            *("not timed" if value is None else shown(value) for value in times),
             "" if system.documents_per_second is None else f"{system.documents_per_second:.1f}",
             f"{system.tokens:,.0f}",
             f"{system.truncated:.1%}",
         ]
-        table.add_row(*row, *([] if price is None else [f"{cost(system, price):.4f}"]))
-    return table
+        rows.append(row if price is None else [*row, f"{cost(system, price):.4f}"])
+    return rows
 
 
 def cost(system: SystemReport, price: float) -> float:
@@ -90,9 +112,7 @@ def cost(system: SystemReport, price: float) -> float:
     return system.tokens * price / 1000
 
 
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "not timed"
+def _seconds(value: float) -> str:
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 

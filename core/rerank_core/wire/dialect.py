@@ -60,6 +60,10 @@ class Dialect:
     body: ClassVar[type[Body] | None] = None
     reply: ClassVar[Any] = None
 
+    def is_listwise(self, model: str) -> bool:
+        """Whether a model, with or without its owner's name before it, is one of :attr:`listwise`."""
+        return any(name.startswith(self.listwise) for name in (model, model.rpartition("/")[2]))
+
     def headers(self, api_key: str | None) -> dict[str, str]:
         """The headers that carry the key, and any other the service insists on."""
         if not api_key:
