@@ -130,7 +130,8 @@ async def overload(console: Console) -> None:
     table = Table("answer", "requests", title=f"{4 * CLIENTS} requests at once, {CLIENTS} let in")
     for status, count in sorted(counts.items()):
         table.add_row(str(status), str(count))
-    table.add_row("429 without Retry-After", str(sum(status == 429 and not told for status, _, told in answers)))  # noqa: PLR2004
+    untold = sum(status == httpx.codes.TOO_MANY_REQUESTS and not told for status, _, told in answers)
+    table.add_row("429 without Retry-After", str(untold))
     table.add_row("lost", str(4 * CLIENTS - len(answers)))
     console.print(table)
 

@@ -345,7 +345,7 @@ class RerankRetriever(BaseRetriever):
         return True
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
-        told = self.compressor._told if isinstance(self.compressor, CrossEncoderCompressor) else {}  # noqa: SLF001
+        told = self.compressor._told if isinstance(self.compressor, CrossEncoderCompressor) else {}  # noqa: SLF001  (one of us)
         return cast("LangSmithRetrieverParams", super()._get_ls_params(**kwargs) | told)
 
     def _get_relevant_documents(
@@ -447,7 +447,7 @@ def _by_query(text_pairs: Sequence[tuple[str, str]]) -> dict[str, dict[int, str]
     """The texts of each query, by their position in the list."""
     groups: dict[str, dict[int, str]] = {}
     for position, pair in enumerate(text_pairs):
-        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004
+        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004  (a pair)
             raise InvalidRequestError(
                 f"text_pairs[{position}] must be two strings, query and text.",
                 code="invalid_document",

@@ -71,7 +71,7 @@ def calibrate(model: RerankMini, lists: Sequence[CandidateList], tokenizer: Toke
         "scale": scale,
         "offset": offset,
         "relevant_median": float(np.median(probability[labels == 1])),
-        "relevant_right": float((probability[labels == 1] > 0.5).mean()),  # noqa: PLR2004
+        "relevant_right": float((probability[labels == 1] > 0.5).mean()),  # noqa: PLR2004  (even odds)
         "negative_median": float(np.median(probability[labels == 0])),
-        "negative_right": float((probability[labels == 0] < 0.5).mean()),  # noqa: PLR2004
+        "negative_right": float((probability[labels == 0] < 0.5).mean()),  # noqa: PLR2004  (even odds)
     }

@@ -124,7 +124,7 @@ def fit_mix(
     def closure() -> float:
         optimizer.zero_grad()
         value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value.item()
 
     optimizer = torch.optim.LBFGS([roots], max_iter=80, line_search_fn="strong_wolfe")

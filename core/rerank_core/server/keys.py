@@ -83,7 +83,7 @@ class KeyRing:
             words = _COMMENT.split(line, maxsplit=1)[0].split()
             if not words:
                 continue
-            if len(words) > 2 or (len(words) == 2 and not (words[1].isdigit() and int(words[1]))):  # noqa: PLR2004
+            if len(words) > 2 or (len(words) == 2 and not (words[1].isdigit() and int(words[1]))):  # noqa: PLR2004  (a pair)
                 raise InvalidRequestError(
                     f"line {number} of {file} is not a key, optionally followed by its requests a minute.",
                     param="api_keys_file",
