@@ -11,7 +11,21 @@ from hypothesis import strategies as st
 from rerank_core import InvalidRequestError, ModelLoadError, ProtocolError, Reranker, TimeoutError  # noqa: A004  (ours)
 from rerank_core.events import CacheUsed, Degraded, emit, log_event
 from rerank_core.ranking import sigmoid
-from rerank_core.scoring import CachedScorer, CascadeScorer, FakeScorer, FallbackScorer, Score, Scorer, Scores
+from rerank_core.scoring import (
+    ApiOptions,
+    ApiScorer,
+    CachedScorer,
+    CalibratedScorer,
+    Calibration,
+    CascadeScorer,
+    FakeScorer,
+    FallbackScorer,
+    KeepOrderScorer,
+    LocalScorer,
+    Score,
+    Scorer,
+    Scores,
+)
 
 TEXTS = ["a b c", "a b", "a", "x", "y"]
 QUERY = "a b c"
@@ -41,6 +55,26 @@ def test_every_scorer_fulfils_the_protocol():
         assert scorer.model == "fake"
         scorer.close()
         asyncio.run(scorer.aclose())
+
+
+def test_who_scores_each_text_for_itself():
+    fake, cascade = FakeScorer(), CascadeScorer(FakeScorer("cheap"), FakeScorer())
+    listwise = ApiScorer("jina-reranker-v3", "jina", ApiOptions("http://127.0.0.1:9", "key"))
+    pairwise = ApiScorer("jina-reranker-m0", "jina", ApiOptions("http://127.0.0.1:9", "key"))
+    assert [each.pointwise for each in (fake, LocalScorer(), KeepOrderScorer(), pairwise)] == [True] * 4
+    assert [each.pointwise for each in (cascade, listwise)] == [False] * 2
+    curve = Calibration("fake", "logistic", (1.0, 0.0))
+    for inner in (fake, cascade):
+        wrapped = (CachedScorer(inner), FallbackScorer([inner, fake]), CalibratedScorer(inner, curve))
+        assert [each.pointwise for each in wrapped] == [inner.pointwise] * 3
+
+
+@both
+def test_a_cache_remembers_nothing_of_a_scorer_that_sees_the_whole_request(mode):
+    cheap, dear, store = FakeScorer("cheap"), FakeScorer("dear"), {}
+    cached = CachedScorer(CascadeScorer(cheap, dear, keep=2), store)
+    assert ask(cached, mode).keys() == ask(cached, mode).keys()
+    assert (len(cheap.calls), len(dear.calls), store) == (2, 2, {})
 
 
 @both

@@ -23,10 +23,8 @@ from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
 from rerank_core.ranking import logit_of
 from rerank_core.reranker import Reranker
-from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Score, Scorer
 from rerank_core.scoring.cached import CachedScorer
-from rerank_core.wire.registry import dialect
 
 _PACKAGES = ("rerank-plugins", "onnxruntime", "tokenizers", "torch", "bm25s", "ir-measures", "scipy")
 
@@ -48,9 +46,9 @@ def evaluate(
 
     Args:
         data: queries, documents, judgments.
-        systems: scorers by the name they are reported under. Scores are kept for all but cascades, whose parts may
-            have caches of their own, and list-wise models: theirs depend on the rest of the request, so these are
-            also reported at full depth only.
+        systems: scorers by the name they are reported under. Scores are kept for those that are ``pointwise``: the
+            others' (cascades', whose parts may have caches of their own, and list-wise models') depend on the rest of
+            the request, so these are also reported at full depth only.
         plan: what to measure; None for BM25's best 100.
         store: where scores are kept; what is there already is not computed again. None for memory. An API's identity
             is only its address and the model's name: keep its scores no longer than you know what stands there.
@@ -72,8 +70,8 @@ def evaluate(
     reports = [first]
     for name, scorer in systems.items():
         own = (stores or {}).get(name, store)
-        answers = _score(bench, _remembering(scorer, own, hooks), own, partial(tell, name))
-        reports.append(bench.report(name, scorer.identity, answers, first, pointwise=not _sees_the_request(scorer)))
+        answers = _score(bench, CachedScorer(scorer, own, hooks=hooks), own, partial(tell, name))
+        reports.append(bench.report(name, scorer.identity, answers, first, pointwise=scorer.pointwise))
     return Evaluation(
         data=data.name,
         checksum=data.checksum,
@@ -102,7 +100,7 @@ def labelled_scores(
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
     bench, _ = _bench(data, Plan() if plan is None else plan, tell)
-    answers = _score(bench, _remembering(scorer, store), store, partial(tell, scorer.model))
+    answers = _score(bench, CachedScorer(scorer, store, hooks=()), store, partial(tell, scorer.model))
     return [
         (
             logit_of(score.relevance_score) if score.logit is None else score.logit,
@@ -111,18 +109,6 @@ def labelled_scores(
         for query, answer in answers.items()
         for document, score in answer.scores.items()
     ]
-
-
-def _remembering(scorer: Scorer, store: ScoreStore, hooks: Sequence[Hook] = ()) -> Scorer:
-    """The scorer with a cache, where a score belongs to one query and one text."""
-    return scorer if _sees_the_request(scorer) else CachedScorer(scorer, store, hooks=hooks)
-
-
-def _sees_the_request(scorer: Scorer) -> bool:
-    """Whether a text's score depends on the other texts: in cascades, wrapped or not, and in list-wise models."""
-    if isinstance(scorer, ApiScorer):
-        return dialect(scorer.provider).is_listwise(scorer.model)
-    return "cascade(" in scorer.identity
 
 
 def _sample(data: LabelledData, most: int | None) -> LabelledData:

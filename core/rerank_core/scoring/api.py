@@ -137,6 +137,11 @@ class ApiScorer:
         digest = sha256(query.encode()).hexdigest()[:16] if query else ""
         return repr(("api", self._service.dialect.name, self.url, digest, self._model))
 
+    @property
+    def pointwise(self) -> bool:
+        """False for models that compare the documents of a request with each other (list-wise), by their names."""
+        return not self._client.listwise
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text; safe from several threads at once.
 

@@ -105,6 +105,14 @@ class Scorer(Protocol):
         """
         ...
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether a text's score depends on the query and that text alone, not on the other texts of the request.
+
+        Only then may scores be remembered one by one, or be taken for those of a request with fewer texts.
+        """
+        ...
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text."""
         ...

@@ -24,8 +24,9 @@ class CachedScorer:
 
     A score is found again only for the same query, the same text and the same scorer identity (weights,
     precision, limits, instruction). Texts are kept as digests. A stand-in's scores are neither kept nor mixed
-    with remembered ones, which would come from another model. A cache never takes search down: a store that
-    fails counts as empty, and a scorer that cannot say who it is is asked directly.
+    with remembered ones, which would come from another model. A scorer that is not ``pointwise`` (a cascade, a
+    list-wise model) is asked directly: its scores belong to whole requests. A cache never takes search down: a store
+    that fails counts as empty, and a scorer that cannot say who it is is asked directly too.
 
     Args:
         scorer: who computes the scores that are not there yet.
@@ -62,6 +63,11 @@ class CachedScorer:
     def identity(self) -> str:
         """The inner scorer's identity: a cache changes no score."""
         return self._scorer.identity
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the inner scorer is."""
+        return self._scorer.pointwise
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text, asking the inner scorer only for those not seen before.
@@ -102,6 +108,8 @@ class CachedScorer:
         await self._scorer.aclose()
 
     def _look_up(self, query: str, texts: Sequence[str]) -> _Known:
+        if not self._scorer.pointwise:
+            return _Known(texts, [], {})
         try:
             identity = self._scorer.identity
         except RerankError:  # the inner scorer will say so itself, or have a stand-in
@@ -137,7 +145,7 @@ class CachedScorer:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Known:
-    """What the store knew of one request: a key a text (none without an identity) and scores by position."""
+    """What the store knew of one request: a key a text (none where nothing can be kept) and scores by position."""
 
     texts: Sequence[str]
     keys: list[bytes]

@@ -110,6 +110,11 @@ class CalibratedScorer:
         """The inner scorer's identity and the curve."""
         return repr(("calibrated", self._scorer.identity, self._calibration.method, self._calibration.values))
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether the inner scorer is."""
+        return self._scorer.pointwise
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text.
 

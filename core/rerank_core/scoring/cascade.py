@@ -42,11 +42,16 @@ class CascadeScorer:
 
     @property
     def identity(self) -> str:
-        """Both identities. A cache belongs around each scorer inside, not around the cascade.
-
-        Which texts reach the dear scorer depends on what else is in the request.
-        """
+        """Both identities, and how many texts the dear scorer sees."""
         return f"cascade({self._cheap.identity} > {self._dear.identity}, {self._keep})"
+
+    @property
+    def pointwise(self) -> bool:
+        """False: which texts reach the dear scorer depends on what else is in the request.
+
+        A cache belongs around each scorer inside, not around the cascade.
+        """
+        return False
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text.

@@ -37,6 +37,11 @@ class FakeScorer:
         """The reported name: equal names give equal scores."""
         return f"fake:{self.model}"
 
+    @property
+    def pointwise(self) -> bool:
+        """True: only the words of query and text count."""
+        return True
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text.
 

@@ -42,6 +42,11 @@ class FallbackScorer:
         """The preferred scorer's identity; what a stand-in scores is marked and must not be kept under it."""
         return self._scorers[0].identity
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether the preferred scorer is; a stand-in's scores are marked, and nobody takes them for its own."""
+        return self._scorers[0].pointwise
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """The first answer there is.
 

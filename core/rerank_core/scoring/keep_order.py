@@ -24,6 +24,11 @@ class KeepOrderScorer:
         """Always the same."""
         return "keep_order"
 
+    @property
+    def pointwise(self) -> bool:
+        """True: every text gets the same score in any company."""
+        return True
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:  # noqa: ARG002  (the protocol's)
         """The same score for every text."""
         return Scores((Score(0.0, degraded=True),) * len(texts), self.model, judged=False)

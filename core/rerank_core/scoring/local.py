@@ -121,6 +121,11 @@ class LocalScorer:
             )
         )
 
+    @property
+    def pointwise(self) -> bool:
+        """True: a cross-encoder reads one pair at a time."""
+        return True
+
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text; safe from several threads at once.
 
