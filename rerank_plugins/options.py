@@ -85,7 +85,7 @@ class EngineOptions(BaseModel):
     # Defaults are given by name here and in the adapters: type checkers see no positional one, and would ask for all.
     model: str | None = Field(
         default=None,
-        description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the bundled one, or "
+        description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the default, or "
         "for what a server chooses.",
     )
     provider: str | None = Field(

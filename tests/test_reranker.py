@@ -39,6 +39,13 @@ def test_the_specifications_example(bundled):
     assert response.usage.prompt_tokens == response.usage.total_tokens > 40
 
 
+def test_the_smaller_bundled_model_ranks_the_specifications_example_alike():
+    with Reranker("rerank-tiny-en-v1") as tiny:
+        response = tiny.rerank(QUERY, DOCUMENTS)
+    assert [result.index for result in response][:2] == [0, 2]
+    assert response.model == "rerank-tiny-en-v1"
+
+
 def test_scores_are_python_floats_and_the_sigmoid_of_the_logit(bundled):
     for result in bundled.rerank(QUERY, DOCUMENTS):
         assert type(result.relevance_score) is float

@@ -192,11 +192,14 @@ def test_five_queries_by_hand_give_a_report_that_says_what_they_prove(hand_writt
 
 def test_a_cascade_windows_and_a_price(hand_written, tmp_path):
     done = command(
-        hand_written, "--cache", tmp_path / "scores.db", "-m", "rerank-mini-en-v1>rerank-mini-en-v1", "--keep", 1,
-        "-m", "rerank-mini-en-v1", "--windows", "--price", 0.05,
+        hand_written, "--cache", tmp_path / "scores.db", "-m", "rerank-mini-en-v1", "--windows", "--price", 0.05,
+        "-m", "rerank-tiny-en-v1>rerank-mini-en-v1", "--keep", 1, "--json", tmp_path / "found.json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "1,000" in done.output
+    mini, cascade = Evaluation.load(tmp_path / "found.json").rerankers
+    assert mini.identity in cascade.identity
+    assert cascade.identity.startswith("cascade(('rerank-tiny-en-v1:")
 
 
 def test_the_page_stands_alone(beir, tmp_path):

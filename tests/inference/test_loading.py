@@ -18,8 +18,10 @@ from rerank_core.events import BatchScored, Encoded, Failed, ModelLoaded, Scored
 from rerank_core.inference import loading
 from rerank_core.inference.backends.base import relevance_logits
 from rerank_core.inference.loading import LoadOptions, load_model, token_limits
-from rerank_core.models.source import _BUNDLED, locate
+from rerank_core.models import DEFAULT_MODEL
+from rerank_core.models.source import BUNDLED, locate
 
+MINI = BUNDLED[DEFAULT_MODEL]
 torch = pytest.mark.torch
 
 
@@ -49,7 +51,7 @@ def test_a_model_is_loaded_once_and_shared():
 
 
 def test_a_model_leaves_memory_with_its_last_user(copy):
-    options = LoadOptions(copy(_BUNDLED), backend="onnx")  # a copy, which no other test uses
+    options = LoadOptions(copy(MINI), backend="onnx")  # a copy, which no other test uses
     one, two = load_model(options), load_model(options)
     assert one.shared is two.shared
     gone = weakref.ref(one.shared)
@@ -59,7 +61,7 @@ def test_a_model_leaves_memory_with_its_last_user(copy):
 
 
 def test_threads_that_ask_at_once_get_one_model(copy):
-    options = LoadOptions(copy(_BUNDLED), dtype="float32", backend="onnx")
+    options = LoadOptions(copy(MINI), dtype="float32", backend="onnx")
     events, models = [], []
     threads = [
         threading.Thread(target=lambda: models.append(load_model(options, [events.append]).shared)) for _ in range(6)
@@ -94,7 +96,7 @@ def test_a_failure_is_reported():
 
 
 def test_truncation_is_warned_of_once_per_model(copy, caplog):
-    folder = copy(_BUNDLED)
+    folder = copy(MINI)
     reranker = Reranker(folder, backend="onnx", max_tokens=32)
     for _ in range(3):
         response = reranker.rerank("what", ["word " * 100, "short"])
@@ -107,12 +109,12 @@ def test_truncation_is_warned_of_once_per_model(copy, caplog):
 
 
 def test_a_query_that_was_cut_is_said_as_such(copy, caplog):
-    Reranker(copy(_BUNDLED), max_tokens=32).rerank("what " * 100, ["short"])
+    Reranker(copy(MINI), max_tokens=32).rerank("what " * 100, ["short"])
     assert "the query was cut: shorten it" in caplog.text
 
 
 def test_the_same_path_means_the_same_model_whatever_the_working_folder(copy, tmp_path, monkeypatch):
-    copy(_BUNDLED)
+    copy(MINI)
     monkeypatch.chdir(tmp_path)
     reranker = Reranker("copy", backend="onnx")
     monkeypatch.chdir("/")
@@ -130,7 +132,7 @@ def test_closing_does_not_wait_for_a_load(copy, monkeypatch):
         return original(*arguments, **options)
 
     monkeypatch.setattr(loading, "locate", slow)
-    reranker = Reranker(copy(_BUNDLED), backend="onnx")
+    reranker = Reranker(copy(MINI), backend="onnx")
     ranking = threading.Thread(target=reranker.warm_up)
     ranking.start()
     started.wait()
@@ -142,7 +144,7 @@ def test_closing_does_not_wait_for_a_load(copy, monkeypatch):
 
 def test_a_hook_may_ask_what_is_being_loaded(copy):
     seen = []
-    reranker = Reranker(copy(_BUNDLED), hooks=[lambda event: seen.append((type(event), reranker.scorer.identity))])
+    reranker = Reranker(copy(MINI), hooks=[lambda event: seen.append((type(event), reranker.scorer.identity))])
     reranker.rerank("a", ["b"])
     assert seen[0][0] is ModelLoaded
 
@@ -218,7 +220,7 @@ def test_one_logit_a_row_from_every_kind_of_head(logits, expected):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_model_that_gives_no_number_is_an_error(copy, bad):
-    reranker = Reranker(copy(_BUNDLED), backend="onnx")
+    reranker = Reranker(copy(MINI), backend="onnx")
     reranker.warm_up()
     reranker.scorer._loaded.backend.run = lambda block: np.full(len(block.input_ids), bad, np.float32)
     with pytest.raises(InferenceError, match="not a finite number"):
@@ -226,7 +228,7 @@ def test_a_model_that_gives_no_number_is_an_error(copy, bad):
 
 
 def test_a_model_that_fails_is_translated_with_its_cause(copy):
-    reranker = Reranker(copy(_BUNDLED), backend="onnx")
+    reranker = Reranker(copy(MINI), backend="onnx")
     reranker.warm_up()
     reranker.scorer._loaded.backend._input_types["no_such_input"] = np.int64
     with pytest.raises(AttributeError):
@@ -255,14 +257,14 @@ def test_a_folder_without_any_weights(tmp_path):
 
 
 def test_an_onnx_file_without_tokenizer(copy):
-    folder = copy(_BUNDLED)
+    folder = copy(MINI)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelLoadError, match=r"no tokenizer\.json"):
         Reranker(folder / "model.onnx").warm_up()
 
 
 def test_a_file_that_is_not_onnx(copy):
-    folder = copy(_BUNDLED)
+    folder = copy(MINI)
     (folder / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(ModelLoadError, match=r"onnxruntime cannot load model\.onnx"):
         Reranker(folder, backend="onnx").warm_up()

@@ -12,7 +12,8 @@ import pytest
 from rerank_core import InferenceError, Reranker
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.inference.workers import Workers, shared_workers
-from rerank_core.models.source import _BUNDLED
+from rerank_core.models import DEFAULT_MODEL
+from rerank_core.models.source import BUNDLED
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_a_process_bound_to_one_cpu_has_one_worker():
 
 
 def test_many_rerankers_and_callers_share_the_same_few_threads(tmp_path):
-    shutil.copytree(_BUNDLED, tmp_path / "other")
+    shutil.copytree(BUNDLED[DEFAULT_MODEL], tmp_path / "other")
     rerankers = [Reranker(), Reranker(tmp_path / "other", backend="onnx"), Reranker(threads=1)]
     callers = [
         threading.Thread(target=reranker.rerank, args=("a query", [f"text {i}" for i in range(40)]))

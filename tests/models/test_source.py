@@ -10,17 +10,18 @@ import pytest
 
 from rerank_core import ModelLoadError, ModelNotFoundError, Reranker
 from rerank_core.models import DEFAULT_MODEL, REGISTRY
-from rerank_core.models import source as module
-from rerank_core.models.source import is_cached, locate, verify_bundled
+from rerank_core.models.source import BUNDLED, is_cached, locate, verify_bundled
 
-BUNDLED = module._BUNDLED
+MINI = BUNDLED[DEFAULT_MODEL]
+each_bundled = pytest.mark.parametrize("name", BUNDLED)
 
 
 def test_the_registry_has_the_promised_models():
     promised = {
-        "rerank-mini-en-v1", "bge-reranker-v2", "jina-reranker", "ms-marco-MiniLM-L6-v2", "ms-marco-TinyBERT-L2-v2",
-        "ettin-reranker-17m-v1", "ettin-reranker-32m-v1", "ettin-reranker-68m-v1", "ettin-reranker-150m-v1",
-        "bge-reranker-base", "bge-reranker-large", "mxbai-rerank-xsmall-v1", "Qwen3-Reranker-0.6B",
+        "rerank-mini-en-v1", "rerank-tiny-en-v1", "bge-reranker-v2", "jina-reranker", "ms-marco-MiniLM-L6-v2",
+        "ms-marco-TinyBERT-L2-v2", "ettin-reranker-17m-v1", "ettin-reranker-32m-v1", "ettin-reranker-68m-v1",
+        "ettin-reranker-150m-v1", "bge-reranker-base", "bge-reranker-large", "mxbai-rerank-xsmall-v1",
+        "Qwen3-Reranker-0.6B",
     }  # fmt: skip
     assert promised <= set(REGISTRY)
     for name, spec in REGISTRY.items():
@@ -30,18 +31,47 @@ def test_the_registry_has_the_promised_models():
     assert (REGISTRY["jina-reranker"].max_tokens, REGISTRY["jina-reranker"].backend) == (8192, "onnx")
 
 
-def test_the_bundled_model_is_small_complete_and_as_recorded():
-    verify_bundled(BUNDLED)
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 25e6
-    recorded = json.loads((BUNDLED / "sha256.json").read_text())
+def test_the_default_is_bundled_and_the_first_that_is_listed():
+    assert list(BUNDLED) == list(REGISTRY)[: len(BUNDLED)] == ["rerank-mini-en-v1", "rerank-tiny-en-v1"]
+    assert next(iter(BUNDLED)) == DEFAULT_MODEL
+
+
+@each_bundled
+def test_a_bundled_model_is_small_complete_and_as_recorded(name):
+    folder, spec = BUNDLED[name], REGISTRY[name]
+    verify_bundled(folder)
+    locate(name).verify()
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 25e6
+    recorded = json.loads((folder / "sha256.json").read_text())
     assert {"model.onnx", "tokenizer.json", "config.json"} <= set(recorded)
-    assert (BUNDLED / "README.md").read_text().startswith("#")
+    assert (folder / "README.md").read_text().startswith(f"# {name}\n")
+    assert (spec.licence, spec.backend, spec.dtype, is_cached(spec)) == ("Apache-2.0", "onnx", "int8", True)
+
+
+@each_bundled
+def test_a_bundled_model_needs_no_network(hub, name):
+    with Reranker(name, local_files_only=True) as reranker:
+        response = reranker.rerank("feline pets", ["Dogs bark.", "Cats purr."])
+        assert (response.model, response[0].text) == (name, "Cats purr.")
+        assert reranker.loaded.folder == BUNDLED[name]
+        assert (reranker.loaded.backend, reranker.loaded.dtype, reranker.loaded.max_tokens) == ("onnx", "int8", 512)
+    assert hub.requests == []
+
+
+@each_bundled
+def test_a_damaged_bundled_model_is_found_out_when_it_is_loaded(tmp_path, monkeypatch, name):
+    shutil.copytree(BUNDLED[name], tmp_path / name)
+    with (tmp_path / name / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    monkeypatch.setitem(BUNDLED, name, tmp_path / name)
+    with pytest.raises(ModelLoadError, match=f"{name}/tokenizer.json is damaged"):
+        Reranker(name).warm_up()
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "no list", "broken list"])
 def test_a_damaged_bundled_model_does_not_load(tmp_path, damage):
     folder = tmp_path / "model"
-    shutil.copytree(BUNDLED, folder)
+    shutil.copytree(MINI, folder)
     if damage == "change":
         with (folder / "tokenizer.json").open("a") as file:
             file.write(" ")
@@ -75,7 +105,8 @@ def test_the_fingerprint_follows_the_files(tmp_path):
     assert locate(tmp_path).fingerprint == one
     (tmp_path / "config.json").write_text('{"a": 1}')
     assert locate(tmp_path).fingerprint != one
-    assert locate(DEFAULT_MODEL).fingerprint.startswith(DEFAULT_MODEL)
+    assert len({locate(name).fingerprint for name in BUNDLED}) == len(BUNDLED)
+    assert all(locate(name).fingerprint.startswith(name) for name in BUNDLED)
 
 
 def test_a_broken_config_is_named(tmp_path):
@@ -89,8 +120,8 @@ def onnx_folder(tmp_path):
     """A repository of the shape the Hub has: ONNX under onnx/, torch weights beside it."""
     folder = tmp_path / "repository"
     (folder / "onnx").mkdir(parents=True)
-    shutil.copyfile(BUNDLED / "model.onnx", folder / "onnx" / "model.onnx")
-    shutil.copyfile(BUNDLED / "tokenizer.json", folder / "tokenizer.json")
+    shutil.copyfile(MINI / "model.onnx", folder / "onnx" / "model.onnx")
+    shutil.copyfile(MINI / "tokenizer.json", folder / "tokenizer.json")
     (folder / "config.json").write_text('{"max_position_embeddings": 512}')
     (folder / "model.safetensors").write_bytes(b"never downloaded")
     return folder
@@ -170,7 +201,6 @@ def test_a_registry_model_is_looked_for_on_the_hub(hub):
 
 
 def test_what_is_cached(hub, onnx_folder):
-    assert is_cached(REGISTRY[DEFAULT_MODEL])
     spec = REGISTRY["jina-reranker"]
     assert not is_cached(spec)
     hub.publish(spec.repository, onnx_folder)

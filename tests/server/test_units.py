@@ -157,7 +157,7 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"models": ("nope",)}, "rerank-mini-en-v1, bge-reranker-v2"),
+        ({"models": ("nope",)}, "rerank-mini-en-v1, rerank-tiny-en-v1, bge-reranker-v2"),
         ({"models": ("=x",)}, "NAME=MODEL"),
         ({"models": ("a=rerank-mini-en-v1", "a=bge-reranker-v2")}, "twice"),
         ({"models": ()}, "at least one"),

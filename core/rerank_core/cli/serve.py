@@ -82,7 +82,7 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. Default: text.")] = None,
 ) -> None:
-    """Serve the rerank HTTP API; with no option at all, the bundled model on http://127.0.0.1:8000.
+    """Serve the rerank HTTP API; with no option at all, the default model on http://127.0.0.1:8000.
 
     Every option is also an environment variable (RERANK_PORT, RERANK_MODELS=a,b, ...) and a name in the TOML file of
     --config; options win over the environment, which wins over the file. API keys come from RERANK_API_KEYS

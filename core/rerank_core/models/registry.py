@@ -13,7 +13,7 @@ class ModelSpec:
 
     Attributes:
         name: the name users write.
-        repository: its Hugging Face Hub repository, or None for the model inside this package.
+        repository: its Hugging Face Hub repository, or None for a model inside this package, in the folder of its name.
         licence: SPDX identifier of the weights' licence.
         languages: what it was trained for.
         max_tokens: query and document together, special tokens included; the default limit.
@@ -46,6 +46,18 @@ _SPECS = (
         22.7,
         24,
         "bundled: works offline, int8 on the CPU",
+        backend="onnx",
+        dtype="int8",
+    ),
+    ModelSpec(
+        "rerank-tiny-en-v1",
+        None,
+        "Apache-2.0",
+        "English",
+        512,
+        17.4,
+        18,
+        "bundled: half the layers, for half the time",
         backend="onnx",
         dtype="int8",
     ),

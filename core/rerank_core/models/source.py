@@ -1,4 +1,4 @@
-"""From a model's name to its files: the bundled folder, a local folder or file, or a Hub repository."""
+"""From a model's name to its files: a bundled folder, a local folder or file, or a Hub repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from rerank_core.errors import ModelLoadError, ModelNotFoundError
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec
 
-_BUNDLED = Path(__file__).parent / DEFAULT_MODEL
+BUNDLED = {spec.name: Path(__file__).parent / spec.name for spec in REGISTRY.values() if spec.repository is None}
 _WEIGHT_FILES = ("model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "model-00001-of-00002.safetensors")
 _BY_REPOSITORY = {spec.repository: spec for spec in REGISTRY.values() if spec.repository}
 # In these patterns a star also matches slashes: the small files of sub-folders are included.
@@ -56,12 +56,12 @@ class ModelFiles:
         return _snapshot(self.name, self.repository, self.revision, patterns, offline=self.offline)
 
     def verify(self) -> None:
-        """Check what can be checked: the bundled model's files against their recorded sha256.
+        """Check what can be checked: a bundled model's files against their recorded sha256.
 
         Raises:
             ModelLoadError: when one is missing or differs.
         """
-        if self.folder == _BUNDLED:
+        if self.folder in BUNDLED.values():
             verify_bundled(self.folder)
 
     def match(self, *patterns: str) -> list[str]:
@@ -88,8 +88,8 @@ class ModelFiles:
         """Changes whenever the files may have changed: the Hub commit, or names, sizes and times."""
         if self.repository is not None:
             return f"{self.repository}@{self.revision}"
-        if self.folder == _BUNDLED:
-            return self.name + ":" + hashlib.sha256((_BUNDLED / "sha256.json").read_bytes()).hexdigest()[:16]
+        if self.folder in BUNDLED.values():
+            return self.name + ":" + hashlib.sha256((self.folder / "sha256.json").read_bytes()).hexdigest()[:16]
         digest = hashlib.sha256()
         for name in sorted(self.names):
             status = (self.folder / name).stat()
@@ -106,10 +106,10 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
     """
     name = str(model)
     spec = REGISTRY.get(name) or _BY_REPOSITORY.get(name)
-    if spec is not None and spec.repository is None:
-        return _local(_BUNDLED, name, spec)
     if spec is not None and spec.repository is not None:
         return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
+    if spec is not None:
+        return _local(BUNDLED[spec.name], name, spec)
     path = Path(name).expanduser()
     if name and path.is_dir():
         return _local(path, name)
@@ -125,7 +125,7 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
 
 
 def verify_bundled(folder: Path) -> None:
-    """Check the bundled model's files against their recorded sha256.
+    """Check a bundled model's files against their recorded sha256.
 
     Raises:
         ModelLoadError: when one is missing or differs: a damaged model must not score.
@@ -137,12 +137,12 @@ def verify_bundled(folder: Path) -> None:
                 seen = hashlib.file_digest(file, "sha256").hexdigest()
             if seen != expected:
                 raise ModelLoadError(
-                    f"the bundled file {name} is damaged: its sha256 is {seen[:12]}..., "
+                    f"the bundled file {folder.name}/{name} is damaged: its sha256 is {seen[:12]}..., "
                     f"expected {expected[:12]}... Reinstall rerank-plugins."
                 )
     except (OSError, ValueError) as error:
         raise ModelLoadError(
-            f"the bundled model is incomplete ({error.__class__.__name__}). Reinstall rerank-plugins."
+            f"the bundled model {folder.name} is incomplete ({error.__class__.__name__}). Reinstall rerank-plugins."
         ) from error
 
 

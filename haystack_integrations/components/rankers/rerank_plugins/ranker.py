@@ -41,7 +41,7 @@ class CrossEncoderRanker:
     An attribute that is changed later counts from the next run on.
 
     Args:
-        model: a name of ``rerank models``, a folder, a Hub id, or a served model; None for the bundled one, or for
+        model: a name of ``rerank models``, a folder, a Hub id, or a served model; None for the default, or for
             what a server chooses.
         provider: where the model runs: None or ``"local"`` is this process; ``"assisters"``, ``"cohere"``,
             ``"jina"``, ``"tei"``, ``"vllm"`` and others are services and servers reached over HTTP.
