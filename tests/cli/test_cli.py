@@ -334,6 +334,9 @@ def test_progress_is_shown_on_a_terminal_only(manual, monkeypatch):
     assert "scoring" in screen.getvalue()
     with progress.status("first") as step:
         step("second")
+    with progress.query_progress(2) as on_query:
+        on_query("mini")
+    assert "1/2" in screen.getvalue()
 
 
 @pytest.fixture

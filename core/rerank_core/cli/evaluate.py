@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +75,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
         {"query": "...", "documents": ["...", "..."], "relevant": [0]}
     """
+    from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, evaluate, load_data
     from rerank_core.evaluation.page import write_page
     from rerank_core.evaluation.systems import Stores, Where, read_systems
@@ -89,7 +88,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         where = Where(provider, base_url, api_key_from(api_key_env), windows)
         systems = read_systems(models or ["rerank-mini-en-v1"], where, stores, keep=keep)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
-        with _progress(count) as on_query:
+        with query_progress(count) as on_query:
             found = evaluate(
                 labelled,
                 {name: system.scorer for name, system in systems.items()},
@@ -130,6 +129,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     Scores then mean the same across models: of the documents with score 0.8, about 80 % are relevant in data like this.
     Give the options (--windows, --provider) that the model will be used with: they decide its scores.
     """
+    from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, load_data
     from rerank_core.evaluation.calibration import METHODS, fit_calibration
     from rerank_core.evaluation.runner import labelled_scores
@@ -144,7 +144,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         system = read_system(model, Where(provider, base_url, api_key_from(api_key_env), windows), stores)
         scorer = system.scorer
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
-        with _progress(count) as on_query:
+        with query_progress(count) as on_query:
             pairs = labelled_scores(labelled, scorer, plan, store=system.store, on_query=on_query)
         fitted = fit_calibration(pairs, model=scorer.model, method=method)
         fitted.save(out)
@@ -160,25 +160,3 @@ def _say_reused(stores: Stores) -> None:
     """Old scores are good only as long as they are known to be old."""
     if stores.reused is not None:
         typer.echo(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
-
-
-@contextmanager
-def _progress(count: int) -> Iterator[Callable[[str], None]]:
-    """A bar for each system, when a person is watching."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def on_query(system: str) -> None:
-            if system not in tasks:
-                tasks[system] = progress.add_task(system, total=count)
-            progress.advance(tasks[system])
-
-        yield on_query

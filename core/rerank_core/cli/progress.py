@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rerank_core.events import BatchScored, Encoded, Event, Hook
 
@@ -44,3 +44,22 @@ def status(first: str) -> Iterator[Callable[[str], None]]:
         return
     with console.status(first) as line:
         yield line.update
+
+
+@contextmanager
+def query_progress(count: int) -> Iterator[Callable[[str], None]]:
+    """A bar for each system of an evaluation over ``count`` queries; call the yielded function with its name."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def on_query(system: str) -> None:
+            if system not in tasks:
+                tasks[system] = progress.add_task(system, total=count)
+            progress.advance(tasks[system])
+
+        yield on_query
