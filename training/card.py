@@ -1,75 +1,101 @@
-"""The model card: fixed text around measured figures."""
+"""The model cards: fixed text around measured figures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from .model import RerankMini
 
-TEMPLATE = Path(__file__).parent / "model_card.md"
-SYSTEMS = ("BM25", "bi-encoder", "fp32", "int8")
-RETRIEVED = ("covidqa", "cranfield", "squad_dev12")
+MINI, TINY = "rerank-mini-en-v1", "rerank-tiny-en-v1"
+EXACT = "fp32"
+BASELINES = ("BM25", "bi-encoder")
+DIFFERENCES = ((MINI, "BM25"), (MINI, "bi-encoder"), (TINY, MINI))
+
+Figures = dict[str, dict[str, float]]
+"""Set to system to nDCG@10."""
 
 
-def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    """nDCG@10 of the systems, and the differences of int8 to the others."""
-    against = SYSTEMS[:-1]
-    head = ["set", *SYSTEMS, *(f"int8 - {name}" for name in against)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    means = {name: sum(row[name] for row in figures.values()) / len(figures) for name in SYSTEMS}
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def short(system: str) -> str:
+    """A column's name: ``mini`` for ``rerank-mini-en-v1``."""
+    return system.removeprefix("rerank-").removesuffix("-en-v1")
+
+
+def figures_table(figures: Figures, queries: dict[str, int], differences: Sequence[tuple[str, str]]) -> str:
+    """nDCG@10 of the systems, and the ``differences`` between two of them."""
+    systems = list(next(iter(figures.values())))
+    means = {name: sum(row[name] for row in figures.values()) / len(figures) for name in systems}
+    head = ["set", "queries", *map(short, systems), *(f"{short(one)} - {short(other)}" for one, other in differences)]
+    rows = []
     for label, row in {**figures, "**mean**": means}.items():
-        cells = [f"{row[name]:.4f}" for name in SYSTEMS]
-        cells += [f"{row['int8'] - row[name]:+.4f}" for name in against]
-        lines.append("| " + " | ".join([label, *cells]) + " |")
-    return "\n".join(lines)
+        cells = [label, str(queries.get(label, ""))]
+        cells += [f"{row[name]:.4f}" for name in systems]
+        cells += [f"{row[one] - row[other]:+.4f}" for one, other in differences]
+        rows.append(cells)
+    return table(head, rows)
 
 
 def development_table(choices: list[dict[str, Any]]) -> str:
     """One row for every interpolation share: fitted feature weights, loss, nDCG@10 by source."""
     sources = list(choices[0]["ndcg"])
-    head = ["share", *RerankMini.FEATURES, "loss", *sources]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     for row in choices:
         cells = [f"{row['share']:g}", *(f"{weight:.1f}" for weight in row["mix"]), f"{row['loss']:.4f}"]
-        cells += [f"{row['ndcg'][name]:.3f}" for name in sources]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells + [f"{row['ndcg'][name]:.3f}" for name in sources])
+    return table(["share", *RerankMini.FEATURES, "loss", *sources], rows)
 
 
-def verdict(figures: dict[str, dict[str, float]]) -> str:
+def verdict(model: str, figures: Figures) -> str:
     """The table in words, losses included."""
     sentences = []
-    for name in ("BM25", "bi-encoder"):
-        differences = {label: row["int8"] - row[name] for label, row in figures.items()}
+    for name in BASELINES:
+        differences = {label: row[model] - row[name] for label, row in figures.items()}
         above = [label for label, value in differences.items() if value > 0]
         losses = [f"{label} {value:+.4f}" for label, value in differences.items() if value <= 0]
         sentences.append(
             f"Above {name} on {len(above)} of {len(figures)} sets (losses: {', '.join(losses) or 'none'})."
         )
-    worst = max(abs(row["int8"] - row["fp32"]) for row in figures.values())
-    sentences.append(f"The largest difference between int8 and fp32 is {worst:.4f}.")
     return " ".join(sentences)
 
 
-def write(target: Path, out: Path) -> None:
-    """Fill ``model_card.md`` with what the stages of one run left in ``out``."""
+def write(target: Path, model: str, out: Path) -> None:
+    """Fill the card of ``model`` with what the stages of one run left in ``out``."""
 
-    def load(name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))
+    def load(path: Path) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
 
-    quality = load("quality.json")
-    figures = quality["ndcg@10"]
-    sampled = {len(systems["int8"]) for name, systems in quality["queries"].items() if name in RETRIEVED}
-    run, fitted = load("states/training.json"), load("calibration.json")
-    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        figures=figures_table(figures),
-        verdict=verdict(figures),
-        development=development_table(load("choices.json")["choices"]),
-        queries=max(sampled),
+    names = {str(out / name / "int8"): name for name in (MINI, TINY)}
+
+    def measured(folder: str) -> tuple[dict[str, Any], Figures]:
+        content = load(out / folder / "quality.json")
+        rows = content["ndcg@10"].items()
+        return content, {label: {names.get(name, name): value for name, value in row.items()} for label, row in rows}
+
+    quality, figures = measured("quality")
+    sample, exact = measured("quality_fp32")
+    precision = {label: {EXACT: row[EXACT], MINI: row[MINI]} for label, row in exact.items()}
+    run, fitted = load(out / model / "states" / "training.json"), load(out / model / "calibration.json")
+    choices = load(out / model / "choices.json")["choices"]
+    best = max(choices, key=lambda row: row["ndcg"]["mean"])
+    template = Template((Path(__file__).parent / "cards" / f"{model}.md").read_text(encoding="utf-8"))
+    text = template.substitute(
+        figures=figures_table(figures, quality["queries"], DIFFERENCES),
+        precision=figures_table(precision, sample["queries"], [(MINI, EXACT)]),
+        verdict=verdict(model, figures),
+        largest=f"{max(abs(row[MINI] - row[EXACT]) for row in exact.values()):.4f}",
+        development=development_table(choices),
+        share=f"{best['share']:g}",
+        rest=f"{1 - best['share']:g}",
         date=quality["date"],
         steps=f"{run['steps']:,}",
         pairs=f"{run['pairs']:,}",

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+MIN_SENTENCES = 3
+SENTENCE_WORDS = range(6, 41)
 TRAINING_SETS = ("nq_gold", "squad_dev36", "squad_train_sent", "selqa", "medquad", "pubmedqa")
 
 
@@ -53,3 +57,12 @@ def passages(examples: list[Example]) -> list[str]:
         texts.update(dict.fromkeys(example.positives))
         texts.update(dict.fromkeys(example.negatives))
     return list(texts)
+
+
+def take_sentence(text: str, generator: random.Random) -> tuple[str, str] | None:
+    """A sentence of ``text`` and the rest (the inverse cloze task of Lee et al. 2019), or None for a short text."""
+    sentences = re.split(r"(?<=[.?!]) (?=[A-Z])", text[:4000])
+    number = generator.randrange(len(sentences))
+    if len(sentences) < MIN_SENTENCES or len(sentences[number].split()) not in SENTENCE_WORDS:
+        return None
+    return sentences[number], " ".join(sentences[:number] + sentences[number + 1 :])

@@ -1,4 +1,4 @@
-"""Lists to train and to choose on: each query with its positives and its hardest negatives."""
+"""Lists to train and to calibrate on: each query with its positives and its hardest negatives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import bm25s
 import numpy as np
@@ -117,9 +118,12 @@ def mine(
     return lists
 
 
-def sample(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
-    """At most ``limit`` examples by a fixed seed."""
-    chosen = list(examples)
+Item = TypeVar("Item")
+
+
+def sample(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
+    """At most ``limit`` items by a fixed seed."""
+    chosen = list(items)
     random.Random(seed).shuffle(chosen)
     return chosen[:limit]
 
@@ -129,7 +133,7 @@ class SetPlan:
     """How much of one set is used, and with which neighbours its negatives are mined."""
 
     training_queries: int
-    development_queries: int
+    held_out_queries: int
     held_out: float
     labelled_only: bool = False
     neighbours: tuple[str, ...] = ()
@@ -149,13 +153,13 @@ PLAN = {
 def build_lists(
     examples: Mapping[str, Split], model: RerankMini, tokenizer: Tokenizer
 ) -> tuple[list[CandidateList], list[CandidateList]]:
-    """(training lists, development lists) for all sets of ``PLAN``."""
+    """(training lists, lists to calibrate on) for all sets of ``PLAN``."""
     training: list[CandidateList] = []
-    development: list[CandidateList] = []
+    held_out: list[CandidateList] = []
     for name, plan in PLAN.items():
         for side, limit, lists in (
             (0, plan.training_queries, training),
-            (1, plan.development_queries, development),
+            (1, plan.held_out_queries, held_out),
         ):
             chosen = sample(examples[name][side], limit, seed=13)
             if not chosen:
@@ -168,45 +172,4 @@ def build_lists(
             for neighbour in plan.neighbours:
                 corpus = list(dict.fromkeys(corpus + passages(examples[neighbour][side])))
             lists.extend(mine(name, chosen, corpus, model, tokenizer, bm25_depth=16, embedding_depth=12, skip=1 - side))
-    return training, development
-
-
-def build_long_lists(
-    examples: Mapping[str, Split], model: RerankMini, tokenizer: Tokenizer, *, joined: int = 3, queries: int = 50
-) -> list[CandidateList]:
-    """Development lists of long passages, where the answer is a small part of the text.
-
-    ``squad_long``: neighbouring paragraphs of an article joined by threes. ``medquad_long``: medical questions
-    against all held-out answers, not only those of the same page.
-    """
-
-    def join(side: int) -> dict[str, str]:
-        paragraphs = list(dict.fromkeys(example.positives[0] for example in examples["squad_dev36"][side]))
-        starts = {text: row - row % joined for row, text in enumerate(paragraphs)}
-        return {text: " ".join(paragraphs[start : start + joined]) for text, start in starts.items()}
-
-    distractors, held_out = join(0), join(1)
-    corpus = list(dict.fromkeys([*held_out.values(), *distractors.values()]))
-    questions = [
-        Example(example.query, (held_out[example.positives[0]],), ())
-        for example in sample(examples["squad_dev36"][1], queries, seed=7)
-    ]
-    lists = mine("squad_long", questions, corpus, model, tokenizer, bm25_depth=14, embedding_depth=8)
-    medical = [
-        Example(example.query, example.positives, ()) for example in sample(examples["medquad"][1], queries, seed=7)
-    ]
-    answers = passages(examples["medquad"][1])
-    return lists + mine("medquad_long", medical, answers, model, tokenizer, bm25_depth=14, embedding_depth=8)
-
-
-def balanced(
-    development: Sequence[CandidateList], long: Sequence[CandidateList], per_source: int = 25
-) -> list[CandidateList]:
-    """The lists the choices are made on: the first ``per_source`` of every source."""
-    taken: dict[str, int] = {}
-    chosen = []
-    for item in [*development, *long]:
-        taken[item.source] = taken.get(item.source, 0) + 1
-        if taken[item.source] <= per_source:
-            chosen.append(item)
-    return chosen
+    return training, held_out

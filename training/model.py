@@ -8,6 +8,7 @@ between them. The score is a weighted sum of cosine, late interaction, exact mat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,18 @@ class EncoderLayer(nn.Module):
         return output
 
 
+def sides(states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Flags [batch, sequence] of the query's and of the document's tokens, special tokens included."""
+    present = attention_mask.to(states.dtype)
+    document = present * token_type_ids.to(states.dtype)
+    return present - document, document
+
+
+def pool(states: Tensor, side: Tensor) -> Tensor:
+    """The normalised mean of the flagged tokens, [batch, hidden]."""
+    return functional.normalize((states * side[:, :, None]).sum(1), dim=-1)
+
+
 class RerankMini(nn.Module):
     """(input_ids, attention_mask, token_type_ids) -> logits [batch, 1]; padding has no influence."""
 
@@ -94,7 +107,7 @@ class RerankMini(nn.Module):
         self.joint = nn.Linear(4 * shape.hidden + self.HEAD_SIZE, self.HEAD_SIZE)
         self.head = nn.Linear(self.HEAD_SIZE, 1, bias=False)
         nn.init.zeros_(self.head.weight)
-        self.mix = nn.Parameter(torch.tensor([8.0, 16.0, 4.0, 1.0, 1.0]))
+        self.mix = nn.Parameter(torch.tensor([4.3, 12.8, 1.4, 0.0, 2.1]))  # for training; selection fits them after it
         self.register_buffer("scale", torch.tensor(1.0))
         self.register_buffer("offset", torch.tensor(0.0))
 
@@ -118,15 +131,12 @@ class RerankMini(nn.Module):
         self, states: Tensor, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The interpretable features [batch, 5] in the order of ``FEATURES``, and the head's term [batch]."""
-        present = attention_mask.to(states.dtype)
-        document = present * token_type_ids.to(states.dtype)
-        query = present - document
+        query, document = sides(states, attention_mask, token_type_ids)
         content = ((input_ids != CLS_ID) & (input_ids != SEP_ID)).to(states.dtype)
         query_content, document_content = query * content, document * content
 
         # Mean pooling over each side, its [CLS] and [SEP] included, as the base was trained.
-        query_mean = functional.normalize((states * query[:, :, None]).sum(1), dim=-1)
-        document_mean = functional.normalize((states * document[:, :, None]).sum(1), dim=-1)
+        query_mean, document_mean = pool(states, query), pool(states, document)
         cosine = (query_mean * document_mean).sum(-1)
 
         # Late interaction (ColBERT's MaxSim), a weighted mean over the query's content tokens.
@@ -166,8 +176,11 @@ class RerankMini(nn.Module):
         return (features * self.mix).sum(1) + head
 
 
-def load_base(model: RerankMini, folder: Path) -> None:
-    """Copy the weights of a BERT checkpoint (``model.safetensors``) into the encoder of ``model``."""
+def load_base(model: RerankMini, folder: Path, layers: Sequence[int] | None = None) -> None:
+    """Copy the weights of a BERT checkpoint (``model.safetensors``) into the encoder of ``model``.
+
+    ``layers`` are the checkpoint's layers that ``model`` gets, first to last; None for as many as it has.
+    """
     source = load_file(folder / "model.safetensors")
     source = {name.removeprefix("bert."): value for name, value in source.items()}
 
@@ -181,7 +194,7 @@ def load_base(model: RerankMini, folder: Path) -> None:
     with torch.no_grad():
         token_type = source["embeddings.token_type_embeddings.weight"][0]
         model.positions.weight.copy_(source["embeddings.position_embeddings.weight"] + token_type)
-    for number, layer in enumerate(model.layers):
+    for number, layer in zip(layers or range(len(model.layers)), model.layers, strict=True):
         if not isinstance(layer, EncoderLayer):
             raise TypeError(layer)
         prefix = f"encoder.layer.{number}"

@@ -1,4 +1,4 @@
-"""Choices made on development lists: the WiSE-FT coefficient and the weight of exact matches."""
+"""Choices made on development lists: the WiSE-FT share and the weights of the features."""
 
 from __future__ import annotations
 
@@ -13,22 +13,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .mining import CandidateList
+from .development import GradedList
 from .model import RerankMini
 from .tokenizer import collate, pair_ids
 from .train import Pair, TokenCache, pair_blocks
 
 logger = logging.getLogger(__name__)
 
-DEVELOPMENT_TOKENS = 320
-CANDIDATES = 12
-COEFFICIENTS = (0.4, 0.7, 1.0)
-SHARE = 0.4
-"""The share that is taken. It is set, not chosen: the development lists come from the training sets' own domains, so
-their loss falls with every share (their nDCG does not), while texts of another kind bear less training."""
-LEFT_OUT = ("medquad",)
-"""Reported, but not in the means that decide: labelled negatives from the positive's own page share its words, so
-they would speak against exact matches whatever the collection. ``medquad_long`` takes the set's place."""
+DEVELOPMENT_TOKENS = 256
+LISTS_PER_SOURCE = 40
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,29 +36,30 @@ def interpolate(untrained: Mapping[str, Tensor], trained: Mapping[str, Tensor], 
 
 @dataclass(frozen=True)
 class DevelopmentPairs:
-    """Tokenized development lists: pairs, the list each belongs to, and its label."""
+    """Tokenized development lists: the source of each list; the pairs, the list each belongs to, and its grade."""
 
     sources: tuple[str, ...]
     pairs: tuple[Pair, ...]
     list_of_pair: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
+    grades: npt.NDArray[np.int64]
 
 
-def tokenize_lists(lists: Sequence[CandidateList], tokenizer: Tokenizer) -> DevelopmentPairs:
-    """Positives and the ``CANDIDATES`` hardest negatives of every list."""
+def tokenize_lists(lists: Sequence[GradedList], tokenizer: Tokenizer) -> DevelopmentPairs:
+    """The first ``LISTS_PER_SOURCE`` lists of every source."""
     cache = TokenCache(tokenizer)
+    taken: Counter[str] = Counter()
+    sources: list[str] = []
     pairs: list[Pair] = []
     list_of_pair: list[int] = []
-    labels: list[int] = []
-    for number, item in enumerate(lists):
-        # Negatives first: a system that scores everything alike must not look good by the sort's stability.
-        for label, texts in ((0, item.negatives[:CANDIDATES]), (1, item.positives[:3])):
-            for text in texts:
-                pairs.append(pair_ids(cache[item.query], cache[text], DEVELOPMENT_TOKENS))
-                list_of_pair.append(number)
-                labels.append(label)
-    sources = tuple(item.source for item in lists)
-    return DevelopmentPairs(sources, tuple(pairs), np.array(list_of_pair), np.array(labels))
+    grades: list[int] = []
+    for item in lists:
+        taken[item.source] += 1
+        if taken[item.source] <= LISTS_PER_SOURCE:
+            pairs.extend(pair_ids(cache[item.query], cache[text], DEVELOPMENT_TOKENS) for text in item.texts)
+            list_of_pair.extend([len(sources)] * len(item.texts))
+            grades.extend(item.grades)
+            sources.append(item.source)
+    return DevelopmentPairs(tuple(sources), tuple(pairs), np.array(list_of_pair), np.array(grades))
 
 
 @torch.no_grad()
@@ -83,17 +77,17 @@ def compute_features(model: RerankMini, pairs: Sequence[Pair]) -> tuple[FloatArr
 
 
 def mean_ndcg(data: DevelopmentPairs, scores: FloatArray) -> dict[str, float]:
-    """nDCG@10 by source, and under ``"mean"`` the plain mean of all but ``LEFT_OUT``."""
+    """nDCG@10 (linear gain) by source, and under ``"mean"`` the plain mean of them."""
     by_source: dict[str, list[float]] = {}
     discount = 1 / np.log2(np.arange(2, 12))
     for number, source in enumerate(data.sources):
         rows = np.flatnonzero(data.list_of_pair == number)
-        labels = data.labels[rows]
-        gains = labels[np.argsort(-scores[rows], kind="stable")][:10]
-        ideal = discount[: min(10, int(labels.sum()))].sum()
-        by_source.setdefault(source, []).append(float((gains * discount[: len(gains)]).sum() / ideal))
+        grades = data.grades[rows]
+        gains, ideal = grades[np.argsort(-scores[rows], kind="stable")][:10], np.sort(grades)[::-1][:10]
+        value = (gains * discount[: len(gains)]).sum() / (ideal * discount[: len(ideal)]).sum()
+        by_source.setdefault(source, []).append(float(value))
     result = {source: float(np.mean(values)) for source, values in by_source.items()}
-    return {**result, "mean": float(np.mean([value for name, value in result.items() if name not in LEFT_OUT]))}
+    return {**result, "mean": float(np.mean(list(result.values())))}
 
 
 def fit_mix(
@@ -101,20 +95,20 @@ def fit_mix(
 ) -> tuple[FloatArray, float]:
     """Non-negative feature weights with the least mean listwise cross-entropy, and that mean.
 
-    Every source weighs the same. Cross-entropy rather than nDCG: most lists have their positive on top under
-    any sensible weights, so nDCG hangs on a handful of lists and its best grid point is mostly chance.
+    The target is each grade's square, so that an answer weighs nine times a text that is only on the topic.
+    Every source weighs the same. Cross-entropy rather than nDCG: that hangs on a handful of lists, and its best
+    grid point is mostly chance.
     """
     columns, terms = torch.from_numpy(features), torch.from_numpy(head)
-    counts = Counter(source for source in data.sources if source not in LEFT_OUT)
+    counts = Counter(data.sources)
     # Weights are squares, which keeps them from going negative, in units of each feature's spread.
     spread = columns.std(0)
-    roots = (torch.from_numpy(start) * spread).sqrt().requires_grad_()
+    roots = (torch.from_numpy(start).clamp(min=0.1) * spread).sqrt().requires_grad_()
     lists = []
     for number, source in enumerate(data.sources):
-        if source not in LEFT_OUT:
-            rows = np.flatnonzero(data.list_of_pair == number)
-            target = torch.from_numpy(data.labels[rows]).float()
-            lists.append((torch.from_numpy(rows), target / target.sum(), 1 / counts[source] / len(counts)))
+        rows = np.flatnonzero(data.list_of_pair == number)
+        target = torch.from_numpy(data.grades[rows]).float().square()
+        lists.append((torch.from_numpy(rows), target / target.sum(), 1 / counts[source] / len(counts)))
 
     def loss() -> Tensor:
         scores = (columns / spread) @ roots.square() + terms
@@ -128,7 +122,7 @@ def fit_mix(
         return value.item()
 
     optimizer = torch.optim.LBFGS([roots], max_iter=80, line_search_fn="strong_wolfe")
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     with torch.no_grad():
         return (roots.square() / spread).numpy(), loss().item()
 
@@ -150,15 +144,15 @@ def set_mix(model: RerankMini, mix: Sequence[float]) -> None:
 
 
 def choose(
-    model: RerankMini, untrained: Mapping[str, Tensor], trained: Mapping[str, Tensor], data: DevelopmentPairs
+    model: RerankMini,
+    untrained: Mapping[str, Tensor],
+    trained: Mapping[str, Tensor],
+    shares: Sequence[float],
+    data: DevelopmentPairs,
 ) -> list[Choice]:
-    """Fit the feature weights of every interpolation share, and measure them.
-
-    The share with the highest mean nDCG@10 is the one to take. The loss would not do for that: on lists drawn
-    like the training lists it falls the further the model moves, also where the order gets no better.
-    """
+    """Fit the feature weights of every interpolation share, and measure them."""
     table: list[Choice] = []
-    for share in COEFFICIENTS:
+    for share in shares:
         model.load_state_dict(interpolate(untrained, trained, share))
         features, head = compute_features(model, data.pairs)
         mix, loss = fit_mix(features, head, model.mix.detach().numpy(), data)

@@ -1,4 +1,4 @@
-"""Listwise fine-tuning of the model on mined lists."""
+"""Listwise fine-tuning of the model on mined lists, held to what the base knows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn import functional
 
+from .data import take_sentence
 from .mining import CandidateList
-from .model import RerankMini
+from .model import RerankMini, pool, sides
 from .tokenizer import collate, pair_ids
 
 logger = logging.getLogger(__name__)
@@ -25,25 +27,50 @@ Pair = tuple[list[int], int]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The hyperparameters of the run."""
+    """The hyperparameters of a run.
 
-    steps: int = 880
+    Attributes:
+        layers: the base's layers that the model is made of.
+        shares: of the trained weights; one is chosen on development lists, the untrained ones make up the rest.
+        distillation: weight of the divergence from the teacher's ranking of the same list.
+        anchor: weight of the cosine distance of both sides' mean vectors from the teacher's.
+        token_anchor: weight of the cosine distance of every token from the teacher's.
+        sentence_queries: share of the lists whose query is a sentence taken out of the positive.
+    """
+
+    layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    shares: tuple[float, ...] = (0.5, 0.75, 1.0)
+    steps: int = 480
     tokens_per_batch: int = 4096
     documents_per_list: int = 8
-    random_negatives: int = 1
+    random_negatives: int = 2
     hardest: int = 14
     max_tokens: int = 176
-    encoder_rate: float = 3e-5
+    encoder_rate: float = 4e-5
     head_rate: float = 3e-4
     gate_rate: float = 5e-3
     warm_up: float = 0.05
     door: float = -3.0
+    distillation: float = 0.5
+    anchor: float = 10.0
+    token_anchor: float = 0.0
+    sentence_queries: float = 0.15
     checkpoint_every: int = 150
     seed: int = 13
 
 
+PLANS = {
+    "rerank-mini-en-v1": TrainingPlan(),
+    "rerank-tiny-en-v1": TrainingPlan(layers=(0, 3, 5), shares=(1.0,), steps=700, encoder_rate=3e-4, token_anchor=10.0),
+}
+"""The bundled models. What a layer is taken out of has to be repaired first: a higher rate, and tokens to aim at."""
+
 SHARES = {"nq_gold": 0.25, "selqa": 0.22, "squad_dev36": 0.22, "medquad": 0.18, "squad_train_sent": 0.13}
 """How often each set is drawn: the small sets of real search questions weigh as much as the large ones."""
+
+SAME_PAGE = {"medquad": 3}
+"""At most so many hard negatives where all come from the positive's own page: otherwise the model would learn that a
+text on the right topic is a wrong answer."""
 
 
 def pair_blocks(pairs: Sequence[Pair], tokens_per_block: int = 4096) -> list[list[int]]:
@@ -56,21 +83,43 @@ def pair_blocks(pairs: Sequence[Pair], tokens_per_block: int = 4096) -> list[lis
     return blocks
 
 
-def score_pairs(model: RerankMini, pairs: Sequence[Pair]) -> Tensor:
-    """Raw scores of pairs in their order.
+@dataclass(frozen=True)
+class Scored:
+    """What one pass over some pairs gives: scores [pairs] of model and teacher, and the distances between them."""
+
+    scores: Tensor
+    teacher: Tensor
+    side_distance: Tensor
+    token_distance: Tensor
+
+
+def score_pairs(model: RerankMini, teacher: RerankMini, pairs: Sequence[Pair]) -> Scored:
+    """Raw scores of pairs in their order, and how far the states are from the teacher's.
 
     The encoder runs in bfloat16; the scores are formed in float32, because a MaxSim weight of 16 would turn
     bfloat16's rounding into visible noise.
     """
     blocks = pair_blocks(pairs)
-    scores = []
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for rows in blocks:
-        input_ids, mask, types = collate([pairs[row] for row in rows])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            states = model.encode(input_ids, mask, types)
-        scores.append(model.raw_score(*model.score_parts(states.float(), input_ids, mask, types)))
-    order = torch.tensor([row for rows in blocks for row in rows])
-    return torch.cat(scores)[torch.argsort(order)]
+        block = collate([pairs[row] for row in rows])
+        states, scores = raw_scores(model, block)
+        with torch.no_grad():
+            wanted, teacher_scores = raw_scores(teacher, block)
+        _, mask, types = block
+        apart = [1 - (pool(states, side) * pool(wanted, side)).sum(-1) for side in sides(states, mask, types)]
+        tokens = (1 - functional.cosine_similarity(states, wanted, dim=-1)) * mask
+        parts.append((scores, teacher_scores, apart[0] + apart[1], tokens.sum(1) / mask.sum(1)))
+    order = torch.argsort(torch.tensor([row for rows in blocks for row in rows]))
+    return Scored(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
+
+
+def raw_scores(model: RerankMini, block: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """(last-layer states in float32, scores) of a padded block."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states = model.encode(*block)
+    states = states.float()
+    return states, model.raw_score(*model.score_parts(states, *block))
 
 
 class TokenCache:
@@ -98,15 +147,17 @@ def draw_lists(
         if not queues[name]:
             queues[name] = generator.sample(by_source[name], len(by_source[name]))
         item = queues[name].pop()
-        hard = plan.documents_per_list - 1 - plan.random_negatives
+        hard = min(plan.documents_per_list - 1 - plan.random_negatives, SAME_PAGE.get(name, plan.documents_per_list))
         hardest = item.negatives[: plan.hardest]
         negatives = generator.sample(hardest, min(hard, len(hardest)))
         while len(negatives) < plan.documents_per_list - 1:
             other = generator.choice(by_source[name])
             if other.query != item.query and other.positives[0] not in item.positives:
                 negatives.append(other.positives[0])
-        documents = [generator.choice(item.positives), *negatives]
-        yield [pair_ids(cache[item.query], cache[text], plan.max_tokens) for text in documents]
+        query, positive = item.query, generator.choice(item.positives)
+        if generator.random() < plan.sentence_queries:
+            query, positive = take_sentence(positive, generator) or (query, positive)
+        yield [pair_ids(cache[query], cache[text], plan.max_tokens) for text in (positive, *negatives)]
 
 
 def draw_batches(source: Iterator[list[Pair]], plan: TrainingPlan) -> Iterator[list[list[Pair]]]:
@@ -143,19 +194,31 @@ def parameter_groups(model: RerankMini, plan: TrainingPlan) -> list[dict[str, ob
     ]
 
 
+def training_loss(scored: Scored, lists: int, plan: TrainingPlan) -> tuple[Tensor, Tensor]:
+    """(the loss to descend, the listwise cross-entropy in it); each list's first pair is its positive."""
+    ranking = torch.log_softmax(scored.scores.view(lists, -1), dim=1)
+    wanted = torch.softmax(scored.teacher.view(lists, -1), dim=1)
+    entropy = -ranking[:, 0].mean()
+    divergence = functional.kl_div(ranking, wanted, reduction="batchmean")
+    anchors = plan.anchor * scored.side_distance.mean() + plan.token_anchor * scored.token_distance.mean()
+    return entropy + plan.distillation * divergence + anchors, entropy
+
+
 def train(
     model: RerankMini,
     tokenizer: Tokenizer,
     lists: Sequence[CandidateList],
-    plan: TrainingPlan,
     folder: Path,
     *,
+    plan: TrainingPlan,
+    teacher: RerankMini,
     max_minutes: float | None = None,
 ) -> None:
     """Train in place; ``folder`` gets a state dict every ``checkpoint_every`` steps and ``trained.pt`` last.
 
-    With ``max_minutes`` the rate falls with the clock where that is ahead of the steps, so that a slow
-    machine ends in time with a finished schedule.
+    ``teacher`` is the untrained model with its doors shut, which is the bi-encoder: whatever the labels do not
+    speak about shall stay as it was there. With ``max_minutes`` the rate falls with the clock where that is ahead
+    of the steps, so that a slow machine ends in time with a finished schedule.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
@@ -166,7 +229,8 @@ def train(
     batches = draw_batches(draw_lists(lists, plan, TokenCache(tokenizer), generator), plan)
     started = time.monotonic()
     model.train()
-    running, seen_pairs, step = 0.0, 0, 0
+    running = torch.zeros(4)
+    seen_pairs, step = 0, 0
     while True:
         progress = step / plan.steps
         if max_minutes is not None:
@@ -177,18 +241,20 @@ def train(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * max(factor, 1e-3)
         batch = next(batches)
-        scores = score_pairs(model, [pair for pairs in batch for pair in pairs])
-        loss = -torch.log_softmax(scores.view(len(batch), -1), dim=1)[:, 0].mean()
+        scored = score_pairs(model, teacher, [pair for pairs in batch for pair in pairs])
+        loss, entropy = training_loss(scored, len(batch), plan)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
         optimizer.step()
         step += 1
-        seen_pairs += scores.numel()
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        seen_pairs += scored.scores.numel()
+        shown = torch.stack([loss, entropy, scored.side_distance.mean(), scored.token_distance.mean()]).detach()
+        running = shown if step == 1 else running.lerp(shown, 0.04)
         if step % 25 == 0:
             minutes = (time.monotonic() - started) / 60
-            logger.info("step %d  %.1f min  pairs %d  loss %.3f", step, minutes, seen_pairs, running)
+            message = "step %d  %.1f min  pairs %d  loss %.3f  entropy %.3f  sides %.4f  tokens %.4f"
+            logger.info(message, step, minutes, seen_pairs, *running.tolist())
         if step % plan.checkpoint_every == 0:
             torch.save(model.state_dict(), folder / f"step-{step:05d}.pt")
     model.eval()
