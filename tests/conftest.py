@@ -37,6 +37,7 @@ NEEDS = {
     "adapters/test_langchain_saving.py": "langchain_core",
     "adapters/test_langchain_scorer.py": "langchain_classic",
     "compat": "cohere",
+    "training": "bm25s",
     "test_notebooks.py": "nbclient",
 }
 collect_ignore = [name for name, module in NEEDS.items() if find_spec(module) is None]

