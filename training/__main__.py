@@ -61,6 +61,7 @@ class Workshop:
 
     def untrained(self, plan: TrainingPlan) -> RerankMini:
         """The plan's layers of the base, its doors ajar."""
+        torch.manual_seed(plan.seed)
         shape = EncoderShape(layers=len(plan.layers))
         model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
         load_base(model, self.base, plan.layers)
@@ -116,15 +117,15 @@ def export(model: RerankMini, tokenizer: Tokenizer, lists: Sequence[mining.Candi
 
 def make(plan: TrainingPlan, workshop: Workshop, lists: Lists, out: Path, max_minutes: float | None) -> Path:
     """Train, choose, calibrate and export one model; returns the folder for the wheel."""
-    out.mkdir(parents=True, exist_ok=True)
     tokenizer = workshop.tokenizer
     model = workshop.untrained(plan)
-    untrained = {name: value.clone() for name, value in model.state_dict().items()}
     states = out / "states"
+    states.mkdir(parents=True, exist_ok=True)
     if not (states / "trained.pt").exists():
+        torch.save(model.state_dict(), states / "untrained.pt")
         teacher = workshop.teacher()
         train(model, tokenizer, lists.training, states, plan=plan, teacher=teacher, max_minutes=max_minutes)
-    trained = torch.load(states / "trained.pt", weights_only=True)
+    untrained, trained = (torch.load(states / f"{name}.pt", weights_only=True) for name in ("untrained", "trained"))
 
     choices = out / "choices.json"
     if not choices.exists():

@@ -32,6 +32,7 @@ class TrainingPlan:
     Attributes:
         layers: the base's layers that the model is made of.
         shares: of the trained weights; one is chosen on development lists, the untrained ones make up the rest.
+        cycles: how often the rate warms up and decays.
         distillation: weight of the divergence from the teacher's ranking of the same list.
         anchor: weight of the cosine distance of both sides' mean vectors from the teacher's.
         token_anchor: weight of the cosine distance of every token from the teacher's.
@@ -50,6 +51,7 @@ class TrainingPlan:
     head_rate: float = 3e-4
     gate_rate: float = 5e-3
     warm_up: float = 0.05
+    cycles: int = 1
     door: float = -3.0
     distillation: float = 0.5
     anchor: float = 10.0
@@ -220,7 +222,6 @@ def train(
     speak about shall stay as it was there. With ``max_minutes`` the rate falls with the clock where that is ahead
     of the steps, so that a slow machine ends in time with a finished schedule.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
     generator = random.Random(plan.seed)
     groups = parameter_groups(model, plan)
@@ -237,7 +238,8 @@ def train(
             progress = max(progress, (time.monotonic() - started) / (60 * max_minutes))
         if progress >= 1:
             break
-        factor = min(progress / plan.warm_up, (1 - progress) / (1 - plan.warm_up))
+        within = progress * plan.cycles % 1
+        factor = min(within / plan.warm_up, (1 - within) / (1 - plan.warm_up))
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * max(factor, 1e-3)
         batch = next(batches)
