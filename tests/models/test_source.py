@@ -61,8 +61,9 @@ def test_a_bundled_model_needs_no_network(hub, name):
 @each_bundled
 def test_a_damaged_bundled_model_is_found_out_when_it_is_loaded(tmp_path, monkeypatch, name):
     shutil.copytree(BUNDLED[name], tmp_path / name)
-    with (tmp_path / name / "tokenizer.json").open("a") as file:
-        file.write(" ")
+    for damaged in ("tokenizer.json", "sha256.json"):  # another list is another model than one that is loaded already
+        with (tmp_path / name / damaged).open("a") as file:
+            file.write(" ")
     monkeypatch.setitem(BUNDLED, name, tmp_path / name)
     with pytest.raises(ModelLoadError, match=f"{name}/tokenizer.json is damaged"):
         Reranker(name).warm_up()
