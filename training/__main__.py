@@ -38,7 +38,7 @@ from .train import PLANS, TrainingPlan, train
 logger = logging.getLogger("training")
 
 DOORS_SHUT = -30.0
-EXACT_QUERIES = 100
+EXACT_QUERIES = 40
 
 State = dict[str, torch.Tensor]
 
