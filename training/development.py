@@ -6,44 +6,21 @@ would be saturated, and would teach that being on the topic is a fault.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from .data import Example, passages, take_sentence
-from .mining import Bm25, Split, embed, sample
+from .mining import Bm25, GradedList, Split, embed, sample
 from .model import RerankMini
 
 ANSWER, ON_TOPIC = 3, 1
 QUERIES = 60
 NEIGHBOURHOOD = 6
 """Paragraphs so many places apart in an article count as being on the same topic."""
-
-
-@dataclass(frozen=True)
-class GradedList:
-    """One query of one source with its candidates and their grades."""
-
-    source: str
-    query: str
-    texts: tuple[str, ...]
-    grades: tuple[int, ...]
-
-
-def write_graded(path: Path, lists: Sequence[GradedList]) -> None:
-    """One JSON object a line."""
-    path.write_text("".join(json.dumps(asdict(item)) + "\n" for item in lists), encoding="utf-8")
-
-
-def read_graded(path: Path) -> list[GradedList]:
-    """What ``write_graded`` wrote."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [GradedList(row["source"], row["query"], tuple(row["texts"]), tuple(row["grades"])) for row in rows]
 
 
 @dataclass(frozen=True)

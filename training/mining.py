@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import bm25s
 import numpy as np
@@ -15,10 +15,9 @@ import numpy.typing as npt
 import snowballstemmer
 import torch
 from tokenizers import Tokenizer
-from torch.nn import functional
 
 from .data import Example, passages
-from .model import RerankMini
+from .model import RerankMini, pool
 from .tokenizer import collate
 
 EMBED_TOKENS = 160
@@ -37,17 +36,31 @@ class CandidateList:
     negatives: tuple[str, ...]
 
 
-def write_lists(path: Path, lists: Sequence[CandidateList]) -> None:
+@dataclass(frozen=True)
+class GradedList:
+    """One query of one source with its candidates and their grades."""
+
+    source: str
+    query: str
+    texts: tuple[str, ...]
+    grades: tuple[int, ...]
+
+
+Kind = TypeVar("Kind", CandidateList, GradedList)
+
+
+def write_lists(path: Path, lists: Sequence[CandidateList | GradedList]) -> None:
     """One JSON object a line."""
     path.write_text("".join(json.dumps(asdict(item)) + "\n" for item in lists), encoding="utf-8")
 
 
-def read_lists(path: Path) -> list[CandidateList]:
-    """What ``write_lists`` wrote."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [
-        CandidateList(row["source"], row["query"], tuple(row["positives"]), tuple(row["negatives"])) for row in rows
-    ]
+def read_lists(path: Path, kind: type[Kind]) -> list[Kind]:
+    """What ``write_lists`` wrote of one kind; JSON's arrays are tuples again."""
+
+    def record(line: str) -> dict[str, Any]:
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(line).items()}
+
+    return [kind(**record(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 class Bm25:
@@ -79,8 +92,7 @@ def embed(model: RerankMini, tokenizer: Tokenizer, texts: Sequence[str]) -> npt.
         input_ids, mask, types = collate([(ids[row], len(ids[row])) for row in rows])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             states = model.encode(input_ids, mask, types).float()
-        pooled = functional.normalize((states * mask[:, :, None]).sum(1), dim=-1)
-        vectors[rows] = pooled.numpy()
+        vectors[rows] = pool(states, mask).numpy()
     return vectors
 
 

