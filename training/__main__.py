@@ -30,7 +30,8 @@ from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
-from .quantization import sample_inputs
+from .pruning import keep_layers, prune
+from .samples import sample_blocks, sample_inputs
 from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices
 from .tokenizer import pair_tokenizer
 from .train import PLANS, TrainingPlan, train
@@ -38,7 +39,8 @@ from .train import PLANS, TrainingPlan, train
 logger = logging.getLogger("training")
 
 DOORS_SHUT = -30.0
-EXACT_QUERIES = 40
+EXACT_QUERIES = 225
+UNTRAINED, TRAINED, FINISHED = "untrained.pt", "trained.pt", "finished.pt"
 
 State = dict[str, torch.Tensor]
 
@@ -59,17 +61,22 @@ class Workshop:
         texts = [text for name in TRAINING_SETS for text in passages(read_set(data, name))]
         return cls(base, tokenizer, inverse_document_frequency(tokenizer, texts, EncoderShape().vocab_size))
 
-    def untrained(self, plan: TrainingPlan) -> RerankMini:
-        """The plan's layers of the base, its doors ajar."""
+    def model(self, plan: TrainingPlan) -> RerankMini:
+        """A model of the plan's shape, its weights not read yet."""
+        shape = EncoderShape(layers=len(plan.layers), heads=plan.heads, intermediate=plan.intermediate)
+        return RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), shape=shape).eval()
+
+    def base_model(self, plan: TrainingPlan, door: float) -> RerankMini:
+        """The whole base, its doors as far open as ``door`` says."""
         torch.manual_seed(plan.seed)
-        shape = EncoderShape(layers=len(plan.layers))
-        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
-        load_base(model, self.base, plan.layers)
+        shape = EncoderShape()
+        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=door, shape=shape)
+        load_base(model, self.base)
         return model.eval()
 
-    def teacher(self) -> RerankMini:
-        """The bi-encoder: all layers, doors shut."""
-        return self.untrained(TrainingPlan(door=DOORS_SHUT))
+    def bi_encoder(self) -> RerankMini:
+        """The base with its doors shut."""
+        return self.base_model(TrainingPlan(), DOORS_SHUT)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def mined_lists(data: Path, out: Path, workshop: Workshop) -> Lists:
     """Build the lists, or read them from ``out``."""
     training, graded, held_out = (out / f"{name}.jsonl" for name in ("train", "graded", "held_out"))
     if not all(file.exists() for file in (training, graded, held_out)):
-        model, tokenizer = workshop.teacher(), workshop.tokenizer
+        model, tokenizer = workshop.bi_encoder(), workshop.tokenizer
         examples = {name: split_by_topic(read_set(data, name), mining.PLAN[name].held_out) for name in TRAINING_SETS}
         for file, lists in zip((training, held_out), mining.build_lists(examples, model, tokenizer), strict=True):
             mining.write_lists(file, lists)
@@ -118,27 +125,60 @@ def export(model: RerankMini, tokenizer: Tokenizer, lists: Sequence[mining.Candi
     return final
 
 
-def make(plan: TrainingPlan, workshop: Workshop, lists: Lists, out: Path, max_minutes: float | None) -> Path:
-    """Train, choose, calibrate and export one model; returns the folder for the wheel."""
-    tokenizer = workshop.tokenizer
-    model = workshop.untrained(plan)
-    states = out / "states"
-    states.mkdir(parents=True, exist_ok=True)
-    if not (states / "trained.pt").exists():
-        torch.save(model.state_dict(), states / "untrained.pt")
-        teacher = workshop.teacher()
-        train(model, tokenizer, lists.training, states, plan=plan, teacher=teacher, max_minutes=max_minutes)
-    untrained, trained = (torch.load(states / f"{name}.pt", weights_only=True) for name in ("untrained", "trained"))
+@dataclass(frozen=True)
+class Run:
+    """Where models are made: ``out/NAME`` gets what belongs to one of them."""
 
-    choices = out / "choices.json"
+    workshop: Workshop
+    lists: Lists
+    out: Path
+    max_minutes: float | None
+
+    def states(self, name: str) -> Path:
+        """The folder of a model's state dicts."""
+        return self.out / name / "states"
+
+    def finished(self, name: str) -> RerankMini:
+        """A model that was made before."""
+        model = self.workshop.model(PLANS[name])
+        model.load_state_dict(torch.load(self.states(name) / FINISHED, weights_only=True))
+        return model
+
+
+def train_from_start(run: Run, name: str) -> None:
+    """Leave ``untrained.pt`` and ``trained.pt``: of the base, or of a parent made smaller."""
+    plan, workshop, training = PLANS[name], run.workshop, run.lists.training
+    if plan.parent is None:
+        model, teacher = workshop.base_model(plan, plan.door), workshop.bi_encoder()
+    else:
+        model, teacher = run.finished(plan.parent), run.finished(plan.parent)
+        keep_layers(model, plan.layers)
+        prune(model, list(sample_blocks(training, workshop.tokenizer)), plan.heads, plan.intermediate)
+    folder = run.states(name)
+    torch.save(model.state_dict(), folder / UNTRAINED)
+    train(model, workshop.tokenizer, training, folder, plan=plan, teacher=teacher, max_minutes=run.max_minutes)
+
+
+def make(run: Run, name: str) -> Path:
+    """Train, choose, calibrate and export one model; returns the folder for the wheel."""
+    plan, lists, tokenizer = PLANS[name], run.lists, run.workshop.tokenizer
+    folder, states = run.out / name, run.states(name)
+    states.mkdir(parents=True, exist_ok=True)
+    if not (states / TRAINED).exists():
+        train_from_start(run, name)
+    untrained, trained = (torch.load(states / file, weights_only=True) for file in (UNTRAINED, TRAINED))
+
+    model = run.workshop.model(plan)
+    choices = folder / "choices.json"
     if not choices.exists():
         tried = choose(model, untrained, trained, plan.shares, tokenize_lists(lists.graded, tokenizer))
         write_choices(choices, tried)
     set_chosen_weights(model, (untrained, trained), read_choices(choices))
     calibration = calibrate(model, lists.held_out, tokenizer)
     logger.info("calibration: %s", calibration)
-    (out / "calibration.json").write_text(json.dumps(calibration, indent=1), encoding="utf-8")
-    return export(model, tokenizer, lists.training, out)
+    (folder / "calibration.json").write_text(json.dumps(calibration, indent=1), encoding="utf-8")
+    torch.save(model.state_dict(), states / FINISHED)
+    return export(model, tokenizer, lists.training, folder)
 
 
 def evaluate(data: Path, out: Path, queries: int | None) -> None:
@@ -173,9 +213,9 @@ def main() -> None:
     lists = mined_lists(options.data, out, workshop)
     sizes = len(lists.training), len(lists.graded), len(lists.held_out)
     logger.info("lists: %d training, %d graded, %d held out", *sizes)
+    run = Run(workshop, lists, out, options.max_minutes)
     for name in options.model:
-        folder = make(PLANS[name], workshop, lists, out / name, options.max_minutes)
-        logger.info("made: %s", folder)
+        logger.info("made: %s", make(run, name))
     if options.evaluate:
         evaluate(options.data, out, options.queries)
         for name in PLANS:

@@ -6,10 +6,12 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from torch.nn import functional
 from .data import take_sentence
 from .mining import CandidateList
 from .model import RerankMini, pool, sides
-from .tokenizer import collate, pair_ids
+from .tokenizer import Block, collate, pair_ids
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +32,24 @@ class TrainingPlan:
     """The hyperparameters of a run.
 
     Attributes:
-        layers: the base's layers that the model is made of.
+        parent: the model to make a smaller one of; it is the teacher too. None: start from the base, with the
+            bi-encoder as the teacher.
+        layers: the layers kept of what the model starts from.
+        heads: attention heads kept in each layer.
+        intermediate: feed-forward neurons kept in each layer.
         shares: of the trained weights; one is chosen on development lists, the untrained ones make up the rest.
         cycles: how often the rate warms up and decays.
         distillation: weight of the divergence from the teacher's ranking of the same list.
         anchor: weight of the cosine distance of both sides' mean vectors from the teacher's.
-        token_anchor: weight of the cosine distance of every token from the teacher's.
+        token_anchor: weight of the cosine distance of every token from the teacher's, a mean over all layers.
         sentence_queries: share of the lists whose query is a sentence taken out of the positive.
+        substitution: share of the lists in which words are exchanged for others, the same everywhere in the list.
     """
 
+    parent: str | None = None
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    heads: int = 12
+    intermediate: int = 1536
     shares: tuple[float, ...] = (0.5, 0.75)
     steps: int = 455
     tokens_per_batch: int = 4096
@@ -57,6 +67,7 @@ class TrainingPlan:
     anchor: float = 10.0
     token_anchor: float = 0.0
     sentence_queries: float = 0.15
+    substitution: float = 0.0
     checkpoint_every: int = 150
     seed: int = 13
 
@@ -64,10 +75,20 @@ class TrainingPlan:
 PLANS = {
     "rerank-mini-en-v1": TrainingPlan(),
     "rerank-tiny-en-v1": TrainingPlan(
-        layers=(0, 3, 5), shares=(1.0,), steps=1246, cycles=2, encoder_rate=3e-4, token_anchor=10.0
+        parent="rerank-mini-en-v1",
+        layers=(0, 2, 3, 4, 5),
+        heads=7,
+        intermediate=640,
+        shares=(1.0,),
+        steps=1800,
+        tokens_per_batch=2048,
+        encoder_rate=3e-4,
+        token_anchor=10.0,
+        substitution=0.75,
     ),
 }
-"""The bundled models. What a layer is taken out of has to be repaired first: a higher rate, and tokens to aim at."""
+"""The bundled models, a parent before its child. What is taken out of a model has to be repaired first: a higher rate,
+shorter steps, the states of the parent's tokens to aim at, and words from everywhere."""
 
 SHARES = {"nq_gold": 0.25, "selqa": 0.22, "squad_dev36": 0.22, "medquad": 0.18, "squad_train_sent": 0.13}
 """How often each set is drawn: the small sets of real search questions weigh as much as the large ones."""
@@ -97,33 +118,38 @@ class Scored:
     token_distance: Tensor
 
 
-def score_pairs(model: RerankMini, teacher: RerankMini, pairs: Sequence[Pair]) -> Scored:
+def score_pairs(model: RerankMini, teacher: RerankMini, pairs: Sequence[Pair], layers: Sequence[int]) -> Scored:
     """Raw scores of pairs in their order, and how far the states are from the teacher's.
 
-    The encoder runs in bfloat16; the scores are formed in float32, because a MaxSim weight of 16 would turn
-    bfloat16's rounding into visible noise.
+    The model's layers stand for the teacher's ``layers``. The encoder runs in bfloat16; the scores are formed in
+    float32, because a MaxSim weight of 16 would turn bfloat16's rounding into visible noise.
     """
     blocks = pair_blocks(pairs)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for rows in blocks:
         block = collate([pairs[row] for row in rows])
+        _, mask, types = block
         states, scores = raw_scores(model, block)
         with torch.no_grad():
             wanted, teacher_scores = raw_scores(teacher, block)
-        _, mask, types = block
-        apart = [1 - (pool(states, side) * pool(wanted, side)).sum(-1) for side in sides(states, mask, types)]
-        tokens = (1 - functional.cosine_similarity(states, wanted, dim=-1)) * mask
-        parts.append((scores, teacher_scores, apart[0] + apart[1], tokens.sum(1) / mask.sum(1)))
+        ends = states[-1], wanted[-1]
+        apart = [1 - (pool(ends[0], side) * pool(ends[1], side)).sum(-1) for side in sides(ends[0], mask, types)]
+        tokens = torch.stack(
+            [
+                ((1 - functional.cosine_similarity(mine, wanted[number], dim=-1)) * mask).sum(1) / mask.sum(1)
+                for mine, number in zip(states, layers, strict=True)
+            ]
+        )
+        parts.append((scores, teacher_scores, apart[0] + apart[1], tokens.mean(0)))
     order = torch.argsort(torch.tensor([row for rows in blocks for row in rows]))
     return Scored(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
 
 
-def raw_scores(model: RerankMini, block: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """(last-layer states in float32, scores) of a padded block."""
+def raw_scores(model: RerankMini, block: Block) -> tuple[list[Tensor], Tensor]:
+    """(every layer's states in float32, scores) of a padded block."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        states = model.encode(*block)
-    states = states.float()
-    return states, model.raw_score(*model.score_parts(states, *block))
+        states = [each.float() for each in model.encode_layers(*block)]
+    return states, model.raw_score(*model.score_parts(states[-1], *block))
 
 
 class TokenCache:
@@ -139,8 +165,37 @@ class TokenCache:
         return self.known[text]
 
 
+class Substitution:
+    """Exchanges word pieces for random others of their kind, the same ones everywhere in a list.
+
+    What matches still matches, so the positive stays the positive; but words that the training texts never use turn
+    up, and the teacher, who knows them, is asked about them too. Without it a model is held to its teacher on the
+    training texts' own topics only. Frequent pieces stay, and with them what makes a sentence a sentence.
+    """
+
+    FREQUENT = 4.0
+    """Pieces of a lower idf, in more than about one text of 50, stay."""
+
+    def __init__(self, vocabulary: Mapping[str, int], idf: npt.NDArray[np.float32]) -> None:
+        pieces = [piece for piece, number in vocabulary.items() if idf[number] >= self.FREQUENT]
+        words = [vocabulary[piece] for piece in pieces if piece.isascii() and piece.isalpha()]
+        endings = [vocabulary[piece] for piece in pieces if piece.isascii() and piece.removeprefix("##").isalpha()]
+        endings = sorted(set(endings) - set(words))
+        self.kind_of = {number: kind for kind in (sorted(words), endings) for number in kind}
+
+    def __call__(self, texts: Sequence[Sequence[int]], share: float, generator: random.Random) -> list[list[int]]:
+        """``texts`` with about ``share`` of their different pieces exchanged."""
+        known = sorted({number for text in texts for number in text} & self.kind_of.keys())
+        other = {number: generator.choice(self.kind_of[number]) for number in known if generator.random() < share}
+        return [[other.get(number, number) for number in text] for text in texts]
+
+
 def draw_lists(
-    lists: Sequence[CandidateList], plan: TrainingPlan, cache: TokenCache, generator: random.Random
+    lists: Sequence[CandidateList],
+    plan: TrainingPlan,
+    cache: TokenCache,
+    substitution: Substitution,
+    generator: random.Random,
 ) -> Iterator[list[Pair]]:
     """Endless lists of pairs, the positive first, sets drawn by ``SHARES``, each set in shuffled passes."""
     by_source = {name: [item for item in lists if item.source == name] for name in SHARES}
@@ -161,7 +216,10 @@ def draw_lists(
         query, positive = item.query, generator.choice(item.positives)
         if generator.random() < plan.sentence_queries:
             query, positive = take_sentence(positive, generator) or (query, positive)
-        yield [pair_ids(cache[query], cache[text], plan.max_tokens) for text in (positive, *negatives)]
+        texts = [cache[text] for text in (query, positive, *negatives)]
+        if generator.random() < plan.substitution:
+            texts = substitution(texts, generator.uniform(0.1, 0.7), generator)
+        yield [pair_ids(texts[0], text, plan.max_tokens) for text in texts[1:]]
 
 
 def draw_batches(source: Iterator[list[Pair]], plan: TrainingPlan) -> Iterator[list[list[Pair]]]:
@@ -229,7 +287,8 @@ def train(
     groups = parameter_groups(model, plan)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     rates = [group["lr"] for group in optimizer.param_groups]
-    batches = draw_batches(draw_lists(lists, plan, TokenCache(tokenizer), generator), plan)
+    substitution = Substitution(tokenizer.get_vocab(), model.lexical.idf.numpy())
+    batches = draw_batches(draw_lists(lists, plan, TokenCache(tokenizer), substitution, generator), plan)
     started = time.monotonic()
     model.train()
     running = torch.zeros(4)
@@ -245,7 +304,7 @@ def train(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * max(factor, 1e-3)
         batch = next(batches)
-        scored = score_pairs(model, teacher, [pair for pairs in batch for pair in pairs])
+        scored = score_pairs(model, teacher, [pair for pairs in batch for pair in pairs], plan.layers)
         loss, entropy = training_loss(scored, len(batch), plan)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

