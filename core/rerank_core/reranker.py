@@ -18,6 +18,7 @@ from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
 from rerank_core.scoring.api import ApiOptions, ApiScorer
 from rerank_core.scoring.base import Scorer, Scores, check_scores
+from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
@@ -178,7 +179,7 @@ class Reranker:
     @property
     def loaded(self) -> LoadedModelInfo | None:
         """What was loaded, where and why; None before the first use, or when the scorer is not a plain model."""
-        return self._asked.loaded if isinstance(self._asked, LocalScorer) else None
+        return self._asked.loaded if isinstance(self._asked, LocalScorer | CachedScorer) else None
 
     def __repr__(self) -> str:
         loaded = self.loaded

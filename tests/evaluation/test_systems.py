@@ -10,7 +10,7 @@ from rerank_core import InvalidRequestError
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app
 from rerank_core.evaluation import Evaluation, systems
-from rerank_core.evaluation.systems import ModelSpec, Stores, Where, read_system, read_systems
+from rerank_core.evaluation.systems import NamedModel, Stores, Where, read_system, read_systems
 
 MINI = "rerank-mini-en-v1"
 
@@ -106,16 +106,16 @@ def test_local_and_hosted_in_one_run(hand_written, server, tmp_path, machine):
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("cohere:rerank-v3.5", ModelSpec("rerank-v3.5", "cohere")),
-        (f"local:{MINI}+windows", ModelSpec(MINI, "local", windows=True)),
-        (f" {MINI}+windows ", ModelSpec(MINI, None, windows=True)),
-        ("tei:", ModelSpec("", "tei")),
-        ("org/model:free", ModelSpec("org/model:free")),
-        (r"C:\models\mine", ModelSpec(r"C:\models\mine")),
+        ("cohere:rerank-v3.5", NamedModel("rerank-v3.5", "cohere")),
+        (f"local:{MINI}+windows", NamedModel(MINI, "local", windows=True)),
+        (f" {MINI}+windows ", NamedModel(MINI, None, windows=True)),
+        ("tei:", NamedModel("", "tei")),
+        ("org/model:free", NamedModel("org/model:free")),
+        (r"C:\models\mine", NamedModel(r"C:\models\mine")),
     ],
 )
 def test_how_a_model_is_written(text, spec):
-    assert ModelSpec.read(text) == spec
+    assert NamedModel.read(text) == spec
 
 
 def made(texts, **where):

@@ -145,6 +145,12 @@ def test_models(api):
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 
 
+def test_the_settings_own_limit_is_told_with_a_cache_too():
+    with serving(models=("rerank-mini-en-v1",), cache_entries=10, max_tokens=64) as served:
+        assert served.http.get("/v1/models/rerank-mini-en-v1").json()["max_tokens"] == 64
+        assert served.http.get("/info").json()["max_input_length"] == 64
+
+
 def test_info_says_what_a_tei_client_wants_to_know(api):
     info = api.http.get("/info").json()
     assert info["max_client_batch_size"] == 100

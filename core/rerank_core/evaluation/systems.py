@@ -21,7 +21,7 @@ _WINDOWS = "+windows"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSpec:
+class NamedModel:
     """One model as a user writes it: ``[PROVIDER:]NAME[+windows]``.
 
     Attributes:
@@ -35,7 +35,7 @@ class ModelSpec:
     windows: bool = False
 
     @classmethod
-    def read(cls, text: str) -> ModelSpec:
+    def read(cls, text: str) -> NamedModel:
         """The inverse of writing it."""
         text = text.strip()
         name = text.removesuffix(_WINDOWS)
@@ -61,20 +61,20 @@ class Where:
     api_key: str | None = field(default=None, repr=False)
     windows: bool = False
 
-    def of(self, spec: ModelSpec) -> str:
+    def of(self, spec: NamedModel) -> str:
         """The provider that a model comes from."""
         named = provider_of(spec.provider or self.provider, self.base_url)
         return named if named == _LOCAL else dialect(named).name
 
-    def owner(self, specs: Sequence[ModelSpec]) -> str | None:
+    def owner(self, specs: Sequence[NamedModel]) -> str | None:
         """The provider that address and key belong to: the one named apart from the models, or the only one."""
         reached = {self.of(spec) for spec in specs} - {_LOCAL}
         if self.provider not in {None, _LOCAL}:
-            named = self.of(ModelSpec(""))
+            named = self.of(NamedModel(""))
             return named if named in reached else None
         return reached.pop() if len(reached) == 1 else None
 
-    def options(self, spec: ModelSpec, owner: str | None) -> dict[str, Any]:
+    def options(self, spec: NamedModel, owner: str | None) -> dict[str, Any]:
         """The engine's options for a model."""
         provider = self.of(spec)
         windows = "windows" if self.windows or spec.windows else "truncate"
@@ -148,7 +148,7 @@ def read_systems(texts: Sequence[str], where: Where, stores: Stores, *, keep: in
         InvalidRequestError: when a text stands there twice, or address or key belong to none of the models.
         AuthenticationError: when a hosted service's key is missing.
     """
-    parts = {text.strip(): [ModelSpec.read(part) for part in text.split(_ABOVE)] for text in texts}
+    parts = {text.strip(): [NamedModel.read(part) for part in text.split(_ABOVE)] for text in texts}
     if len(parts) < len(texts):
         raise InvalidRequestError("--model: the same model is given twice.", param="model")
     specs = [spec for each in parts.values() for spec in each]
@@ -192,7 +192,7 @@ def _stacked(parts: Sequence[tuple[Scorer, ScoreStore]], keep: int) -> Scorer:
     return CascadeScorer(CachedScorer(first, store), dear, keep=keep)
 
 
-def _check_use(where: Where, specs: Sequence[ModelSpec], owner: str | None) -> None:
+def _check_use(where: Where, specs: Sequence[NamedModel], owner: str | None) -> None:
     """An address or a key that nobody would use is a mistake."""
     if where.api_key is not None and owner is None:
         raise InvalidRequestError(

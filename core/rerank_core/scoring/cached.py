@@ -8,13 +8,17 @@ import threading
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
 from rerank_core.errors import RerankError
 from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
 from rerank_core.scoring.base import Score, Scorer, Scores, check_scores
+from rerank_core.scoring.local import LocalScorer
+
+if TYPE_CHECKING:
+    from rerank_core.inference.backends.base import LoadedModelInfo
 
 _DEFAULT_ENTRIES = 100_000
 
@@ -68,6 +72,11 @@ class CachedScorer:
     def pointwise(self) -> bool:
         """Whether the inner scorer is."""
         return self._scorer.pointwise
+
+    @property
+    def loaded(self) -> LoadedModelInfo | None:
+        """What the inner scorer has loaded; None before its first use, or when it is not a plain model."""
+        return self._scorer.loaded if isinstance(self._scorer, LocalScorer) else None
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text, asking the inner scorer only for those not seen before.

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +100,9 @@ class LocalScorer:
 
     @property
     def loaded(self) -> LoadedModelInfo | None:
-        """What was loaded and why, or None before the first use."""
+        """What was loaded and why, with the limit in force here; None before the first use."""
         loaded = self._loaded
-        return None if loaded is None else loaded.info
+        return None if loaded is None else replace(loaded.info, max_tokens=self._limit(loaded))
 
     @property
     def identity(self) -> str:

@@ -52,7 +52,7 @@ class LoadedModelInfo:
         backend: ``onnx`` or ``torch``.
         dtype: the precision of the weights.
         device: where it runs.
-        max_tokens: the default limit of a pair, special tokens included.
+        max_tokens: the limit of a pair, special tokens included: the model's default where nothing else is asked for.
         token_limit: the most the architecture can take, where that is known.
         reason: why this backend was picked.
         folder: where the files are on this machine.
