@@ -30,8 +30,7 @@ from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
-from .pruning import keep_layers, prune
-from .samples import sample_blocks, sample_inputs
+from .quantization import sample_inputs
 from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices
 from .tokenizer import pair_tokenizer
 from .train import PLANS, TrainingPlan, train
@@ -61,22 +60,17 @@ class Workshop:
         texts = [text for name in TRAINING_SETS for text in passages(read_set(data, name))]
         return cls(base, tokenizer, inverse_document_frequency(tokenizer, texts, EncoderShape().vocab_size))
 
-    def model(self, plan: TrainingPlan) -> RerankMini:
-        """A model of the plan's shape, its weights not read yet."""
-        shape = EncoderShape(layers=len(plan.layers), heads=plan.heads, intermediate=plan.intermediate)
-        return RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), shape=shape).eval()
-
-    def base_model(self, plan: TrainingPlan, door: float) -> RerankMini:
-        """The whole base, its doors as far open as ``door`` says."""
+    def untrained(self, plan: TrainingPlan) -> RerankMini:
+        """The plan's layers of the base, its doors ajar."""
         torch.manual_seed(plan.seed)
-        shape = EncoderShape()
-        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=door, shape=shape)
-        load_base(model, self.base)
+        shape = EncoderShape(layers=len(plan.layers))
+        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
+        load_base(model, self.base, plan.layers)
         return model.eval()
 
     def bi_encoder(self) -> RerankMini:
-        """The base with its doors shut."""
-        return self.base_model(TrainingPlan(), DOORS_SHUT)
+        """All layers of the base, doors shut."""
+        return self.untrained(TrainingPlan(door=DOORS_SHUT))
 
 
 @dataclass(frozen=True)
@@ -138,25 +132,13 @@ class Run:
         """The folder of a model's state dicts."""
         return self.out / name / "states"
 
-    def finished(self, name: str) -> RerankMini:
-        """A model that was made before."""
-        model = self.workshop.model(PLANS[name])
-        model.load_state_dict(torch.load(self.states(name) / FINISHED, weights_only=True))
+    def teacher(self, plan: TrainingPlan) -> RerankMini:
+        """Who holds the plan's model: one that was made before, or the bi-encoder."""
+        if plan.teacher is None:
+            return self.workshop.bi_encoder()
+        model = self.workshop.untrained(PLANS[plan.teacher])
+        model.load_state_dict(torch.load(self.states(plan.teacher) / FINISHED, weights_only=True))
         return model
-
-
-def train_from_start(run: Run, name: str) -> None:
-    """Leave ``untrained.pt`` and ``trained.pt``: of the base, or of a parent made smaller."""
-    plan, workshop, training = PLANS[name], run.workshop, run.lists.training
-    if plan.parent is None:
-        model, teacher = workshop.base_model(plan, plan.door), workshop.bi_encoder()
-    else:
-        model, teacher = run.finished(plan.parent), run.finished(plan.parent)
-        keep_layers(model, plan.layers)
-        prune(model, list(sample_blocks(training, workshop.tokenizer)), plan.heads, plan.intermediate)
-    folder = run.states(name)
-    torch.save(model.state_dict(), folder / UNTRAINED)
-    train(model, workshop.tokenizer, training, folder, plan=plan, teacher=teacher, max_minutes=run.max_minutes)
 
 
 def make(run: Run, name: str) -> Path:
@@ -164,11 +146,14 @@ def make(run: Run, name: str) -> Path:
     plan, lists, tokenizer = PLANS[name], run.lists, run.workshop.tokenizer
     folder, states = run.out / name, run.states(name)
     states.mkdir(parents=True, exist_ok=True)
+    model = run.workshop.untrained(plan)
     if not (states / TRAINED).exists():
-        train_from_start(run, name)
+        torch.save(model.state_dict(), states / UNTRAINED)
+        teacher = run.teacher(plan)
+        set_mix(model, teacher.mix.tolist())
+        train(model, tokenizer, lists.training, states, plan=plan, teacher=teacher, max_minutes=run.max_minutes)
     untrained, trained = (torch.load(states / file, weights_only=True) for file in (UNTRAINED, TRAINED))
 
-    model = run.workshop.model(plan)
     choices = folder / "choices.json"
     if not choices.exists():
         tried = choose(model, untrained, trained, plan.shares, tokenize_lists(lists.graded, tokenizer))

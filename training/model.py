@@ -8,6 +8,7 @@ between them. The score is a weighted sum of cosine, late interaction, exact mat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +27,13 @@ MASKED = -10000.0
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """The dimensions of MiniLM-L6-H384; a pruned model has fewer heads, and a smaller intermediate width."""
+    """The dimensions of MiniLM-L6-H384."""
 
     vocab_size: int = 30522
     positions: int = 512
     layers: int = 6
     hidden: int = 384
     heads: int = 12
-    head_size: int = 32
     intermediate: int = 1536
     norm_epsilon: float = 1e-12
 
@@ -43,47 +43,28 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, shape: EncoderShape, door: float) -> None:
         super().__init__()
-        self.heads, self.head_size = shape.heads, shape.head_size
-        width = shape.heads * shape.head_size
-        self.query_key_value = nn.Linear(shape.hidden, 3 * width)
-        self.attention_output = nn.Linear(width, shape.hidden)
+        self.heads = shape.heads
+        self.head_size = shape.hidden // shape.heads
+        self.query_key_value = nn.Linear(shape.hidden, 3 * shape.hidden)
+        self.attention_output = nn.Linear(shape.hidden, shape.hidden)
         self.attention_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
         self.up = nn.Linear(shape.hidden, shape.intermediate)
         self.down = nn.Linear(shape.intermediate, shape.hidden)
         self.output_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
         self.door = nn.Parameter(torch.full((shape.heads,), door))
 
-    def attend(self, states: Tensor, padding: Tensor, crossing: Tensor) -> Tensor:
-        """What the heads see, side by side [batch, s, heads * head_size].
-
-        ``padding`` [batch, 1, 1, keys] is additive; ``crossing`` [batch, 1, s, s] flags cross-side pairs.
-        """
-        batch, length, _ = states.shape
+    def forward(self, states: Tensor, padding: Tensor, crossing: Tensor) -> Tensor:
+        """``padding`` [batch, 1, 1, keys] is additive; ``crossing`` [batch, 1, s, s] flags cross-side pairs."""
+        batch, length, hidden = states.shape
         packed = self.query_key_value(states).reshape(batch, length, 3, self.heads, self.head_size)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
         logits = torch.matmul(query * self.head_size**-0.5, key.transpose(2, 3))
         logits = logits + crossing * self.door.view(1, -1, 1, 1) + padding
         context = torch.matmul(torch.softmax(logits, dim=-1), value)
-        return context.transpose(1, 2).reshape(batch, length, self.heads * self.head_size)
-
-    def add_context(self, states: Tensor, context: Tensor) -> Tensor:
-        """The states after the attention's part of the layer."""
-        result: Tensor = self.attention_norm(states + self.attention_output(context))
-        return result
-
-    def neurons(self, states: Tensor) -> Tensor:
-        """What the feed-forward part's neurons say [batch, s, intermediate]."""
-        return functional.gelu(self.up(states))
-
-    def add_neurons(self, states: Tensor, neurons: Tensor) -> Tensor:
-        """The layer's output."""
-        result: Tensor = self.output_norm(states + self.down(neurons))
-        return result
-
-    def forward(self, states: Tensor, padding: Tensor, crossing: Tensor) -> Tensor:
-        """Arguments as of ``attend``."""
-        states = self.add_context(states, self.attend(states, padding, crossing))
-        return self.add_neurons(states, self.neurons(states))
+        context = context.transpose(1, 2).reshape(batch, length, hidden)
+        states = self.attention_norm(states + self.attention_output(context))
+        output: Tensor = self.output_norm(states + self.down(functional.gelu(self.up(states))))
+        return output
 
 
 def sides(states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,8 +114,8 @@ class RerankMini(nn.Module):
     scale: Tensor
     offset: Tensor
 
-    def embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The first layer's states [batch, sequence, hidden], and ``padding`` and ``crossing`` of all layers."""
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Last-layer states [batch, sequence, hidden]."""
         query_length = (attention_mask * (1 - token_type_ids)).sum(1, keepdim=True)
         position = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
         position = (position - token_type_ids * query_length).clamp(0, self.shape.positions - 1)
@@ -142,20 +123,9 @@ class RerankMini(nn.Module):
         states: Tensor = self.embedding_norm(self.words(input_ids) + self.positions(position))
         padding = (1.0 - attention_mask.to(states.dtype))[:, None, None, :] * MASKED
         crossing = (token_type_ids[:, None, :, None] != token_type_ids[:, None, None, :]).to(states.dtype)
-        return states, padding, crossing
-
-    def encode_layers(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
-        """Every layer's states [batch, sequence, hidden]."""
-        states, padding, crossing = self.embed(input_ids, attention_mask, token_type_ids)
-        outputs = []
         for layer in self.layers:
             states = layer(states, padding, crossing)
-            outputs.append(states)
-        return outputs
-
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Last-layer states [batch, sequence, hidden]."""
-        return self.encode_layers(input_ids, attention_mask, token_type_ids)[-1]
+        return states
 
     def score_parts(
         self, states: Tensor, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
@@ -206,8 +176,11 @@ class RerankMini(nn.Module):
         return (features * self.mix).sum(1) + head
 
 
-def load_base(model: RerankMini, folder: Path) -> None:
-    """Copy the weights of a BERT checkpoint (``model.safetensors``) of the same shape into the encoder of ``model``."""
+def load_base(model: RerankMini, folder: Path, layers: Sequence[int] | None = None) -> None:
+    """Copy the weights of a BERT checkpoint (``model.safetensors``) into the encoder of ``model``.
+
+    ``layers`` are the checkpoint's layers that ``model`` gets, first to last; None for as many as it has.
+    """
     source = load_file(folder / "model.safetensors")
     source = {name.removeprefix("bert."): value for name, value in source.items()}
 
@@ -221,7 +194,7 @@ def load_base(model: RerankMini, folder: Path) -> None:
     with torch.no_grad():
         token_type = source["embeddings.token_type_embeddings.weight"][0]
         model.positions.weight.copy_(source["embeddings.position_embeddings.weight"] + token_type)
-    for number, layer in enumerate(model.layers):
+    for number, layer in zip(layers or range(len(model.layers)), model.layers, strict=True):
         if not isinstance(layer, EncoderLayer):
             raise TypeError(layer)
         prefix = f"encoder.layer.{number}"

@@ -29,10 +29,6 @@ def pair_tokenizer(base: Path) -> Tokenizer:
     return tokenizer
 
 
-Block = tuple[Tensor, Tensor, Tensor]
-"""(input_ids, attention_mask, token_type_ids), each [batch, sequence]."""
-
-
 def pair_ids(query: Sequence[int], document: Sequence[int], max_tokens: int) -> tuple[list[int], int]:
     """Ids of one pair cut to ``max_tokens`` (the query to at most half), and the length of the query side."""
     query = query[: max_tokens // 2 - 2]
@@ -40,8 +36,8 @@ def pair_ids(query: Sequence[int], document: Sequence[int], max_tokens: int) -> 
     return [CLS_ID, *query, SEP_ID, CLS_ID, *document, SEP_ID], len(query) + 2
 
 
-def collate(pairs: Sequence[tuple[list[int], int]]) -> Block:
-    """Pad pairs on the right."""
+def collate(pairs: Sequence[tuple[list[int], int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad pairs on the right: (input_ids, attention_mask, token_type_ids)."""
     width = max(len(ids) for ids, _ in pairs)
     input_ids = torch.zeros(len(pairs), width, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)

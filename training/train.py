@@ -20,7 +20,7 @@ from torch.nn import functional
 from .data import take_sentence
 from .mining import CandidateList
 from .model import RerankMini, pool, sides
-from .tokenizer import Block, collate, pair_ids
+from .tokenizer import collate, pair_ids
 
 logger = logging.getLogger(__name__)
 
@@ -32,24 +32,18 @@ class TrainingPlan:
     """The hyperparameters of a run.
 
     Attributes:
-        parent: the model to make a smaller one of; it is the teacher too. None: start from the base, with the
-            bi-encoder as the teacher.
-        layers: the layers kept of what the model starts from.
-        heads: attention heads kept in each layer.
-        intermediate: feed-forward neurons kept in each layer.
+        layers: the base's layers that the model is made of.
         shares: of the trained weights; one is chosen on development lists, the untrained ones make up the rest.
         cycles: how often the rate warms up and decays.
         distillation: weight of the divergence from the teacher's ranking of the same list.
         anchor: weight of the cosine distance of both sides' mean vectors from the teacher's.
-        token_anchor: weight of the cosine distance of every token from the teacher's, a mean over all layers.
+        token_anchor: weight of the cosine distance of every token from the teacher's.
         sentence_queries: share of the lists whose query is a sentence taken out of the positive.
         substitution: share of the lists in which words are exchanged for others, the same everywhere in the list.
+        teacher: the model that holds this one; None for the bi-encoder.
     """
 
-    parent: str | None = None
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
-    heads: int = 12
-    intermediate: int = 1536
     shares: tuple[float, ...] = (0.5, 0.75)
     steps: int = 455
     tokens_per_batch: int = 4096
@@ -68,6 +62,7 @@ class TrainingPlan:
     token_anchor: float = 0.0
     sentence_queries: float = 0.15
     substitution: float = 0.0
+    teacher: str | None = None
     checkpoint_every: int = 150
     seed: int = 13
 
@@ -75,20 +70,18 @@ class TrainingPlan:
 PLANS = {
     "rerank-mini-en-v1": TrainingPlan(),
     "rerank-tiny-en-v1": TrainingPlan(
-        parent="rerank-mini-en-v1",
-        layers=(0, 2, 3, 4, 5),
-        heads=7,
-        intermediate=640,
+        layers=(0, 3, 5),
         shares=(1.0,),
-        steps=1800,
-        tokens_per_batch=2048,
+        steps=1900,
+        cycles=3,
         encoder_rate=3e-4,
         token_anchor=10.0,
-        substitution=0.75,
+        substitution=0.6,
+        teacher="rerank-mini-en-v1",
     ),
 }
-"""The bundled models, a parent before its child. What is taken out of a model has to be repaired first: a higher rate,
-shorter steps, the states of the parent's tokens to aim at, and words from everywhere."""
+"""The bundled models, a teacher before its student. What a layer is taken out of has to be repaired first: a higher
+rate, and tokens to aim at, also of words from elsewhere."""
 
 SHARES = {"nq_gold": 0.25, "selqa": 0.22, "squad_dev36": 0.22, "medquad": 0.18, "squad_train_sent": 0.13}
 """How often each set is drawn: the small sets of real search questions weigh as much as the large ones."""
@@ -118,38 +111,33 @@ class Scored:
     token_distance: Tensor
 
 
-def score_pairs(model: RerankMini, teacher: RerankMini, pairs: Sequence[Pair], layers: Sequence[int]) -> Scored:
+def score_pairs(model: RerankMini, teacher: RerankMini, pairs: Sequence[Pair]) -> Scored:
     """Raw scores of pairs in their order, and how far the states are from the teacher's.
 
-    The model's layers stand for the teacher's ``layers``. The encoder runs in bfloat16; the scores are formed in
-    float32, because a MaxSim weight of 16 would turn bfloat16's rounding into visible noise.
+    The encoder runs in bfloat16; the scores are formed in float32, because a MaxSim weight of 16 would turn
+    bfloat16's rounding into visible noise.
     """
     blocks = pair_blocks(pairs)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for rows in blocks:
         block = collate([pairs[row] for row in rows])
-        _, mask, types = block
         states, scores = raw_scores(model, block)
         with torch.no_grad():
             wanted, teacher_scores = raw_scores(teacher, block)
-        ends = states[-1], wanted[-1]
-        apart = [1 - (pool(ends[0], side) * pool(ends[1], side)).sum(-1) for side in sides(ends[0], mask, types)]
-        tokens = torch.stack(
-            [
-                ((1 - functional.cosine_similarity(mine, wanted[number], dim=-1)) * mask).sum(1) / mask.sum(1)
-                for mine, number in zip(states, layers, strict=True)
-            ]
-        )
-        parts.append((scores, teacher_scores, apart[0] + apart[1], tokens.mean(0)))
+        _, mask, types = block
+        apart = [1 - (pool(states, side) * pool(wanted, side)).sum(-1) for side in sides(states, mask, types)]
+        tokens = (1 - functional.cosine_similarity(states, wanted, dim=-1)) * mask
+        parts.append((scores, teacher_scores, apart[0] + apart[1], tokens.sum(1) / mask.sum(1)))
     order = torch.argsort(torch.tensor([row for rows in blocks for row in rows]))
     return Scored(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
 
 
-def raw_scores(model: RerankMini, block: Block) -> tuple[list[Tensor], Tensor]:
-    """(every layer's states in float32, scores) of a padded block."""
+def raw_scores(model: RerankMini, block: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """(last-layer states in float32, scores) of a padded block."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        states = [each.float() for each in model.encode_layers(*block)]
-    return states, model.raw_score(*model.score_parts(states[-1], *block))
+        states = model.encode(*block)
+    states = states.float()
+    return states, model.raw_score(*model.score_parts(states, *block))
 
 
 class TokenCache:
@@ -304,7 +292,7 @@ def train(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * max(factor, 1e-3)
         batch = next(batches)
-        scored = score_pairs(model, teacher, [pair for pairs in batch for pair in pairs], plan.layers)
+        scored = score_pairs(model, teacher, [pair for pairs in batch for pair in pairs])
         loss, entropy = training_loss(scored, len(batch), plan)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

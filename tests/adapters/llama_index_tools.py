@@ -1,7 +1,8 @@
-"""What the tests of the LlamaIndex adapter share: nodes, listeners, a retriever."""
+"""What the tests of the LlamaIndex adapter share: nodes, listeners, a retriever, postprocessors that need no model."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 
 from llama_index.core.callbacks import CallbackManager
@@ -12,6 +13,10 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import PrivateAttr
+
+from rerank_core import Reranker
+from rerank_core.scoring import FakeScorer, Scores
+from rerank_plugins.llama_index import CrossEncoderPostprocessor
 
 QUERY = "What is machine learning?"
 TEXTS = [
@@ -108,3 +113,31 @@ class GivenRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle):  # noqa: ARG002  (the interface's)
         return list(self._found)
+
+
+def faked(scorer=None, **options):
+    """A postprocessor that scores by shared words, at once."""
+    engine = Reranker(scorer=FakeScorer() if scorer is None else scorer, on_failure=options.pop("on_failure", "raise"))
+    return CrossEncoderPostprocessor(reranker=engine, **options)
+
+
+class Scripted(FakeScorer):
+    """Gives the scores it was told to."""
+
+    def __init__(self, *scores, judged=True):
+        super().__init__()
+        self.scores, self.judged = scores, judged
+
+    def _answer(self, query, texts):
+        self.calls.append((query, tuple(texts)))
+        return Scores(self.scores[: len(texts)], self.model, judged=self.judged)
+
+
+def both_ways(postprocessor, given, query=QUERY):
+    """What it gives, synchronously and asynchronously; they must agree."""
+    given = list(given)
+    result = postprocessor.postprocess_nodes(given, query_str=query)
+    awaited = asyncio.run(postprocessor.apostprocess_nodes(given, query_str=query))
+    assert ids(awaited) == ids(result)
+    assert [node.metadata for node in awaited] == [node.metadata for node in result]
+    return result

