@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
+from rerank_core.evaluation.bm25 import Bm25
+
 from .data import Example, passages, take_sentence
-from .mining import Bm25, GradedList, Split, embed, sample
+from .mining import GradedList, Split, embed, sample
 from .model import RerankMini
 
 ANSWER, ON_TOPIC = 3, 1
@@ -39,7 +41,8 @@ class Search:
         depth: int = 20,
     ) -> Iterable[GradedList]:
         """The lists that hold at least one relevant text; ``grade`` gets a query's number and a text."""
-        by_words = Bm25(corpus).top(queries, depth)
+        index = Bm25(corpus)
+        by_words = [index.top(query, depth) for query in queries]
         similarity = embed(self.model, self.tokenizer, queries) @ embed(self.model, self.tokenizer, corpus).T
         by_meaning = np.argsort(-similarity, axis=1)[:, :depth]
         for number, query in enumerate(queries):

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
-import snowballstemmer
 import torch
 from tokenizers import Tokenizer
+
+from rerank_core.evaluation.bm25 import Bm25
 
 from .data import Example, passages
 from .model import RerankMini, pool
@@ -63,24 +63,6 @@ def read_lists(path: Path, kind: type[Kind]) -> list[Kind]:
     return [kind(**record(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-class Bm25:
-    """BM25 (bm25s, Lucene's variant, k1 = 1.2, b = 0.75; English stop words and Snowball stems)."""
-
-    def __init__(self, corpus: Sequence[str]) -> None:
-        self.corpus = corpus
-        self.stemmer = snowballstemmer.stemmer("english")
-        self.index = bm25s.BM25(k1=1.2, b=0.75)
-        self.index.index(self._tokens(corpus), show_progress=False)
-
-    def _tokens(self, texts: Sequence[str]) -> bm25s.tokenization.Tokenized:
-        return bm25s.tokenize(list(texts), stopwords="en", stemmer=self.stemmer.stemWords, show_progress=False)
-
-    def top(self, queries: Sequence[str], k: int) -> npt.NDArray[np.int64]:
-        """Row numbers of the best ``k`` passages of each query."""
-        found, _ = self.index.retrieve(self._tokens(queries), k=min(k, len(self.corpus)), show_progress=False)
-        return np.asarray(found, dtype=np.int64)
-
-
 @torch.no_grad()
 def embed(model: RerankMini, tokenizer: Tokenizer, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Bi-encoder embeddings: mean pooling over each text alone, normalised."""
@@ -113,7 +95,8 @@ def mine(
     means relevant but not annotated.
     """
     queries = [example.query for example in examples]
-    lexical = Bm25(corpus).top(queries, bm25_depth + 8)
+    index = Bm25(corpus)
+    lexical = [index.top(query, bm25_depth + 8) for query in queries]
     similarity = embed(model, tokenizer, queries) @ embed(model, tokenizer, corpus).T
     depth = min(embedding_depth + 8, len(corpus) - 1)
     semantic = np.argpartition(-similarity, depth, axis=1)[:, :depth]

@@ -15,6 +15,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from rerank_core.evaluation.measures import MAIN, measure
+
 from .mining import GradedList
 from .model import RerankMini
 from .tokenizer import collate, pair_ids
@@ -80,14 +82,15 @@ def compute_features(model: RerankMini, pairs: Sequence[Pair]) -> tuple[FloatArr
 
 def mean_ndcg(data: DevelopmentPairs, scores: FloatArray) -> dict[str, float]:
     """nDCG@10 (linear gain) by source, and under ``"mean"`` the plain mean of them."""
-    by_source: dict[str, list[float]] = {}
-    discount = 1 / np.log2(np.arange(2, 12))
-    for number, source in enumerate(data.sources):
+    judgments: dict[str, dict[str, int]] = {}
+    ranking: dict[str, list[str]] = {}
+    for number in range(len(data.sources)):
         rows = np.flatnonzero(data.list_of_pair == number)
-        grades = data.grades[rows]
-        gains, ideal = grades[np.argsort(-scores[rows], kind="stable")][:10], np.sort(grades)[::-1][:10]
-        value = (gains * discount[: len(gains)]).sum() / (ideal * discount[: len(ideal)]).sum()
-        by_source.setdefault(source, []).append(float(value))
+        judgments[str(number)] = {str(row): int(data.grades[row]) for row in rows}
+        ranking[str(number)] = [str(row) for row in rows[np.argsort(-scores[rows], kind="stable")]]
+    by_source: dict[str, list[float]] = {}
+    for query, value in measure(judgments, ranking)[MAIN].items():
+        by_source.setdefault(data.sources[int(query)], []).append(value)
     result = {source: float(np.mean(values)) for source, values in by_source.items()}
     return {**result, "mean": float(np.mean(list(result.values())))}
 

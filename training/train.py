@@ -72,7 +72,7 @@ PLANS = {
     "rerank-tiny-en-v1": TrainingPlan(
         layers=(0, 3, 5),
         shares=(1.0,),
-        steps=1900,
+        steps=1808,
         cycles=3,
         encoder_rate=3e-4,
         token_anchor=10.0,
@@ -266,9 +266,9 @@ def train(
 ) -> None:
     """Train in place; ``folder`` gets a state dict every ``checkpoint_every`` steps and ``trained.pt`` last.
 
-    ``teacher`` is the untrained model with its doors shut, which is the bi-encoder: whatever the labels do not
-    speak about shall stay as it was there. With ``max_minutes`` the rate falls with the clock where that is ahead
-    of the steps, so that a slow machine ends in time with a finished schedule.
+    ``teacher`` holds the model: whatever the labels do not speak about shall stay as it is there. With
+    ``max_minutes`` the rate falls with the clock where that is ahead of the steps, so that a slow machine ends in
+    time with a finished schedule.
     """
     torch.manual_seed(plan.seed)
     generator = random.Random(plan.seed)
