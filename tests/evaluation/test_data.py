@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -241,3 +242,53 @@ print(dict(data.queries), dict(data.documents), dict(data.judgments))
     pytest.importorskip("ir_datasets")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{'q1': 'feline pets'} {'d1': 'Cats purr.', 'd2': 'Dogs bark.'} {'q1': {'d1': 1}}"
+
+
+@pytest.mark.parametrize("relevant", [0, 1])
+def test_the_order_in_a_file_is_no_first_stage(tmp_path, relevant):
+    """BM25 finds nothing here, and must not be right because the answer was written down first."""
+    texts = ["Cats purr.", "Dogs bark."]
+    rows = [{"query": f"refunds {i}", "documents": texts, "relevant": [relevant]} for i in range(40)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = load_data(tmp_path / "mine.jsonl")
+    for plan in (Plan(), Plan(pool=True)):
+        assert 0.25 < evaluate(data, {}, plan).baseline.mean("P@1") < 0.75
+
+
+@given(
+    st.lists(st.sampled_from([0.5, 0.50000001, 0.25, 1e30, -2.0]), min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+)
+def test_a_run_is_read_as_trec_eval_reads_it(tmp_path_factory, scores, generator):
+    names = [f"d{i}" for i in range(len(scores))]
+    generator.shuffle(names)
+    grades = {name: generator.randrange(3) for name in names} | {"elsewhere": 1}
+    file = tmp_path_factory.mktemp("run") / "run.trec"
+    file.write_text("".join(f"q Q0 {name} 1 {score!r} x\n" for name, score in zip(names, scores, strict=True)))
+    data = LabelledData("mine", {"q": "cats"}, dict.fromkeys(grades, "cats purr"), {"q": grades})
+    found = evaluate(data, {}, Plan(run=str(file))).baseline.measures
+    judge = pytrec_eval.RelevanceEvaluator({"q": grades}, {"ndcg_cut_10", "P_1", "map", "recip_rank"})
+    wanted = judge.evaluate({"q": dict(zip(names, scores, strict=True))})["q"]
+    for ours, theirs in {"nDCG@10": "ndcg_cut_10", "P@1": "P_1", "MAP": "map", "MRR@10": "recip_rank"}.items():
+        assert found[ours]["q"] == pytest.approx(wanted[theirs], abs=1e-6)
+
+
+def test_what_has_no_text_is_left_out_and_said(beir, tmp_path):
+    run = tmp_path / "run.trec"
+    run.write_text("q1 Q0 d1 1 2.0 x\nq1 Q0 gone 2 1.0 x\nother Q0 gone 1 1.0 x\n")
+    with (beir / "qrels" / "test.tsv").open("a") as qrels:
+        qrels.write("\nq77\td1\t1\n")
+    found = evaluate(load_data(beir), {}, Plan(run=run))
+    assert found.left_out == (
+        "1 judged query without a text: left out; trec_eval -c counts it as 0.",
+        "1 of 2 results in run.trec without a text: left out.",
+    )
+    assert found.settings["run"] == "run.trec"
+    assert len(found.settings["run_sha256"]) == 64
+    assert evaluate(load_data(beir), {}).settings["run"] is None
+
+
+def test_a_file_in_another_encoding(beir):
+    (beir / "qrels" / "test.tsv").write_bytes("q1\td\u00e9j\u00e0\t1\n".encode("latin-1"))
+    with pytest.raises(InvalidRequestError, match="UnicodeDecodeError"):
+        load_data(beir)

@@ -231,6 +231,48 @@ def test_mistakes_end_with_a_reason(hand_written, tmp_path, arguments, message):
     assert message in done.output.replace("\n", " ")
 
 
+def test_no_place_for_the_results_is_said_before_the_work(hand_written, tmp_path):
+    for option, file in (("--json", tmp_path / "no" / "x.json"), ("--html", tmp_path)):
+        done = command(hand_written, "-m", "no/such/model", option, file)
+        assert done.exit_code == 2
+        assert option in done.output
+
+
+def test_a_cache_that_is_something_else(hand_written, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a database " * 100)
+    done = command(hand_written, "--cache", tmp_path / "notes.txt")
+    assert done.exit_code == 2
+    assert "cannot hold scores" in done.output
+
+
+def test_what_a_query_takes_is_not_zero_where_nobody_knows(hand_written, tmp_path):
+    store, data = ScoreStore(tmp_path / "scores.db"), load_data(hand_written)
+    evaluate(data, {"mini": LocalScorer()}, Plan(depth=1), store=store)
+    found = evaluate(data, {"mini": LocalScorer()}, store=store)  # every query has one score from before
+    assert (found.rerankers[0].tokens, found.rerankers[0].seconds) == (None, None)
+    again = command(hand_written, "--price", "1", "--depth", "1", "--cache", tmp_path / "other.db")
+    assert "not known" not in again.output
+    assert "not known" in command(hand_written, "--price", "1", "--cache", tmp_path / "other.db").output
+
+
+def test_the_saved_file_says_what_was_found(hand_written, tmp_path):
+    found = evaluate(load_data(hand_written), {"fake": FakeScorer()})
+    found.save(str(tmp_path / "found.json"))
+    system = json.loads((tmp_path / "found.json").read_text())["systems"][1]
+    assert system["means"][MAIN] == pytest.approx(found.rerankers[0].mean())
+    assert system["comparison"]["verdict"] == found.rerankers[0].comparison.verdict
+    assert system["comparison"]["caution"].startswith("5 queries prove nothing")
+    assert Evaluation.load(str(tmp_path / "found.json")) == found
+
+
+def test_calibrate_reads_files_as_trec_has_them(beir, tmp_path):
+    files = {"queries": "queries.jsonl", "texts": "corpus.jsonl", "qrels": "qrels/test.tsv"}
+    arguments = [part for name, file in files.items() for part in (f"--{name}", str(beir / file))]
+    done = CliRunner().invoke(app, ["calibrate", *arguments, "-o", str(tmp_path / "c.json"), "--pool"])
+    assert done.exit_code == 2
+    assert "at least 10 relevant" in done.output.replace("\n", " ")
+
+
 def test_calibrate_writes_what_a_reranker_reads(tmp_path):
     rows = [
         {"query": f"feline pets {i}", "documents": ["Cats purr.", "Dogs bark.", "Cars drive."], "relevant": [0]}

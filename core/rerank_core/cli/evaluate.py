@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rerank_core.cli.app import api_key_from, app, exit_codes
+from rerank_core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from rerank_core.evaluation.systems import Stores
@@ -74,6 +75,9 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     DATA may be a JSONL file written by hand, one query a line:
 
         {"query": "...", "documents": ["...", "..."], "relevant": [0]}
+
+    The first stage is BM25, whatever the order of the documents there; give your own retriever's results with --run.
+    Measures are trec_eval's (-c): what nobody judged is not relevant, and a query without a relevant result counts 0.
     """
     from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, evaluate, load_data
@@ -82,6 +86,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.evaluation.table import print_evaluation
 
     with exit_codes():
+        _check_folders({"--json": json_file, "--html": html_file})
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
@@ -107,8 +112,14 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
 @app.command()
 def calibrate(  # noqa: PLR0917  (typer reads them by name)
-    data: Annotated[str, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    data: Annotated[
+        str | None, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.", show_default=False)
+    ] = None,
+    queries: Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.")] = None,
+    texts: Annotated[Path | None, typer.Option(help="Documents: the same.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.")] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Whose scores; PROVIDER:NAME and NAME+windows as for evaluate.")
     ] = "rerank-mini-en-v1",
@@ -138,8 +149,9 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
     with exit_codes():
-        plan = Plan(depth, pool, None, relevant_grade, language, max_queries)
-        labelled = load_data(data)
+        _check_folders({"--out": out})
+        plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
+        labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
         system = read_system(model, Where(provider, base_url, api_key_from(api_key_env), windows), stores)
         scorer = system.scorer
@@ -158,5 +170,15 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
 
 def _say_reused(stores: Stores) -> None:
     """Old scores are good only as long as they are known to be old."""
-    if stores.reused is not None:
+    if stores.reused:
         typer.echo(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
+    elif stores.reused is not None:
+        typer.echo(f"The scores are kept in {stores.file}; delete it to be rid of them.")
+
+
+def _check_folders(files: dict[str, Path | None]) -> None:
+    """Nobody should learn after an hour that there is no place for the results."""
+    for option, file in files.items():
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            problem = "is a folder" if file.is_dir() else "is in a folder that is not there"
+            raise InvalidRequestError(f"{option} {file} {problem}; name a file in a folder that is.")

@@ -1,8 +1,24 @@
 """Does reranking help on my data? Labelled data in, measured rankings and a verdict out."""
 
+from rerank_core.evaluation.calibration import fit_calibration
 from rerank_core.evaluation.data import LabelledData, load_data
+from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Evaluation, SystemReport
-from rerank_core.evaluation.runner import evaluate
+from rerank_core.evaluation.runner import evaluate, labelled_scores
+from rerank_core.evaluation.store import ScoreStore
+from rerank_core.evaluation.table import print_evaluation
 
-__all__ = ["Evaluation", "LabelledData", "Plan", "SystemReport", "evaluate", "load_data"]
+__all__ = [
+    "Evaluation",
+    "LabelledData",
+    "Plan",
+    "ScoreStore",
+    "SystemReport",
+    "evaluate",
+    "fit_calibration",
+    "labelled_scores",
+    "load_data",
+    "print_evaluation",
+    "write_page",
+]

@@ -26,7 +26,7 @@ class Answer:
 
     scores: Mapping[str, Score]
     seconds: float | None
-    tokens: int
+    tokens: int | None
 
     def keys(self) -> dict[str, float]:
         """What to sort the documents by: logits where every score has one."""
@@ -72,7 +72,7 @@ class Bench:
             by_depth=self._by_depth(keys, DEPTHS if pointwise else ()),
             losses=self._worst_losses(ranking, before, after),
             truncated=sum(score.truncated for score in scores) / max(1, len(scores)),
-            tokens=statistics.fmean(answer.tokens for answer in answers.values()),
+            tokens=_mean_tokens(answers.values()),
             threshold=self._threshold(answers),
             **_latency(answers.values()),
         )
@@ -136,6 +136,12 @@ def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:
         "seconds_95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
         "documents_per_second": sum(count for _, count in timed) / sum(seconds),
     }
+
+
+def _mean_tokens(answers: Iterable[Answer]) -> float | None:
+    """Over the queries whose tokens are known: services do not always tell them, and caches never."""
+    known = [answer.tokens for answer in answers if answer.tokens]
+    return statistics.fmean(known) if known else None
 
 
 def _excerpt(text: str) -> str:

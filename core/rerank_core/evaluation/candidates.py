@@ -1,7 +1,13 @@
-"""The first stage: which documents of each query a reranker gets to see, in which order."""
+"""The first stage: which documents of each query a reranker gets to see, in which order.
+
+BM25 gives equal scores to many short texts. They stand in the order of their ids' digests: in the data the relevant
+ones often come first, and a first stage must not know that.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +30,7 @@ def bm25(
         MissingDependencyError: when the extra ``eval`` is not installed.
         InvalidRequestError: when there is no stemmer for ``language``, or the documents have no words.
     """
-    index, identifiers = Bm25(list(data.documents.values()), language=language), list(data.documents)
+    index, identifiers = _index(data, language)
     ranking = {}
     for query, text in data.queries.items():
         ranking[query] = [identifiers[row] for row in index.top(text, depth)]
@@ -48,7 +54,10 @@ def given(data: LabelledData, *, depth: int, language: str = "english") -> Ranki
 
 
 def run_file(data: LabelledData, file: Path, *, depth: int) -> Ranking:
-    """The best ``depth`` documents of a TREC run that have a text; equal scores in trec_eval's order.
+    """The best ``depth`` documents of a TREC run that have a text.
+
+    As trec_eval has it: scores are single precision, the order of the lines and the ranks in the file do not count, and
+    of two equals the document with the greater id stands first.
 
     Raises:
         InvalidRequestError: when the run is malformed, or has none of the queries.
@@ -56,20 +65,38 @@ def run_file(data: LabelledData, file: Path, *, depth: int) -> Ranking:
     run = read_run(file)
     ranking = {}
     for query in data.queries:
-        # trec_eval breaks ties by document id, the greater one first.
-        best = sorted(run.get(query, {}).items(), key=lambda item: (item[1], item[0]), reverse=True)
+        best = sorted(run.get(query, {}).items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
         ranking[query] = [document for document, _ in best if document in data.documents][:depth]
     if not any(ranking.values()):
         raise InvalidRequestError(f"{file.name} has no results for any of the {len(data.queries)} queries.")
     return ranking
 
 
+def _index(data: LabelledData, language: str) -> tuple[Bm25, list[str]]:
+    """The index of all documents, and the ids of its rows."""
+    identifiers = sorted(data.documents, key=_digest)
+    return Bm25([data.documents[identifier] for identifier in identifiers], language=language), identifiers
+
+
 def _sorted(pools: Ranking, data: LabelledData, language: str) -> Ranking:
-    """Each query's documents in BM25's order over the whole collection; equal scores keep theirs."""
-    index = Bm25(list(data.documents.values()), language=language)
-    rows = {document: row for row, document in enumerate(data.documents)}
+    """Each query's documents in BM25's order over the whole collection."""
+    index, identifiers = _index(data, language)
+    rows = {identifier: row for row, identifier in enumerate(identifiers)}
     ranking = {}
     for query, pool in pools.items():
         scores = index.scores(data.queries[query])
-        ranking[query] = sorted(pool, key=lambda document: -scores[rows[document]])
+        ranking[query] = sorted(pool, key=lambda document: (-scores[rows[document]], rows[document]))
     return ranking
+
+
+def _digest(identifier: str) -> bytes:
+    return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).digest()
+
+
+def _single(score: float) -> float:
+    """``score`` as a C float."""
+    try:
+        value: float = struct.unpack("f", struct.pack("f", score))[0]
+    except OverflowError:
+        value = score
+    return value

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ class LabelledData:
         documents: id to text.
         judgments: what is known of their relevance.
         candidates: the documents of each query, where the data comes with them (hand-written JSONL).
+        without_text: how many queries were judged and are not here, for want of a text.
 
     Judgments and candidates of other queries are left out: means are over the queries.
 
@@ -50,6 +52,7 @@ class LabelledData:
     documents: Mapping[str, str]
     judgments: Judgments
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    without_text: int = 0
 
     def __post_init__(self) -> None:
         if not self.queries:
@@ -156,20 +159,20 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
         InvalidRequestError: when a line is neither.
     """
     judgments: dict[str, dict[str, int]] = {}
-    with file.open(encoding=_ENCODING, newline="") as lines:
-        for number, row in enumerate(csv.reader(lines, delimiter="\t"), 1):
-            cells = row if len(row) > 1 else " ".join(row).split()
-            if not cells or cells[-1] == "score":
-                continue
-            if len(cells) == _TREC_QRELS_COLUMNS:
-                del cells[1]
-            try:
-                query, document, grade = cells
-                judgments.setdefault(query, {})[document] = int(grade)
-            except ValueError:
-                raise InvalidRequestError(
-                    f"{file.name}:{number}: expected 'query 0 document grade' or 'query<TAB>document<TAB>grade'."
-                ) from None
+    for number, line in _lines(file):
+        cells = next(csv.reader([line], delimiter="\t"))
+        cells = cells if len(cells) > 1 else line.split()
+        if cells[-1] == "score":
+            continue
+        if len(cells) == _TREC_QRELS_COLUMNS:
+            del cells[1]
+        try:
+            query, document, grade = cells
+            judgments.setdefault(query, {})[document] = int(grade)
+        except ValueError:
+            raise InvalidRequestError(
+                f"{file.name}:{number}: expected 'query 0 document grade' or 'query<TAB>document<TAB>grade'."
+            ) from None
     return judgments
 
 
@@ -184,7 +187,10 @@ def read_run(file: Path) -> dict[str, dict[str, float]]:
         cells = line.split()
         try:
             query, _, document, _, score, *_ = cells
-            run.setdefault(query, {})[document] = float(score)
+            value = float(score)
+            if math.isnan(value):
+                raise ValueError(score)  # noqa: TRY301  (one message for all of them)
+            run.setdefault(query, {})[document] = value
         except ValueError:
             raise InvalidRequestError(f"{file.name}:{number}: expected 'query Q0 document rank score name'.") from None
     return run
@@ -237,6 +243,9 @@ def _read_ir_dataset(identifier: str) -> LabelledData:
         dataset = ir_datasets.load(identifier)
     except KeyError:
         raise InvalidRequestError(f"ir_datasets knows no {identifier!r}; see https://ir-datasets.com.") from None
+    for part in ("queries", "docs", "qrels"):
+        if not getattr(dataset, f"has_{part}")():
+            raise InvalidRequestError(f"{identifier} of ir_datasets has no {part}; one of its subsets may have them.")
     judgments: dict[str, dict[str, int]] = {}
     for row in dataset.qrels_iter():
         judgments.setdefault(row.query_id, {})[row.doc_id] = row.relevance
@@ -249,7 +258,8 @@ def _checked(name: str, queries: Mapping[str, str], documents: Mapping[str, str]
     judged = {query: text for query, text in queries.items() if judgments.get(query) and text.strip()}
     if not judged:
         raise InvalidRequestError(f"{name}: no query has judgments; do the ids of queries and qrels agree?")
-    return LabelledData(name, judged, documents, {query: judgments[query] for query in judged})
+    known = {query: judgments[query] for query in judged}
+    return LabelledData(name, judged, documents, known, without_text=len(judgments) - len(judged))
 
 
 def _refuse(given: Mapping[str, Path | None], source: str) -> None:

@@ -44,7 +44,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def write_page(found: Evaluation, file: Path, *, price: float | None = None) -> None:
+def write_page(found: Evaluation, file: str | Path, *, price: float | None = None) -> None:
     """Write the page.
 
     Args:
@@ -60,6 +60,7 @@ def write_page(found: Evaluation, file: Path, *, price: float | None = None) -> 
     parts = [
         f"<h1>Does reranking help on {_text(found.data)}?</h1>",
         f'<p class="about">{found.queries} queries, {candidates} {date}</p>',
+        *(f'<p class="caution">{_text(note)}</p>' for note in found.left_out),
         *_verdicts(found),
         *_quality(found),
         *_pictures(found),
@@ -72,7 +73,7 @@ def write_page(found: Evaluation, file: Path, *, price: float | None = None) -> 
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = "\n".join(parts)
     page = f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{body}</body></html>\n'
-    file.write_text(page, encoding="utf-8")
+    Path(file).write_text(page, encoding="utf-8")
 
 
 def _verdicts(found: Evaluation) -> Iterator[str]:
@@ -109,7 +110,10 @@ def _thresholds(found: Evaluation) -> Iterator[str]:
     ]  # fmt: skip
     if rows:
         yield "<h2>Where to cut</h2>"
-        yield '<p class="soft">The score_threshold with the best F1; what it buys on queries it was not chosen on.</p>'
+        yield (
+            '<p class="soft">The score_threshold with the best F1; what it buys among the candidates of queries it was '
+            "not chosen on, where what nobody judged counts as not relevant.</p>"
+        )
         yield _table(["", "score_threshold", "precision", "recall", "kept"], rows)
 
 

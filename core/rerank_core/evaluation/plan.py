@@ -15,7 +15,7 @@ class Plan:
     Attributes:
         depth: how many candidates of each query are reranked, and the k of Recall@k.
         pool: rerank the judged documents, all of them, in place of what a first stage finds.
-        run: a TREC run as the first stage, in place of BM25.
+        run: a TREC run as the first stage, in place of BM25: a file, or its name.
         relevant_grade: the least grade that counts as relevant where a measure knows only yes and no.
         language: of the texts, for BM25's stemmer.
         max_queries: measure only so many queries, a sample by a fixed seed; None for all.
@@ -29,6 +29,8 @@ class Plan:
     max_queries: int | None = None
 
     def __post_init__(self) -> None:
+        if self.run is not None:
+            object.__setattr__(self, "run", Path(self.run))
         if self.pool and self.run is not None:
             raise InvalidRequestError("give a run or the judged pool as the first stage, not both.", param="pool")
         for name in ("depth", "relevant_grade", "max_queries"):

@@ -71,7 +71,7 @@ class SystemReport:
         seconds: median seconds a query; None where nothing was computed or remembered.
         seconds_95: 95 % of the queries took at most this.
         documents_per_second: over all queries that were computed.
-        tokens: mean tokens a query.
+        tokens: mean tokens a query; None where nobody told them.
         truncated: share of the documents that were read only in part.
         threshold: a suggestion; None where there is too little to base it on.
     """
@@ -85,7 +85,7 @@ class SystemReport:
     seconds: float | None = None
     seconds_95: float | None = None
     documents_per_second: float | None = None
-    tokens: float = 0.0
+    tokens: float | None = None
     truncated: float = 0.0
     threshold: Threshold | None = None
 
@@ -93,14 +93,22 @@ class SystemReport:
         """The mean of a measure over all queries."""
         return mean(self.measures[measure])
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, and what follows from it: the means, the verdict and its caution."""
+        values = asdict(self) | {"means": {measure: self.mean(measure) for measure in self.measures}}
+        if self.comparison is not None:
+            values["comparison"] |= {"verdict": self.comparison.verdict, "caution": self.comparison.caution}
+        return values
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SystemReport:
-        """The inverse of ``dataclasses.asdict``."""
-        depth = data["by_depth"]
+        """The inverse of :meth:`to_dict`."""
+        data = {field.name: data[field.name] for field in fields(cls)}
+        depth, change = data["by_depth"], data["comparison"]
         return cls(
             **{
                 **data,
-                "comparison": None if data["comparison"] is None else Comparison(**data["comparison"]),
+                "comparison": change and Comparison(**{field.name: change[field.name] for field in fields(Comparison)}),
                 "by_depth": None if depth is None else {int(k): value for k, value in depth.items()},
                 "losses": tuple(Loss(**loss) for loss in data["losses"]),
                 "threshold": None if data["threshold"] is None else Threshold(**data["threshold"]),
@@ -121,6 +129,7 @@ class Evaluation:
         systems: the first stage, then every reranker in the order asked for.
         settings: what was asked for.
         environment: package versions, machine and date.
+        left_out: what was asked for and could not be measured, in words.
     """
 
     data: str
@@ -131,6 +140,7 @@ class Evaluation:
     systems: tuple[SystemReport, ...]
     settings: Mapping[str, Any]
     environment: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
 
     @property
     def baseline(self) -> SystemReport:
@@ -144,24 +154,27 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Everything, as JSON text."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {"format": FORMAT, "systems": [system.to_dict() for system in self.systems]}
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
-    def save(self, file: Path) -> None:
+    def save(self, file: str | Path) -> None:
         """Write :meth:`to_json` to ``file``."""
-        file.write_text(self.to_json() + "\n", encoding="utf-8")
+        Path(file).write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, file: Path) -> Evaluation:
+    def load(cls, file: str | Path) -> Evaluation:
         """Read what :meth:`save` has written.
 
         Raises:
             InvalidRequestError: when the file is not one.
         """
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
+            data = json.loads(Path(file).read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise ValueError(data["format"])  # noqa: TRY301  (one message for all of them)
             values = {field.name: data[field.name] for field in fields(cls)}
-            return cls(**{**values, "systems": tuple(SystemReport.from_dict(each) for each in data["systems"])})
+            systems = tuple(SystemReport.from_dict(each) for each in data["systems"])
+            return cls(**{**values, "systems": systems, "left_out": tuple(data["left_out"])})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidRequestError(f"{file} is not a saved evaluation.") from error

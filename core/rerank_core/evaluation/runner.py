@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +10,27 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rerank_core.errors import InferenceError
 from rerank_core.evaluation import candidates as first_stage
 from rerank_core.evaluation.assess import Answer, Bench
 from rerank_core.evaluation.candidates import Ranking
-from rerank_core.evaluation.data import LabelledData
+from rerank_core.evaluation.data import LabelledData, read_run
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Evaluation, SystemReport
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
+from rerank_core.inference.cpus import available_cpus
 from rerank_core.ranking import logit_of
 from rerank_core.reranker import Reranker
 from rerank_core.scoring.base import Score, Scorer
 from rerank_core.scoring.cached import CachedScorer
 
-_PACKAGES = ("rerank-plugins", "onnxruntime", "tokenizers", "torch", "bm25s", "ir-measures", "scipy")
+_PACKAGES = (
+    "rerank-plugins", "onnxruntime", "tokenizers", "torch", "numpy", "scipy", "scikit-learn",
+    "bm25s", "snowballstemmer", "ir-measures", "pytrec-eval-terrier",
+)  # fmt: skip
 
 OnQuery = Callable[[str], None]
 """Called with the name of what is running, once a query."""
@@ -65,7 +69,7 @@ def evaluate(
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
     bench, description = _bench(data, Plan() if plan is None else plan, tell)
-    data, ranking = bench.data, bench.ranking
+    ranking = bench.ranking
     first = SystemReport(description, "", bench.measures(ranking))
     reports = [first]
     for name, scorer in systems.items():
@@ -74,13 +78,14 @@ def evaluate(
         reports.append(bench.report(name, scorer.identity, answers, first, pointwise=scorer.pointwise))
     return Evaluation(
         data=data.name,
-        checksum=data.checksum,
-        queries=len(data.queries),
+        checksum=bench.data.checksum,
+        queries=len(bench.data.queries),
         first_stage=description,
         candidates=statistics.fmean(map(len, ranking.values())),
         systems=tuple(reports),
-        settings=asdict(bench.plan) | {"run": None if bench.plan.run is None else bench.plan.run.name},
+        settings=asdict(bench.plan) | _run_settings(bench.plan.run),
         environment=_environment(),
+        left_out=_left_out(data, bench),
     )
 
 
@@ -161,7 +166,7 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
         key = _cost_key(scorer.identity if texts else "", bench.data.queries[query], texts)
         if len(response) and not any(result.cached for result in response):
             store.keep_cost(key, response.timings.total, response.usage.total_tokens)
-        seconds, tokens = store.cost(key) or (None, 0)
+        seconds, tokens = store.cost(key) or (None, None)
         scores = {
             documents[result.index]: Score(result.relevance_score, result.logit, truncated=result.truncated)
             for result in response
@@ -178,8 +183,41 @@ def _cost_key(identity: str, query: str, texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def _run_settings(run: Path | None) -> dict[str, str | None]:
+    """The run's name, and what tells it from others of the name."""
+    if run is None:
+        return {"run": None}
+    return {"run": run.name, "run_sha256": hashlib.sha256(run.read_bytes()).hexdigest()}
+
+
+def _left_out(data: LabelledData, bench: Bench) -> tuple[str, ...]:
+    """What was asked for and not measured, in words."""
+    notes = []
+    if data.without_text:
+        what, them = ("query", "it") if data.without_text == 1 else ("queries", "them")
+        notes.append(f"{data.without_text} judged {what} without a text: left out; trec_eval -c counts {them} as 0.")
+    if bench.plan.run is not None:
+        found = read_run(bench.plan.run)
+        named = [document for query in bench.data.queries for document in found.get(query, ())]
+        absent = sum(document not in data.documents for document in named)
+        if absent:
+            notes.append(f"{absent} of {len(named)} results in {bench.plan.run.name} without a text: left out.")
+    return tuple(notes)
+
+
+def _machine() -> str:
+    """The processor's name where the system tells it, and how many of them this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"{platform.machine()}, {available_cpus()} CPUs, {name}"
+
+
 def _environment() -> dict[str, str]:
-    known = {"python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
+    known = {"python": platform.python_version(), "machine": _machine()}
     for package in _PACKAGES:
         try:
             known[package] = version(package)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 
+from rerank_core.errors import InvalidRequestError
 from rerank_core.results import Span
 from rerank_core.scoring.base import Score
 
@@ -21,19 +22,22 @@ class ScoreStore(MutableMapping[bytes, Score]):
     Args:
         file: a SQLite database, made if it is not there; None to keep everything in memory.
 
+    Raises:
+        InvalidRequestError: when the file is something else, or cannot be written.
+
     Attributes:
         reused: how often a score was found that had been there when the file was opened.
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
-        self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = normal")
-        self._database.execute("create table if not exists scores (key blob primary key, score text not null)")
-        self._database.execute("create table if not exists costs (key text primary key, cost text not null)")
+        try:
+            self._database = _open(file)
+        except (OSError, sqlite3.Error) as error:
+            raise InvalidRequestError(
+                f"{file} cannot hold scores ({error}); name a file of an earlier run, or one that is not there yet.",
+                param="cache",
+            ) from error
         self._old: int = self._database.execute("select coalesce(max(rowid), 0) from scores").fetchone()[0]
         self.reused = 0
 
@@ -81,3 +85,18 @@ class ScoreStore(MutableMapping[bytes, Score]):
         """Close the file."""
         with self._lock:
             self._database.close()
+
+
+def _open(file: Path | None) -> sqlite3.Connection:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("pragma journal_mode = wal")
+        database.execute("pragma synchronous = normal")
+        database.execute("create table if not exists scores (key blob primary key, score text not null)")
+        database.execute("create table if not exists costs (key text primary key, cost text not null)")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

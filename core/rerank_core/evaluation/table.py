@@ -26,6 +26,8 @@ def print_evaluation(found: Evaluation, *, price: float | None = None, console: 
     console = Console() if console is None else console
     size = f"{found.queries} queries, {found.candidates:.0f} candidates each"
     console.print(Text.assemble((found.data, "bold"), f": {size} ({found.first_stage})"))
+    for note in found.left_out:
+        console.print(Text(note, style="yellow"))
     console.print(_quality(found))
     if found.rerankers:
         console.print(_difference(found))
@@ -47,7 +49,7 @@ def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
 
 def _quality(found: Evaluation) -> Table:
     head, *rows = quality_cells(found)
-    return _filled(Table(*head, title="Quality"), rows)
+    return _filled(head, rows, title="Quality")
 
 
 def _difference(found: Evaluation) -> Table:
@@ -59,19 +61,23 @@ def _difference(found: Evaluation) -> Table:
 
 def _depth(found: Evaluation) -> Table:
     depths = sorted({depth for system in found.rerankers for depth in system.by_depth or {}})
-    table = Table("", *map(str, depths), title=f"{MAIN} by how many candidates are reranked")
+    rows = []
     for system in found.rerankers:
         values = system.by_depth or {}
-        table.add_row(system.name, *(f"{values[depth]:.3f}" if depth in values else "" for depth in depths))
-    return table
+        rows.append([system.name, *(f"{values[depth]:.3f}" if depth in values else "" for depth in depths)])
+    return _filled(["", *map(str, depths)], rows, title=f"{MAIN} by how many candidates are reranked")
 
 
 def _cost(found: Evaluation, price: float | None) -> Table:
     head, *rows = cost_cells(found, price, _seconds)
-    return _filled(Table(*head, title="Cost"), rows)
+    return _filled(head, rows, title="Cost")
 
 
-def _filled(table: Table, rows: Iterable[Sequence[str]]) -> Table:
+def _filled(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str) -> Table:
+    """A table in which names are folded where there is no room, and figures are whole."""
+    table = Table(title=title)
+    for number, name in enumerate(head):
+        table.add_column(name, overflow="fold", no_wrap=number > 0)
     for row in rows:
         table.add_row(*row)
     return table
@@ -100,16 +106,16 @@ def cost_cells(found: Evaluation, price: float | None, shown: Callable[[float], 
             system.name,
             *("not timed" if value is None else shown(value) for value in times),
             "" if system.documents_per_second is None else f"{system.documents_per_second:.1f}",
-            f"{system.tokens:,.0f}",
+            "not known" if system.tokens is None else f"{system.tokens:,.0f}",
             f"{system.truncated:.1%}",
         ]
-        rows.append(row if price is None else [*row, f"{cost(system, price):.4f}"])
+        rows.append(row if price is None else [*row, _dollars(system, price)])
     return rows
 
 
-def cost(system: SystemReport, price: float) -> float:
-    """Dollars for 1,000 queries at ``price`` dollars a million tokens."""
-    return system.tokens * price / 1000
+def _dollars(system: SystemReport, price: float) -> str:
+    """For 1,000 queries at ``price`` dollars a million tokens."""
+    return "not known" if system.tokens is None else f"{system.tokens * price / 1000:.4f}"
 
 
 def _seconds(value: float) -> str:
@@ -122,7 +128,8 @@ def _advice(found: Evaluation) -> Iterator[Text]:
             cut = system.threshold
             yield Text(
                 f"{system.name}: score_threshold={cut.shown} keeps {cut.kept:.0%} of the candidates, with precision "
-                f"{cut.precision:.2f} and recall {cut.recall:.2f} on queries it was not chosen on."
+                f"{cut.precision:.2f} and recall {cut.recall:.2f} among the candidates of queries it was not chosen "
+                "on; what nobody judged counts as not relevant."
             )
         for loss in system.losses[:_LOSSES]:
             yield Text.assemble(
