@@ -74,7 +74,8 @@ class Reranker:
             This and all further options but ``hooks`` are for a model in this process only.
         max_tokens: most tokens of query and document together; None for the model's own limit.
         batch_tokens: token budget of a batch; None for what suits the backend.
-        threads: most batches in flight at once; None, or anything above, for all CPUs the process may use.
+        threads: most batches in flight at once; None, or anything above, for all CPUs the process may use. On torch
+            one batch at a time is in flight, on torch's own threads (``torch.set_num_threads``).
         backend: ``"auto"`` (the fastest that keeps the scores), ``"onnx"`` or ``"torch"``.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``; None for the best there is.
         dtype: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"`` (ONNX); None for the model's own file

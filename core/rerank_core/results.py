@@ -212,6 +212,7 @@ class RerankResponse(Sequence[RerankResult]):
 
         Raises:
             TypeError: when a document's metadata holds a value JSON cannot express.
+            ValueError: when it holds a number JSON has not (NaN, infinity).
         """
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 

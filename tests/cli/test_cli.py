@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import rerank_core
@@ -126,12 +129,16 @@ def test_json_lines_may_be_strings(tmp_path):
     assert rows("cats", tmp_path / "a.jsonl")[0]["document"]["metadata"]["line"] == 1
 
 
-def test_windows_show_the_best_passage(tmp_path):
+def test_windows_show_the_best_passage(tmp_path, monkeypatch):
     path = tmp_path / "long.txt"
     path.write_text("Nothing to see here. " * 300 + "Paris is the capital of France. " + "Nothing more. " * 300)
     (row,) = rows("capital of France", path, "--windows", "--split", "file")
     start, end = row["window"]
     assert "Paris" in row["document"]["text"][start:end]
+    path.write_text("Nothing to see here.\n" * 300 + "Paris is the capital of France.\n" + "Nothing more.\n" * 300)
+    monkeypatch.chdir(tmp_path)
+    shown = rerank("query", "capital of France", "long.txt", "--windows", "--split", "file").stdout
+    assert 100 < int(re.search(r"long\.txt:(\d+)", shown)[1]) <= 301  # where the window begins
     assert "--windows reads everything" in rerank("query", "capital", path, "--split", "file").stdout
 
 
@@ -153,6 +160,8 @@ def test_nothing_above_the_threshold_is_exit_code_1(manual):
         ("field.jsonl", b'{"body": "a"}\n', "no text under 'text' (only body)"),
         ("null.jsonl", b'{"text": null}\n', "NoneType in it"),
         ("field.csv", b"body\na\n", "--field"),
+        ("comma.csv", b"id,text\n1,Hello, refunds take five days\n", "comma.csv:2 has 3 cells and the header 2"),
+        ("deep.jsonl", b"[" * 200_000, "deep.jsonl:1 is not JSON"),
         ("not.parquet", b"PAR", "not a Parquet file"),
         (f"{'long' * 80}.txt", None, "cannot read"),
     ],
@@ -166,6 +175,35 @@ def test_bad_input_is_exit_code_2_and_names_the_file(tmp_path, name, content, me
     assert message in seen.stderr.replace("\n", "")
     assert name[:20] in seen.stderr
     assert seen.stdout == ""
+
+
+def test_a_bad_file_in_a_folder_is_left_out_and_named(tmp_path, manual):
+    (tmp_path / "latin.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    (tmp_path / "field.csv").write_text("body\na\n")
+    seen = rerank("query", "install", tmp_path)
+    assert seen.exit_code == 0
+    assert "3 of 3 documents" in seen.stdout
+    assert "left out: " in seen.stderr
+    assert "latin.txt is not UTF-8" in seen.stderr.replace("\n", "")
+    assert "field.csv:2" in seen.stderr
+    manual.unlink()
+    assert rerank("query", "install", tmp_path).exit_code == 2
+
+
+def test_a_parquet_file_without_its_library_is_an_input_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    seen = rerank("query", "a", tmp_path / "a.parquet")
+    assert seen.exit_code == 2
+    assert "rerank-plugins[parquet]" in seen.stderr
+
+
+@given(st.text(st.sampled_from("a \n\t#"), max_size=60))
+def test_paragraphs_say_where_they_begin(text):
+    lines = text.split("\n")
+    for document in _split_text(text, "file", "paragraph"):
+        first = document.text.split("\n")[0]
+        assert lines[document.metadata["line"] - 1].strip() == first.strip()
 
 
 def test_an_empty_folder_is_an_input_error(tmp_path):

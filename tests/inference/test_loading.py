@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import shutil
 import sys
 import threading
 import warnings
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,6 +258,30 @@ def test_a_folder_without_any_weights(tmp_path):
         Reranker(tmp_path, backend="onnx").warm_up()
 
 
+@pytest.mark.parametrize(("content", "message"), [("{oops", "is not valid JSON"), ("[]", "is no JSON object")])
+@pytest.mark.parametrize("backend", ["onnx", "torch", "auto"])
+def test_a_damaged_configuration_is_an_error_of_ours(copy, content, message, backend):
+    folder = copy(MINI)
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ModelLoadError, match=rf"config\.json of model .* {message}"):
+        Reranker(folder, backend=backend).warm_up()
+
+
+def test_a_file_name_that_is_no_text(copy):
+    folder = copy(MINI)
+    Path(os.fsdecode(bytes(folder) + b"/caf\xe9.txt")).write_text("")
+    Reranker(folder, backend="onnx").warm_up()
+
+
+def test_what_an_onnx_file_cannot_be_is_not_ignored(copy):
+    with pytest.raises(ModelLoadError, match="no ONNX file in float16"):
+        Reranker(copy(MINI) / "model.onnx", dtype="float16").warm_up()
+    with pytest.raises(ModelLoadError, match="device_map= is for torch"):
+        Reranker(device_map="cpu", backend="onnx").warm_up()
+    with pytest.raises(ModelLoadError, match=r"Leave dtype= out\.$"):
+        Reranker(dtype="float16").warm_up()
+
+
 def test_an_onnx_file_without_tokenizer(copy):
     folder = copy(MINI)
     (folder / "tokenizer.json").unlink()
@@ -336,6 +362,13 @@ def test_a_graph_that_gives_a_number_a_token_is_refused(exported, copy):
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(ModelLoadError, match="no relevance head"):
         Reranker(folder, backend="onnx").warm_up()
+
+
+@torch
+def test_the_default_device_by_its_name_is_the_same_model(checkpoint):
+    folder = checkpoint("bert")
+    one, two = (load_model(LoadOptions(folder, backend="torch", device=device)) for device in (None, "cpu"))
+    assert one.shared is two.shared
 
 
 @torch

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import InvalidRequestError, missing_dependency
+import typer
+
+from rerank_core.errors import InvalidRequestError, MissingDependencyError, RerankError, missing_dependency
 from rerank_core.results import Document
 
 STDIN = "-"
@@ -23,7 +25,8 @@ _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 def read_documents(paths: list[str], *, split: str, field: str) -> list[Document]:
     """Every document in the given files, in order.
 
-    Folders are searched for files of the known kinds, hidden ones left out. Each document's metadata holds
+    Folders are searched for files of the known kinds, hidden ones left out; those that cannot be read are named on
+    standard error and left out too, unless that is all of them. Each document's metadata holds
     ``file``, ``line`` (from 1) and, for data files, the row's other ``fields``.
 
     Args:
@@ -32,8 +35,8 @@ def read_documents(paths: list[str], *, split: str, field: str) -> list[Document
         field: where the text stands in data files.
 
     Raises:
-        InvalidRequestError: when a file does not exist, is of an unknown kind or cannot be understood; the
-            message names the file and, where there is one, the line.
+        InvalidRequestError: when a file that was named does not exist, is of an unknown kind or cannot be
+            understood; the message names the file and, where there is one, the line.
         MissingDependencyError: for Parquet files without pyarrow.
     """
     return [document for path in paths for document in _read(path, split, field)]
@@ -49,12 +52,26 @@ def _read(path: str, split: str, field: str) -> Iterator[Document]:
         files = _expand(Path(path))
     except OSError as error:
         raise InvalidRequestError(f"cannot read {path[:200]}: {error.strerror}.") from error
+    problems: list[RerankError] = []
     for file in files:
-        if (kind := file.suffix.lower()) in _DATA_READERS:
-            for line, row in _DATA_READERS[kind](file):
-                yield _row_document(row, file, line, field)
-        else:
-            yield from _split_text(_decode(_bytes(file), str(file)), str(file), split)
+        try:
+            yield from list(_read_file(file, split, field))
+        except (InvalidRequestError, MissingDependencyError) as problem:
+            if file == Path(path):
+                raise
+            problems.append(problem)
+    if len(problems) == len(files):
+        raise problems[0]
+    for left_out in problems:
+        typer.echo(f"rerank: left out: {left_out}", err=True)
+
+
+def _read_file(file: Path, split: str, field: str) -> Iterator[Document]:
+    if (kind := file.suffix.lower()) in _DATA_READERS:
+        for line, row in _DATA_READERS[kind](file):
+            yield _row_document(row, file, line, field)
+    else:
+        yield from _split_text(_decode(_bytes(file), str(file)), str(file), split)
 
 
 def _expand(path: Path) -> list[Path]:
@@ -114,11 +131,14 @@ def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
     """Pieces between blank lines; a Markdown heading goes with the paragraph below it, whose subject it is."""
     heading: tuple[int, str] | None = None
     start = 0
+    newlines = 0  # before start
     for border in [*_BLANK_LINES.finditer(text), None]:
-        raw = text[start : border.start() if border else len(text)]
+        end = border.start() if border else len(text)
+        raw = text[start:end]
         piece = raw.strip()
-        line = text.count("\n", 0, start + len(raw) - len(raw.lstrip())) + 1
-        start = border.end() if border else len(text)
+        line = newlines + raw[: len(raw) - len(raw.lstrip())].count("\n") + 1
+        newlines += text.count("\n", start, border.end() if border else end)
+        start = border.end() if border else end
         if heading is not None and piece:
             line, piece = heading[0], f"{heading[1]}\n\n{piece}"
             heading = None
@@ -159,7 +179,7 @@ def _read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidRequestError(f"{file}:{number} is not JSON: {error}.") from error
 
 
@@ -173,6 +193,11 @@ def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
             if row and names is None:
                 names = row
             elif row and names is not None:
+                if len(row) > len(names):
+                    raise InvalidRequestError(
+                        f"{file}:{line} has {len(row)} cells and the header {len(names)}: text with a comma in it "
+                        'stands in quotes ("...").'
+                    )
                 yield line, dict(zip(names, row, strict=False))
             line = reader.line_num + 1
     except csv.Error as error:
@@ -194,6 +219,7 @@ def _read_parquet(file: Path) -> Iterator[tuple[int, Any]]:
 
 _DATA_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
     ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }

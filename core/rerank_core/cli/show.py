@@ -67,7 +67,10 @@ def print_models(specs: Sequence[tuple[ModelSpec, bool]]) -> None:
 
 def _place(result: RerankResult) -> list[str]:
     metadata = result.document.metadata
-    return [f"{metadata['file']}:{metadata['line']}"] if "file" in metadata else []
+    if "file" not in metadata:
+        return []
+    before = 0 if result.window is None else result.document.text.count("\n", 0, result.window.start)
+    return [f"{metadata['file']}:{metadata['line'] + before}"]
 
 
 def _snippet(result: RerankResult) -> str:

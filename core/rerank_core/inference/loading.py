@@ -135,14 +135,16 @@ def _accelerator() -> str | None:
 
 
 def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
+    if options.device_map is not None:
+        raise ModelLoadError("device_map= is for torch; an ONNX model takes device='cpu' or device='cuda'.")
     name = _onnx_name(files, options.dtype)
     if name is None:
         wanted = options.dtype or "float32"
+        has = ", ".join(files.match("*.onnx")) or "none"
+        bundled = files.spec is not None and files.spec.dtype is not None
+        way_out = f"Leave dtype= out{'.' if bundled else f', or make one with: rerank export {files.name} DIR'}"
         raise ModelLoadError(
-            f"model {files.name!r} has no ONNX file in {wanted} "
-            f"(it has: {', '.join(files.match('*.onnx')) or 'none'}). "
-            f"Make one with: rerank export {files.name} DIR",
-            code="no_onnx_file",
+            f"model {files.name!r} has no ONNX file in {wanted} (it has: {has}). {way_out}", code="no_onnx_file"
         )
     folder = files.fetch([name, f"{name}_data", f"{name}.data"])
     if not (folder / "tokenizer.json").is_file():
@@ -160,7 +162,7 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
 
 
 def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
-    from rerank_core.inference.backends.checkpoint import check_remote_code, load_checkpoint
+    from rerank_core.inference.backends.checkpoint import check_remote_code, default_device, load_checkpoint
 
     if options.dtype == "int8":
         raise ModelLoadError(
@@ -174,11 +176,12 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
     code = ("*.py",) if options.trust_remote_code else ()
     folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
     dtype, fingerprint = options.dtype or "float32", files.fingerprint
+    device = options.device if options.device or options.device_map else default_device()
 
     def load() -> SharedModel:
         backend = load_checkpoint(
             folder,
-            device=options.device,
+            device=device,
             dtype=dtype,
             device_map=options.device_map,
             trust_remote_code=options.trust_remote_code,
@@ -187,7 +190,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
         )
         return SharedModel(backend.encoder(), backend, dtype, backend.device, fingerprint)
 
-    placement = (options.device, dtype, options.device_map, options.trust_remote_code)
+    placement = (device, dtype, options.device_map, options.trust_remote_code)
     shared, seconds = _share(("torch", fingerprint, *placement), load)
     return LoadedModel(_info(files, shared, backend="torch", file=None, reason=reason), shared, seconds)
 
@@ -213,7 +216,7 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
 def _onnx_name(files: ModelFiles, dtype: str | None) -> str | None:
     """The ONNX file for a precision; None where there is no such file."""
     if files.onnx_file is not None:
-        return files.onnx_file
+        return files.onnx_file if dtype in (None, _onnx_dtype(files, files.onnx_file)) else None
     own = files.spec.dtype if files.spec else None
     if own is not None:
         return "model.onnx" if dtype in (None, own) else None

@@ -74,14 +74,7 @@ class ModelFiles:
         Raises:
             ModelLoadError: when it is not JSON.
         """
-        path = self.folder / name
-        if not path.is_file():
-            return {}
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelLoadError(f"{name} of model {self.name!r} is not valid JSON: {error}") from error
-        return data if isinstance(data, dict) else {}
+        return read_json(self.folder / name, self.name)
 
     @property
     def fingerprint(self) -> str:
@@ -93,8 +86,25 @@ class ModelFiles:
         digest = hashlib.sha256()
         for name in sorted(self.names):
             status = (self.folder / name).stat()
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
         return f"{self.folder.resolve()}:{digest.hexdigest()[:16]}"
+
+
+def read_json(path: Path, model: str) -> dict[str, Any]:
+    """A small JSON file of ``model``, or ``{}`` where it does not exist.
+
+    Raises:
+        ModelLoadError: when it is not JSON, or no object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelLoadError(f"{path.name} of model {model!r} is not valid JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelLoadError(f"{path.name} of model {model!r} is no JSON object.")
+    return data
 
 
 def locate(model: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> ModelFiles:
@@ -224,6 +234,8 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
 def _unavailable(name: str, repository: str, *, offline: bool) -> ModelLoadError:
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     why = "downloads are switched off and it is not in the local cache" if offline else "the Hub did not answer"
+    if name == repository:
+        why = f"there is no such folder here; taken for a Hub id, {why}"
     return ModelLoadError(
         f"cannot get model {name!r} ({repository}): {why}. Three ways out: "
         "download it once on a machine with network access (`hf download "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from rerank_core.errors import ModelLoadError, missing_dependency
 from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.quiet import quiet_loggers
+from rerank_core.models.source import read_json
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -77,6 +77,20 @@ def load_checkpoint(
     return TorchBackend(model)
 
 
+def default_device() -> str:
+    """Where sentence-transformers puts a model when nobody says where.
+
+    Raises:
+        MissingDependencyError: when it is not installed.
+    """
+    try:
+        from sentence_transformers.util import get_device_name
+    except ImportError as error:
+        raise missing_dependency("sentence-transformers", extra="torch", what="the torch backend") from error
+    name: str = get_device_name()
+    return name
+
+
 def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | None) -> None:
     """Refuse checkpoints that bring their own code unless the caller vouches for one exact version of it.
 
@@ -84,7 +98,8 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
 
     Raises:
         ModelLoadError: when code is allowed without a full commit hash, when the configuration has an
-            ``auto_map`` and code was not allowed, or when the code stands in another repository.
+            ``auto_map`` and code was not allowed, when the code stands in another repository, or when the
+            configuration is damaged.
     """
     if trust_remote_code and (revision is None or not _COMMIT.fullmatch(revision)):
         raise ModelLoadError(
@@ -92,8 +107,7 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
             "or tag can change under you. For a local folder give the commit it was copied from.",
             code="revision_required",
         )
-    path = folder / "config.json"
-    auto_map = json.loads(path.read_text(encoding="utf-8")).get("auto_map") if path.is_file() else None
+    auto_map = read_json(folder / "config.json", folder.name).get("auto_map")
     if not auto_map:
         return
     if not trust_remote_code:

@@ -18,7 +18,6 @@ from rerank_core.inference.workers import Workers, shared_workers
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 _PROBE_LENGTHS = (8, 13)
-_PROBE_LENGTHS = (8, 13)
 _INPUT_TYPES: dict[str, type[np.signedinteger[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
