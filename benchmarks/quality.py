@@ -4,8 +4,8 @@
 
 One evaluation a set, as `rerank evaluate` makes it. Where the judgments are dense (trec_dl19, wikiqa_test), every
 judged passage of a query is reranked; elsewhere BM25's best 100 of the whole corpus. Every system ranks the same
-candidates. FOLDER gets NAME.json and NAME.html of each set, and quality.json with the means. Scores are kept there as
-well, so a run that was interrupted goes on where it stopped.
+candidates. FOLDER gets NAME.json and NAME.html of each set, and quality.json with the means of all sets in it that have
+the same systems. Scores are kept there as well, so a run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -113,6 +113,13 @@ def summary(evaluations: Sequence[Evaluation]) -> dict[str, object]:
     }
 
 
+def reports(folder: Path, systems: Sequence[str]) -> list[Evaluation]:
+    """What ``folder`` has of these systems, from this run or from one before."""
+    files = [folder / f"{name}.json" for name in SETS]
+    found = [Evaluation.load(file) for file in files if file.is_file()]
+    return [each for each in found if list(means(each)) == list(systems)]
+
+
 def means(found: Evaluation) -> dict[str, float]:
     """Mean nDCG@10 of every system."""
     return {BM25: found.baseline.mean()} | {system.name: system.mean() for system in found.rerankers}
@@ -152,13 +159,12 @@ def main() -> None:
             systems[name] = system.scorer
         if options.fp32 is not None:
             systems[FP32] = LocalScorer(options.fp32)
-        evaluations = []
         for name in options.sets:
             plan = SETS[name] if SETS[name].pool else replace(SETS[name], max_queries=options.queries)
             found = measure(options.data / name, plan, systems, stores, options.out)
             figures = ", ".join(f"{system} {mean:.4f}" for system, mean in means(found).items())
             print(f"{name}, {found.queries} queries: {figures}", flush=True)
-            evaluations.append(found)
+    evaluations = reports(options.out, [BM25, *systems])
     content = summary(evaluations)
     (options.out / "quality.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(markdown({found.data: means(found) for found in evaluations}))
