@@ -42,7 +42,7 @@ def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     Raises:
         nbclient.exceptions.CellExecutionError: when a cell fails.
     """
-    notebook = nbformat.read(file, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(file, as_version=4)
     with tempfile.TemporaryDirectory() as settings:
         startup = Path(settings, "profile_default", "startup")
         startup.mkdir(parents=True)
