@@ -113,11 +113,15 @@ def summary(evaluations: Sequence[Evaluation]) -> dict[str, object]:
     }
 
 
-def reports(folder: Path, systems: Sequence[str]) -> list[Evaluation]:
-    """What ``folder`` has of these systems, from this run or from one before."""
+def reports(folder: Path, last: Evaluation) -> list[Evaluation]:
+    """What ``folder`` has of the systems in ``last``, from this run or from one before."""
+
+    def systems(found: Evaluation) -> list[tuple[str, str]]:
+        return [(system.name, system.identity) for system in found.rerankers]
+
     files = [folder / f"{name}.json" for name in SETS]
-    found = [Evaluation.load(file) for file in files if file.is_file()]
-    return [each for each in found if list(means(each)) == list(systems)]
+    kept = [Evaluation.load(file) for file in files if file.is_file()]
+    return [found for found in kept if systems(found) == systems(last)]
 
 
 def means(found: Evaluation) -> dict[str, float]:
@@ -164,7 +168,7 @@ def main() -> None:
             found = measure(options.data / name, plan, systems, stores, options.out)
             figures = ", ".join(f"{system} {mean:.4f}" for system, mean in means(found).items())
             print(f"{name}, {found.queries} queries: {figures}", flush=True)
-    evaluations = reports(options.out, [BM25, *systems])
+    evaluations = reports(options.out, found)
     content = summary(evaluations)
     (options.out / "quality.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(markdown({found.data: means(found) for found in evaluations}))

@@ -124,6 +124,11 @@ def test_json_lines_csv_and_parquet(tmp_path):
         assert seen[1]["document"]["metadata"]["line"] == second_line
 
 
+def test_empty_cells_beyond_the_header_are_nothing(tmp_path):
+    (tmp_path / "a.csv").write_text("id,text\n1,cats purr,\n")
+    assert rows("cats", tmp_path / "a.csv")[0]["document"]["text"] == "cats purr"
+
+
 def test_json_lines_may_be_strings(tmp_path):
     (tmp_path / "a.jsonl").write_text('"cats purr"\n\n"dogs bark"\n')
     assert rows("cats", tmp_path / "a.jsonl")[0]["document"]["metadata"]["line"] == 1
@@ -139,6 +144,8 @@ def test_windows_show_the_best_passage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = rerank("query", "capital of France", "long.txt", "--windows", "--split", "file").stdout
     assert 100 < int(re.search(r"long\.txt:(\d+)", shown)[1]) <= 301  # where the window begins
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": path.read_text()}))
+    assert "rows.jsonl:1 " in rerank("query", "capital of France", "rows.jsonl", "--windows").stdout
     assert "--windows reads everything" in rerank("query", "capital", path, "--split", "file").stdout
 
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import pytrec_eval
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
 from rerank_core.evaluation import LabelledData, Plan, evaluate, load_data
-from rerank_core.evaluation.candidates import bm25, judged_pool, run_file
+from rerank_core.evaluation.candidates import bm25, judged_pool, of_run
 from rerank_core.evaluation.candidates import given as given_documents
 from rerank_core.evaluation.data import read_qrels, read_run
 
@@ -114,8 +114,8 @@ def test_wrong_judgments(tmp_path, line):
 def test_a_run_and_its_ties(tmp_path, beir):
     run = tmp_path / "run.trec"
     run.write_text("q1 Q0 d1 1 0.5 x\nq1 Q0 d6 2 0.5 x\nq1 Q0 nowhere 3 0.4 x\nq2 Q0 d3 1 2 x\n")
-    assert read_run(run)["q1"] == {"d1": 0.5, "d6": 0.5, "nowhere": 0.4}
-    ranking = run_file(load_data(beir), run, depth=10)
+    assert read_run(run).scores["q1"] == {"d1": 0.5, "d6": 0.5, "nowhere": 0.4}
+    ranking = of_run(load_data(beir), read_run(run), depth=10)
     assert ranking == {"q1": ["d6", "d1"], "q2": ["d3"], "q3": []}  # equal scores by id, the greater first
 
 
@@ -131,7 +131,7 @@ def test_a_run_of_something_else(tmp_path, beir):
     run = tmp_path / "run.trec"
     run.write_text("other Q0 d1 1 0.5 x\n")
     with pytest.raises(InvalidRequestError, match="any of the 3"):
-        run_file(load_data(beir), run, depth=10)
+        of_run(load_data(beir), read_run(run), depth=10)
 
 
 def test_bm25_finds_words_and_their_other_forms(beir):
@@ -255,6 +255,7 @@ def test_the_order_in_a_file_is_no_first_stage(tmp_path, relevant):
         assert 0.25 < evaluate(data, {}, plan).baseline.mean("P@1") < 0.75
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([0.5, 0.50000001, 0.25, 1e30, -2.0]), min_size=1, max_size=8),
     st.randoms(use_true_random=False),
@@ -286,6 +287,10 @@ def test_what_has_no_text_is_left_out_and_said(beir, tmp_path):
     assert found.settings["run"] == "run.trec"
     assert len(found.settings["run_sha256"]) == 64
     assert evaluate(load_data(beir), {}).settings["run"] is None
+    with (beir / "qrels" / "test.tsv").open("a") as qrels:
+        qrels.write("q1\tgone\t1\n")
+    pool = evaluate(load_data(beir), {}, Plan(pool=True))
+    assert pool.left_out[1:] == ("1 of 6 judgments without a text: left out.",)
 
 
 def test_a_file_in_another_encoding(beir):

@@ -251,8 +251,20 @@ def test_what_a_query_takes_is_not_zero_where_nobody_knows(hand_written, tmp_pat
     found = evaluate(data, {"mini": LocalScorer()}, store=store)  # every query has one score from before
     assert (found.rerankers[0].tokens, found.rerankers[0].seconds) == (None, None)
     again = command(hand_written, "--price", "1", "--depth", "1", "--cache", tmp_path / "other.db")
-    assert "not known" not in again.output
-    assert "not known" in command(hand_written, "--price", "1", "--cache", tmp_path / "other.db").output
+    assert "not timed" not in again.output
+    assert "not timed" in command(hand_written, "--price", "1", "--cache", tmp_path / "other.db").output
+
+
+def test_figures_are_whole_in_80_columns(hand_written, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = ["-m", "rerank-tiny-en-v1", "-m", "rerank-mini-en-v1", "--price", "1", "--cache", tmp_path / "s.db"]
+    command(hand_written, *arguments)
+    shown = command(hand_written, *arguments, "--depth", "1").output
+    cells = [line.split() for line in shown[shown.index("Cost") :].splitlines() if "0.0%" in line]
+    assert [row[1:] for row in cells] == [["?", "?", "?", "?", "0.0%", "?"]] * 2
+    assert "scores from the cache are not timed" in shown
+    assert "rerank-tiny-" in shown
+    assert "\u2026" not in shown.split("worse with")[0]
 
 
 def test_the_saved_file_says_what_was_found(hand_written, tmp_path):
@@ -263,6 +275,9 @@ def test_the_saved_file_says_what_was_found(hand_written, tmp_path):
     assert system["comparison"]["verdict"] == found.rerankers[0].comparison.verdict
     assert system["comparison"]["caution"].startswith("5 queries prove nothing")
     assert Evaluation.load(str(tmp_path / "found.json")) == found
+    older = {name: value for name, value in json.loads(found.to_json()).items() if name != "left_out"}
+    (tmp_path / "found.json").write_text(json.dumps(older))
+    assert Evaluation.load(tmp_path / "found.json") == found
 
 
 def test_calibrate_reads_files_as_trec_has_them(beir, tmp_path):

@@ -121,7 +121,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     text: Annotated[str, typer.Argument(metavar="QUERY", help="What you are looking for.")],
     files: Annotated[
         list[str],
-        typer.Argument(help="Files or folders (.txt .md .rst .jsonl .csv .parquet), or - for standard input."),
+        typer.Argument(help="Files or folders (.txt .md .rst .jsonl .ndjson .csv .parquet), or - for standard input."),
     ],
     split: Annotated[
         Split, typer.Option(help="What a document is in text files and standard input.")

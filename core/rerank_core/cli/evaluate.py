@@ -125,7 +125,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     ] = "rerank-mini-en-v1",
     method: Annotated[str, typer.Option(help="logistic, or isotonic for a thousand pairs or more.")] = "logistic",
     relevant_grade: Annotated[int, typer.Option(help="Least grade that counts as relevant.")] = 1,
-    depth: Annotated[int, typer.Option(help="How many candidates of BM25 a query.")] = 50,
+    depth: Annotated[int, typer.Option(help="How many candidates a query.")] = 50,
     max_queries: Annotated[int | None, typer.Option(help="Use a sample of so many queries.")] = None,
     pool: Annotated[bool, typer.Option("--pool", help="Use every judged document.")] = False,
     language: Annotated[str, typer.Option(help="For BM25's stemmer.")] = "english",

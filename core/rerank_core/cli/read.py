@@ -193,7 +193,7 @@ def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
             if row and names is None:
                 names = row
             elif row and names is not None:
-                if len(row) > len(names):
+                if any(row[len(names) :]):
                     raise InvalidRequestError(
                         f"{file}:{line} has {len(row)} cells and the header {len(names)}: text with a comma in it "
                         'stands in quotes ("...").'
@@ -223,3 +223,5 @@ _DATA_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }
+DATA_SUFFIXES = frozenset(_DATA_READERS)
+"""Files of rows: a document's line is the row's, whatever line breaks its text has."""

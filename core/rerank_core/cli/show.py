@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_core.cli.read import DATA_SUFFIXES
 from rerank_core.models import ModelSpec
 from rerank_core.results import RerankResponse, RerankResult
 
@@ -69,7 +71,9 @@ def _place(result: RerankResult) -> list[str]:
     metadata = result.document.metadata
     if "file" not in metadata:
         return []
-    before = 0 if result.window is None else result.document.text.count("\n", 0, result.window.start)
+    before = 0
+    if result.window is not None and Path(metadata["file"]).suffix.lower() not in DATA_SUFFIXES:
+        before = result.document.text.count("\n", 0, result.window.start)
     return [f"{metadata['file']}:{metadata['line'] + before}"]
 
 

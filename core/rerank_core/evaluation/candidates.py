@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.bm25 import Bm25
-from rerank_core.evaluation.data import LabelledData, read_run
+from rerank_core.evaluation.data import LabelledData, Run
 
 Ranking = Mapping[str, Sequence[str]]
 """Query id to document ids, best first."""
@@ -53,22 +52,21 @@ def given(data: LabelledData, *, depth: int, language: str = "english") -> Ranki
     return {query: documents[:depth] for query, documents in ranking.items()}
 
 
-def run_file(data: LabelledData, file: Path, *, depth: int) -> Ranking:
+def of_run(data: LabelledData, run: Run, *, depth: int) -> Ranking:
     """The best ``depth`` documents of a TREC run that have a text.
 
     As trec_eval has it: scores are single precision, the order of the lines and the ranks in the file do not count, and
     of two equals the document with the greater id stands first.
 
     Raises:
-        InvalidRequestError: when the run is malformed, or has none of the queries.
+        InvalidRequestError: when the run has none of the queries.
     """
-    run = read_run(file)
     ranking = {}
     for query in data.queries:
-        best = sorted(run.get(query, {}).items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
+        best = sorted(run.scores.get(query, {}).items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
         ranking[query] = [document for document, _ in best if document in data.documents][:depth]
     if not any(ranking.values()):
-        raise InvalidRequestError(f"{file.name} has no results for any of the {len(data.queries)} queries.")
+        raise InvalidRequestError(f"{run.name} has no results for any of the {len(data.queries)} queries.")
     return ranking
 
 
@@ -95,8 +93,5 @@ def _digest(identifier: str) -> bytes:
 
 def _single(score: float) -> float:
     """``score`` as a C float."""
-    try:
-        value: float = struct.unpack("f", struct.pack("f", score))[0]
-    except OverflowError:
-        value = score
+    value: float = struct.unpack("f", struct.pack("f", score))[0]
     return value

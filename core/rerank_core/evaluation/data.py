@@ -160,40 +160,55 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
     """
     judgments: dict[str, dict[str, int]] = {}
     for number, line in _lines(file):
-        cells = next(csv.reader([line], delimiter="\t"))
-        cells = cells if len(cells) > 1 else line.split()
-        if cells[-1] == "score":
-            continue
-        if len(cells) == _TREC_QRELS_COLUMNS:
-            del cells[1]
         try:
+            cells = next(csv.reader([line], delimiter="\t"))
+            cells = cells if len(cells) > 1 else line.split()
+            if cells[-1] == "score":
+                continue
+            if len(cells) == _TREC_QRELS_COLUMNS:
+                del cells[1]
             query, document, grade = cells
             judgments.setdefault(query, {})[document] = int(grade)
-        except ValueError:
+        except (ValueError, csv.Error):
             raise InvalidRequestError(
                 f"{file.name}:{number}: expected 'query 0 document grade' or 'query<TAB>document<TAB>grade'."
             ) from None
     return judgments
 
 
-def read_run(file: Path) -> dict[str, dict[str, float]]:
-    """A TREC run: ``query Q0 document rank score name`` a line, as scores by query and document.
+@dataclass(frozen=True, slots=True, repr=False)
+class Run:
+    """What a retriever found.
+
+    Attributes:
+        name: the file's.
+        sha256: of the file, in hexadecimal.
+        scores: by query and document.
+    """
+
+    name: str
+    sha256: str
+    scores: Mapping[str, Mapping[str, float]]
+
+
+def read_run(file: Path) -> Run:
+    """A TREC run: ``query Q0 document rank score name`` a line.
 
     Raises:
-        InvalidRequestError: when a line is not one of a run.
+        InvalidRequestError: when a line is not one of a run, or its score is no number.
     """
-    run: dict[str, dict[str, float]] = {}
-    for number, line in _lines(file):
-        cells = line.split()
+    scores: dict[str, dict[str, float]] = {}
+    digest = hashlib.sha256()
+    for number, line in _lines(file, digest):
         try:
-            query, _, document, _, score, *_ = cells
+            query, _, document, _, score, *_ = line.split()
             value = float(score)
-            if math.isnan(value):
-                raise ValueError(score)  # noqa: TRY301  (one message for all of them)
-            run.setdefault(query, {})[document] = value
         except ValueError:
             raise InvalidRequestError(f"{file.name}:{number}: expected 'query Q0 document rank score name'.") from None
-    return run
+        if math.isnan(value):
+            raise InvalidRequestError(f"{file.name}:{number}: the score is no number.")
+        scores.setdefault(query, {})[document] = value
+    return Run(file.name, digest.hexdigest(), scores)
 
 
 def _read_hand_written(file: Path) -> LabelledData:
@@ -279,12 +294,16 @@ def _known(file: Path | None) -> Path:
     return file
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
+def _lines(file: Path, digest: hashlib._Hash | None = None) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers; ``digest`` gets all of them."""
     try:
-        with file.open(encoding=_ENCODING) as lines:
-            for number, line in enumerate(lines, 1):
+        with file.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                if digest is not None:
+                    digest.update(raw)
+                line = raw.decode(_ENCODING if number == 1 else "utf-8")
                 if line.strip():
-                    yield number, line.strip("\n")
+                    yield number, line.rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"cannot read {file}: {type(error).__name__}.") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 from rerank_core.errors import missing_dependency
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
-from rerank_core.evaluation.table import cost_cells, quality_cells, verdict_lines
+from rerank_core.evaluation.table import UNKNOWN, UNKNOWN_MEANS, cost_cells, quality_cells, verdict_lines
 
 # A colour that nobody uses, so that it can be replaced by the page's own.
 _INK = "#010203"
@@ -99,6 +99,8 @@ def _costs(found: Evaluation, price: float | None) -> Iterator[str]:
     head, *rows = cost_cells(found, price, lambda seconds: f"{1000 * seconds:,.0f} ms")
     yield "<h2>Cost</h2>"
     yield _table(head, rows)
+    if any(UNKNOWN in row for row in rows):
+        yield f'<p class="soft">{UNKNOWN_MEANS}</p>'
 
 
 def _thresholds(found: Evaluation) -> Iterator[str]:

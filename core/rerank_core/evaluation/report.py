@@ -173,8 +173,8 @@ class Evaluation:
             data = json.loads(Path(file).read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise ValueError(data["format"])  # noqa: TRY301  (one message for all of them)
-            values = {field.name: data[field.name] for field in fields(cls)}
+            values = {field.name: data[field.name] for field in fields(cls) if field.name != "left_out"}
             systems = tuple(SystemReport.from_dict(each) for each in data["systems"])
-            return cls(**{**values, "systems": systems, "left_out": tuple(data["left_out"])})
+            return cls(**{**values, "systems": systems, "left_out": tuple(data.get("left_out", ()))})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidRequestError(f"{file} is not a saved evaluation.") from error

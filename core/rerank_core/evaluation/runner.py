@@ -6,7 +6,7 @@ import hashlib
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -68,9 +68,8 @@ def evaluate(
     """
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
-    bench, description = _bench(data, Plan() if plan is None else plan, tell)
-    ranking = bench.ranking
-    first = SystemReport(description, "", bench.measures(ranking))
+    bench, stage = _bench(data, Plan() if plan is None else plan, tell)
+    first = SystemReport(stage.description, "", bench.measures(bench.ranking))
     reports = [first]
     for name, scorer in systems.items():
         own = (stores or {}).get(name, store)
@@ -80,12 +79,12 @@ def evaluate(
         data=data.name,
         checksum=bench.data.checksum,
         queries=len(bench.data.queries),
-        first_stage=description,
-        candidates=statistics.fmean(map(len, ranking.values())),
+        first_stage=stage.description,
+        candidates=statistics.fmean(map(len, bench.ranking.values())),
         systems=tuple(reports),
-        settings=asdict(bench.plan) | _run_settings(bench.plan.run),
+        settings={**asdict(bench.plan), **stage.settings},
         environment=_environment(),
-        left_out=_left_out(data, bench),
+        left_out=stage.left_out,
     )
 
 
@@ -120,33 +119,74 @@ def _sample(data: LabelledData, most: int | None) -> LabelledData:
     """The queries with the smallest digests: the same ones everywhere, and fewer are a part of more."""
     if most is None or most >= len(data.queries):
         return data
-    chosen = sorted(data.queries, key=lambda query: hashlib.sha256(query.encode()).digest())[:most]
-    return LabelledData(
-        data.name,
-        {query: data.queries[query] for query in data.queries if query in set(chosen)},
-        data.documents,
-        {query: data.judgments[query] for query in chosen},
-        {query: data.candidates[query] for query in chosen if query in data.candidates},
+    chosen = set(sorted(data.queries, key=_query_digest)[:most])
+    return replace(
+        data,
+        queries={query: text for query, text in data.queries.items() if query in chosen},
+        judgments={query: grades for query, grades in data.judgments.items() if query in chosen},
+        candidates={query: documents for query, documents in data.candidates.items() if query in chosen},
     )
 
 
-def _bench(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Bench, str]:
+def _query_digest(query: str) -> bytes:
+    return hashlib.sha256(query.encode("utf-8", "surrogatepass")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstStage:
+    """Where the candidates come from.
+
+    Attributes:
+        ranking: the candidates.
+        description: for people.
+        settings: what is needed to find them again, beside the plan.
+        left_out: what was asked for and is not among them, in words.
+    """
+
+    ranking: Ranking
+    description: str
+    settings: Mapping[str, str | None]
+    left_out: tuple[str, ...]
+
+
+def _bench(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Bench, _FirstStage]:
     """What is measured on, and how its candidates were found."""
     data = _sample(data, plan.max_queries)
-    ranking, description = _candidates(data, plan, tell)
-    return Bench(data, ranking, plan), description
+    stage = _first_stage(data, plan, tell)
+    return Bench(data, stage.ranking, plan), stage
 
 
-def _candidates(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Ranking, str]:
+def _first_stage(data: LabelledData, plan: Plan, tell: OnQuery) -> _FirstStage:
     if plan.run is not None:
-        return first_stage.run_file(data, plan.run, depth=plan.depth), f"{plan.run.name}, best {plan.depth}"
+        run = read_run(plan.run)
+        ranking: Ranking = first_stage.of_run(data, run, depth=plan.depth)
+        named = [document for query in data.queries for document in run.scores.get(query, ())]
+        settings = {"run": run.name, "run_sha256": run.sha256}
+        left_out = _left_out(data, named, f"results in {run.name}")
+        return _FirstStage(ranking, f"{run.name}, best {plan.depth}", settings, left_out)
     if plan.pool:
-        return first_stage.judged_pool(data, language=plan.language), "judged documents in BM25's order"
+        ranking, description = first_stage.judged_pool(data, language=plan.language), "judged documents in BM25's order"
+        judged = [document for grades in data.judgments.values() for document in grades]
+        return _FirstStage(ranking, description, {}, _left_out(data, judged, "judgments"))
     if data.candidates:
-        found = first_stage.given(data, depth=plan.depth, language=plan.language)
-        return found, f"given documents in BM25's order, best {plan.depth}"
-    found = first_stage.bm25(data, depth=plan.depth, language=plan.language, on_query=lambda: tell("BM25"))
-    return found, f"BM25, best {plan.depth}"
+        ranking = first_stage.given(data, depth=plan.depth, language=plan.language)
+        description = f"given documents in BM25's order, best {plan.depth}"
+    else:
+        ranking = first_stage.bm25(data, depth=plan.depth, language=plan.language, on_query=lambda: tell("BM25"))
+        description = f"BM25, best {plan.depth}"
+    return _FirstStage(ranking, description, {}, _left_out(data, (), ""))
+
+
+def _left_out(data: LabelledData, named: Sequence[str], what: str) -> tuple[str, ...]:
+    """What cannot be measured: judged queries, and the documents ``named``, that have no text."""
+    notes = []
+    if data.without_text:
+        kind, them = ("query", "it") if data.without_text == 1 else ("queries", "them")
+        notes.append(f"{data.without_text} judged {kind} without a text: left out; trec_eval -c counts {them} as 0.")
+    absent = sum(document not in data.documents for document in named)
+    if absent:
+        notes.append(f"{absent} of {len(named)} {what} without a text: left out.")
+    return tuple(notes)
 
 
 def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], None]) -> dict[str, Answer]:
@@ -181,28 +221,6 @@ def _cost_key(identity: str, query: str, texts: Sequence[str]) -> str:
     for part in (identity, query, *texts):
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
-
-
-def _run_settings(run: Path | None) -> dict[str, str | None]:
-    """The run's name, and what tells it from others of the name."""
-    if run is None:
-        return {"run": None}
-    return {"run": run.name, "run_sha256": hashlib.sha256(run.read_bytes()).hexdigest()}
-
-
-def _left_out(data: LabelledData, bench: Bench) -> tuple[str, ...]:
-    """What was asked for and not measured, in words."""
-    notes = []
-    if data.without_text:
-        what, them = ("query", "it") if data.without_text == 1 else ("queries", "them")
-        notes.append(f"{data.without_text} judged {what} without a text: left out; trec_eval -c counts {them} as 0.")
-    if bench.plan.run is not None:
-        found = read_run(bench.plan.run)
-        named = [document for query in bench.data.queries for document in found.get(query, ())]
-        absent = sum(document not in data.documents for document in named)
-        if absent:
-            notes.append(f"{absent} of {len(named)} results in {bench.plan.run.name} without a text: left out.")
-    return tuple(notes)
 
 
 def _machine() -> str:

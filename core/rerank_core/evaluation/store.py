@@ -29,10 +29,10 @@ class ScoreStore(MutableMapping[bytes, Score]):
         reused: how often a score was found that had been there when the file was opened.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: str | Path | None = None) -> None:
         self._lock = threading.Lock()
         try:
-            self._database = _open(file)
+            self._database = _open(None if file is None else Path(file))
         except (OSError, sqlite3.Error) as error:
             raise InvalidRequestError(
                 f"{file} cannot hold scores ({error}); name a file of an earlier run, or one that is not there yet.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,9 @@ from rerank_core.evaluation.report import Evaluation, SystemReport
 
 _STYLE = {"helps": "green", "hurts": "red", "no difference found": "yellow"}
 _LOSSES = 3
+UNKNOWN = "?"
+UNKNOWN_MEANS = "?: scores from the cache are not timed, and a service need not tell its tokens"
+_NAME = 12  # the least that is left for a name
 
 
 def print_evaluation(found: Evaluation, *, price: float | None = None, console: Console | None = None) -> None:
@@ -70,14 +74,17 @@ def _depth(found: Evaluation) -> Table:
 
 def _cost(found: Evaluation, price: float | None) -> Table:
     head, *rows = cost_cells(found, price, _seconds)
-    return _filled(head, rows, title="Cost")
+    table = _filled(head, rows, title="Cost")
+    table.caption = UNKNOWN_MEANS if any(UNKNOWN in row for row in rows) else None
+    return table
 
 
 def _filled(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str) -> Table:
-    """A table in which names are folded where there is no room, and figures are whole."""
-    table = Table(title=title)
-    for number, name in enumerate(head):
-        table.add_column(name, overflow="fold", no_wrap=number > 0)
+    """A table in which names are folded where there is no room, and figures are whole, also in 80 columns."""
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column(head[0], overflow="fold", min_width=_NAME)
+    for name in head[1:]:
+        table.add_column(name, no_wrap=True, justify="right")
     for row in rows:
         table.add_row(*row)
     return table
@@ -98,15 +105,15 @@ def cost_cells(found: Evaluation, price: float | None, shown: Callable[[float], 
         price: dollars a million tokens; None to leave it out.
         shown: seconds, for people.
     """
-    head = ["", "query p50", "p95", "documents/s", "tokens/query", "cut documents"]
-    rows = [head if price is None else [*head, "$ / 1,000 queries"]]
+    head = ["", "query\np50", "p95", "documents\n/s", "tokens\n/query", "cut\ndocuments"]
+    rows = [head if price is None else [*head, "$ / 1,000\nqueries"]]
     for system in found.rerankers:
         times = (system.seconds, system.seconds_95)
         row = [
             system.name,
-            *("not timed" if value is None else shown(value) for value in times),
-            "" if system.documents_per_second is None else f"{system.documents_per_second:.1f}",
-            "not known" if system.tokens is None else f"{system.tokens:,.0f}",
+            *(UNKNOWN if value is None else shown(value) for value in times),
+            UNKNOWN if system.documents_per_second is None else f"{system.documents_per_second:.1f}",
+            UNKNOWN if system.tokens is None else f"{system.tokens:,.0f}",
             f"{system.truncated:.1%}",
         ]
         rows.append(row if price is None else [*row, _dollars(system, price)])
@@ -115,7 +122,7 @@ def cost_cells(found: Evaluation, price: float | None, shown: Callable[[float], 
 
 def _dollars(system: SystemReport, price: float) -> str:
     """For 1,000 queries at ``price`` dollars a million tokens."""
-    return "not known" if system.tokens is None else f"{system.tokens * price / 1000:.4f}"
+    return UNKNOWN if system.tokens is None else f"{system.tokens * price / 1000:.4f}"
 
 
 def _seconds(value: float) -> str:

@@ -141,8 +141,8 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
     if name is None:
         wanted = options.dtype or "float32"
         has = ", ".join(files.match("*.onnx")) or "none"
-        bundled = files.spec is not None and files.spec.dtype is not None
-        way_out = f"Leave dtype= out{'.' if bundled else f', or make one with: rerank export {files.name} DIR'}"
+        fixed = files.onnx_file is not None or (files.spec is not None and files.spec.dtype is not None)
+        way_out = f"Leave dtype= out{'.' if fixed else f', or make one with: rerank export {files.name} DIR'}"
         raise ModelLoadError(
             f"model {files.name!r} has no ONNX file in {wanted} (it has: {has}). {way_out}", code="no_onnx_file"
         )
@@ -174,9 +174,11 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
     check_remote_code(files.folder, trust_remote_code=options.trust_remote_code, revision=options.revision)
     safetensors = bool(files.match(*_WEIGHTS))
     code = ("*.py",) if options.trust_remote_code else ()
+    device = options.device
+    if options.device_map is None and device in (None, (default := default_device()).partition(":")[0]):
+        device = default  # cuda is cuda:0: one model under both names
     folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
     dtype, fingerprint = options.dtype or "float32", files.fingerprint
-    device = options.device if options.device or options.device_map else default_device()
 
     def load() -> SharedModel:
         backend = load_checkpoint(
@@ -216,7 +218,7 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
 def _onnx_name(files: ModelFiles, dtype: str | None) -> str | None:
     """The ONNX file for a precision; None where there is no such file."""
     if files.onnx_file is not None:
-        return files.onnx_file if dtype in (None, _onnx_dtype(files, files.onnx_file)) else None
+        return files.onnx_file if {dtype, _stated_dtype(files.onnx_file)} <= {None, dtype} else None
     own = files.spec.dtype if files.spec else None
     if own is not None:
         return "model.onnx" if dtype in (None, own) else None
@@ -229,9 +231,14 @@ def _onnx_name(files: ModelFiles, dtype: str | None) -> str | None:
 def _onnx_dtype(files: ModelFiles, name: str) -> str:
     if files.spec is not None and files.spec.dtype is not None:
         return files.spec.dtype
+    return _stated_dtype(name) or "float32"
+
+
+def _stated_dtype(name: str) -> str | None:
+    """The precision that a file's name states."""
     if "fp16" in name:
         return "float16"
-    return "int8" if any(mark in name for mark in ("int8", "quantized")) else "float32"
+    return "int8" if any(mark in name for mark in ("int8", "quantized")) else None
 
 
 def token_limits(files: ModelFiles) -> tuple[int, int | None]:

@@ -100,7 +100,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelLoadError(f"{path.name} of model {model!r} is not valid JSON: {error}") from error
     if not isinstance(data, dict):
         raise ModelLoadError(f"{path.name} of model {model!r} is no JSON object.")
