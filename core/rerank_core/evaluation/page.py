@@ -166,7 +166,6 @@ def _draw_depth(axes: Any, found: Evaluation) -> None:
     axes.set_xticks(depths)
     axes.set_xlabel("candidates reranked")
     axes.set_ylabel(MAIN)
-    axes.legend(frameon=False)
 
 
 def _draw_latency(axes: Any, found: Evaluation) -> None:
@@ -181,7 +180,6 @@ def _draw_latency(axes: Any, found: Evaluation) -> None:
             )
     axes.set_xlabel("milliseconds a query")
     axes.set_ylabel(MAIN)
-    axes.legend(frameon=False)
 
 
 def _draw_differences(axes: Any, found: Evaluation) -> None:
@@ -192,7 +190,6 @@ def _draw_differences(axes: Any, found: Evaluation) -> None:
         axes.step(range(1, len(changes) + 1), changes, where="mid", color=colour, label=system.name)
     axes.set_xlabel("query")
     axes.set_ylabel(f"change of {MAIN}")
-    axes.legend(frameon=False)
 
 
 def _figure(draw: Callable[[Any], None], caption: str) -> str:
@@ -210,6 +207,7 @@ def _figure(draw: Callable[[Any], None], caption: str) -> str:
         axes = figure.subplots()
         axes.patch.set_alpha(0)
         draw(axes)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)  # where it covers no line
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     svg = drawn.getvalue()
