@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_core.errors import InvalidRequestError, MissingDependencyError, RerankError
+from rerank_core.errors import InvalidRequestError, RerankError
 
 EXIT_FOUND = 0
 EXIT_NOTHING = 1
@@ -171,10 +171,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
     with exit_codes(), progress_hook() as hook:
-        try:
-            documents = read_documents(files, split=split.value, field=field)
-        except MissingDependencyError as error:  # an input that cannot be read, not a model
-            raise InvalidRequestError(error.message) from error
+        documents = read_documents(files, split=split.value, field=field)
         with Reranker(
             model,
             provider=provider,

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from rerank_core.errors import InvalidRequestError, MissingDependencyError, RerankError, missing_dependency
+from rerank_core.errors import InvalidRequestError, missing_dependency
 from rerank_core.results import Document
 
 STDIN = "-"
@@ -36,8 +36,8 @@ def read_documents(paths: list[str], *, split: str, field: str) -> list[Document
 
     Raises:
         InvalidRequestError: when a file that was named does not exist, is of an unknown kind or cannot be
-            understood; the message names the file and, where there is one, the line.
-        MissingDependencyError: for Parquet files without pyarrow.
+            understood; the message names the file and, where there is one, the line. For Parquet files without
+            pyarrow it names the extra.
     """
     return [document for path in paths for document in _read(path, split, field)]
 
@@ -52,11 +52,11 @@ def _read(path: str, split: str, field: str) -> Iterator[Document]:
         files = _expand(Path(path))
     except OSError as error:
         raise InvalidRequestError(f"cannot read {path[:200]}: {error.strerror}.") from error
-    problems: list[RerankError] = []
+    problems: list[InvalidRequestError] = []
     for file in files:
         try:
             yield from list(_read_file(file, split, field))
-        except (InvalidRequestError, MissingDependencyError) as problem:
+        except InvalidRequestError as problem:
             if file == Path(path):
                 raise
             problems.append(problem)
@@ -209,7 +209,8 @@ def _read_parquet(file: Path) -> Iterator[tuple[int, Any]]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise missing_dependency("pyarrow", extra="parquet", what="reading Parquet files") from error
+        needed = missing_dependency("pyarrow", extra="parquet", what="reading Parquet files")
+        raise InvalidRequestError(needed.message) from error  # an input that cannot be read, not a model
     try:
         table = parquet.read_table(file)
     except (OSError, pa.ArrowException) as error:

@@ -72,7 +72,7 @@ def of_run(data: LabelledData, run: Run, *, depth: int) -> Ranking:
 
 def _index(data: LabelledData, language: str) -> tuple[Bm25, list[str]]:
     """The index of all documents, and the ids of its rows."""
-    identifiers = sorted(data.documents, key=_digest)
+    identifiers = sorted(data.documents, key=digest)
     return Bm25([data.documents[identifier] for identifier in identifiers], language=language), identifiers
 
 
@@ -87,7 +87,8 @@ def _sorted(pools: Ranking, data: LabelledData, language: str) -> Ranking:
     return ranking
 
 
-def _digest(identifier: str) -> bytes:
+def digest(identifier: str) -> bytes:
+    """What sorts queries and documents in an order that is the same everywhere and means nothing."""
     return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -119,17 +119,13 @@ def _sample(data: LabelledData, most: int | None) -> LabelledData:
     """The queries with the smallest digests: the same ones everywhere, and fewer are a part of more."""
     if most is None or most >= len(data.queries):
         return data
-    chosen = set(sorted(data.queries, key=_query_digest)[:most])
+    chosen = set(sorted(data.queries, key=first_stage.digest)[:most])
     return replace(
         data,
         queries={query: text for query, text in data.queries.items() if query in chosen},
         judgments={query: grades for query, grades in data.judgments.items() if query in chosen},
         candidates={query: documents for query, documents in data.candidates.items() if query in chosen},
     )
-
-
-def _query_digest(query: str) -> bytes:
-    return hashlib.sha256(query.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
