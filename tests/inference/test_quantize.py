@@ -116,6 +116,15 @@ def test_calibration_takes_outlier_channels_out_of_the_error(outliers, tmp_path)
 
 
 @pytest.mark.torch
+def test_no_layer_norm_is_left_to_the_slow_kernel(outliers, tmp_path):
+    import onnx
+
+    source, feeds = outliers
+    quantize_int8(source, tmp_path / "int8.onnx", feeds)
+    assert "LayerNormalization" not in {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+
+
+@pytest.mark.torch
 def test_a_calibrated_graph_scores_every_row_alone(outliers, tmp_path):
     source, feeds = outliers
     quantize_int8(source, tmp_path / "int8.onnx", feeds)
