@@ -19,25 +19,40 @@ _CACHE_HELP = (
 )
 _DATA, _FIRST, _MODELS, _OUTPUT = "Data", "First stage", "Models", "Output"
 
+# What both commands take.
+_Data = Annotated[
+    str | None, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.", show_default=False)
+]
+_Queries = Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.", rich_help_panel=_DATA)]
+_Texts = Annotated[Path | None, typer.Option(help="Documents: the same.", rich_help_panel=_DATA)]
+_Qrels = Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.", rich_help_panel=_DATA)]
+_Grade = Annotated[int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)]
+_Sample = Annotated[int | None, typer.Option(help="Use a sample of so many queries.", rich_help_panel=_DATA)]
+_Run = Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.", rich_help_panel=_FIRST)]
+_Depth = Annotated[int, typer.Option(help="How many candidates a query.", rich_help_panel=_FIRST)]
+_Pool = Annotated[bool, typer.Option("--pool", help="Take every judged document.", rich_help_panel=_FIRST)]
+_Language = Annotated[str, typer.Option(help="For BM25's stemmer.", rich_help_panel=_FIRST)]
+_Provider = Annotated[str | None, typer.Option(help="Where models run that do not say it.", rich_help_panel=_MODELS)]
+_BaseUrl = Annotated[str | None, typer.Option(help="Address of a rerank server.", rich_help_panel=_MODELS)]
+_KeyVariable = Annotated[
+    str | None, typer.Option(help="Environment variable that holds the key.", rich_help_panel=_MODELS)
+]
+_Windows = Annotated[bool, typer.Option("--windows", help="Read long documents to the end.", rich_help_panel=_MODELS)]
+_Cache = Annotated[Path | None, typer.Option(help=_CACHE_HELP, rich_help_panel=_OUTPUT)]
+
 
 @app.command()
 def evaluate(  # noqa: PLR0917  (typer reads them by name)
-    data: Annotated[
-        str | None, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.", show_default=False)
-    ] = None,
-    queries: Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.", rich_help_panel=_DATA)] = None,
-    texts: Annotated[Path | None, typer.Option(help="Documents: the same.", rich_help_panel=_DATA)] = None,
-    qrels: Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.", rich_help_panel=_DATA)] = None,
-    relevant_grade: Annotated[
-        int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)
-    ] = 1,
-    max_queries: Annotated[
-        int | None, typer.Option(help="Measure a sample of so many queries.", rich_help_panel=_DATA)
-    ] = None,
-    depth: Annotated[int, typer.Option(help="How many candidates to rerank.", rich_help_panel=_FIRST)] = 100,
-    run: Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.", rich_help_panel=_FIRST)] = None,
-    pool: Annotated[bool, typer.Option("--pool", help="Rerank every judged document.", rich_help_panel=_FIRST)] = False,
-    language: Annotated[str, typer.Option(help="For BM25's stemmer.", rich_help_panel=_FIRST)] = "english",
+    data: _Data = None,
+    queries: _Queries = None,
+    texts: _Texts = None,
+    qrels: _Qrels = None,
+    relevant_grade: _Grade = 1,
+    max_queries: _Sample = None,
+    depth: _Depth = 100,
+    run: _Run = None,
+    pool: _Pool = False,
+    language: _Language = "english",
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,16 +64,10 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         ),
     ] = None,
     keep: Annotated[int, typer.Option(help="What a cascade's dear model sees.", rich_help_panel=_MODELS)] = 20,
-    provider: Annotated[
-        str | None, typer.Option(help="Where the models run that do not say it.", rich_help_panel=_MODELS)
-    ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Address of a rerank server.", rich_help_panel=_MODELS)] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(help="Environment variable that holds the key.", rich_help_panel=_MODELS)
-    ] = None,
-    windows: Annotated[
-        bool, typer.Option("--windows", help="Read long documents to the end.", rich_help_panel=_MODELS)
-    ] = False,
+    provider: _Provider = None,
+    base_url: _BaseUrl = None,
+    api_key_env: _KeyVariable = None,
+    windows: _Windows = False,
     price: Annotated[
         float | None, typer.Option(help="Dollars a million tokens, for the cost.", rich_help_panel=_OUTPUT)
     ] = None,
@@ -68,7 +77,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Write a page with pictures here.", rich_help_panel=_OUTPUT)
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help=_CACHE_HELP, rich_help_panel=_OUTPUT)] = None,
+    cache: _Cache = None,
 ) -> None:
     """Does reranking help on my data? Measures a first stage and every model on top of it, and says so.
 
@@ -112,28 +121,34 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
 @app.command()
 def calibrate(  # noqa: PLR0917  (typer reads them by name)
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
-    data: Annotated[
-        str | None, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.", show_default=False)
-    ] = None,
-    queries: Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.")] = None,
-    texts: Annotated[Path | None, typer.Option(help="Documents: the same.")] = None,
-    qrels: Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.")] = None,
-    run: Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", rich_help_panel=_OUTPUT)],
+    data: _Data = None,
+    queries: _Queries = None,
+    texts: _Texts = None,
+    qrels: _Qrels = None,
+    relevant_grade: _Grade = 1,
+    max_queries: _Sample = None,
+    depth: _Depth = 50,
+    run: _Run = None,
+    pool: _Pool = False,
+    language: _Language = "english",
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Whose scores; PROVIDER:NAME and NAME+windows as for evaluate.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Whose scores; PROVIDER:NAME and NAME+windows as for evaluate.",
+            rich_help_panel=_MODELS,
+        ),
     ] = "rerank-mini-en-v1",
-    method: Annotated[str, typer.Option(help="logistic, or isotonic for a thousand pairs or more.")] = "logistic",
-    relevant_grade: Annotated[int, typer.Option(help="Least grade that counts as relevant.")] = 1,
-    depth: Annotated[int, typer.Option(help="How many candidates a query.")] = 50,
-    max_queries: Annotated[int | None, typer.Option(help="Use a sample of so many queries.")] = None,
-    pool: Annotated[bool, typer.Option("--pool", help="Use every judged document.")] = False,
-    language: Annotated[str, typer.Option(help="For BM25's stemmer.")] = "english",
-    provider: Annotated[str | None, typer.Option(help="Where the model runs.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Address of a rerank server.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
-    windows: Annotated[bool, typer.Option("--windows", help="Read long documents to the end.")] = False,
-    cache: Annotated[Path | None, typer.Option(help=_CACHE_HELP)] = None,
+    method: Annotated[
+        str, typer.Option(help="logistic, or isotonic for a thousand pairs or more.", rich_help_panel=_MODELS)
+    ] = "logistic",
+    provider: _Provider = None,
+    base_url: _BaseUrl = None,
+    api_key_env: _KeyVariable = None,
+    windows: _Windows = False,
+    cache: _Cache = None,
 ) -> None:
     """Fit probabilities to a model's scores on labelled data: Reranker(..., calibration=FILE) then gives them.
 
