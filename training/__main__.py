@@ -30,6 +30,7 @@ from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import export_onnx, largest_difference, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
+from .overview import start_from
 from .quantization import sample_inputs
 from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices
 from .tokenizer import pair_tokenizer
@@ -61,15 +62,15 @@ class Workshop:
         return cls(base, tokenizer, inverse_document_frequency(tokenizer, texts, EncoderShape().vocab_size))
 
     def untrained(self, plan: TrainingPlan) -> RerankMini:
-        """The plan's layers of the base, its doors ajar."""
+        """The base, its doors ajar."""
         torch.manual_seed(plan.seed)
-        shape = EncoderShape(layers=len(plan.layers))
+        shape = EncoderShape(focus=plan.focus)
         model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
-        load_base(model, self.base, plan.layers)
+        load_base(model, self.base)
         return model.eval()
 
     def bi_encoder(self) -> RerankMini:
-        """All layers of the base, doors shut."""
+        """The base, doors shut."""
         return self.untrained(TrainingPlan(door=DOORS_SHUT))
 
 
@@ -148,8 +149,10 @@ def make(run: Run, name: str) -> Path:
     states.mkdir(parents=True, exist_ok=True)
     model = run.workshop.untrained(plan)
     if not (states / TRAINED).exists():
-        torch.save(model.state_dict(), states / UNTRAINED)
         teacher = run.teacher(plan)
+        if plan.focus is not None:
+            start_from(model, teacher, lists.training, tokenizer)
+        torch.save(model.state_dict(), states / UNTRAINED)
         set_mix(model, teacher.mix.tolist())
         train(model, tokenizer, lists.training, states, plan=plan, teacher=teacher, max_minutes=run.max_minutes)
     untrained, trained = (torch.load(states / file, weights_only=True) for file in (UNTRAINED, TRAINED))

@@ -71,10 +71,10 @@ def embed(model: RerankMini, tokenizer: Tokenizer, texts: Sequence[str]) -> npt.
     vectors = np.zeros((len(ids), model.shape.hidden), dtype=np.float32)
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
-        input_ids, mask, types = collate([(ids[row], len(ids[row])) for row in rows])
+        block = collate([(ids[row], len(ids[row])) for row in rows])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            states = model.encode(input_ids, mask, types).float()
-        vectors[rows] = pool(states, mask).numpy()
+            states = model.encode(block).states.float()
+        vectors[rows] = pool(states, block.attention_mask).numpy()
     return vectors
 
 

@@ -8,9 +8,9 @@ between them. The score is a weighted sum of cosine, late interaction, exact mat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,67 @@ MASKED = -10000.0
 """Added to the logits of masked keys: exp() of it is exactly 0 in float32, without the NaN of -inf."""
 
 
+class Block(NamedTuple):
+    """Padded pairs, each [batch, sequence]: what the graph takes."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+
+    def content(self) -> Tensor:
+        """1 for every token but [CLS] and [SEP], [batch, sequence]."""
+        return ((self.input_ids != CLS_ID) & (self.input_ids != SEP_ID)).to(torch.float32)
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Upper layers that read only the document's passages which resemble the query.
+
+    Tokens are left out as in PoWER-BERT (Goyal et al. 2020), but by their likeness to the query: MaxSim, most of the
+    score, is a maximum over the document's tokens, so those far from every query token say next to nothing in it.
+
+    Attributes:
+        after: how many layers read all tokens.
+        percent: of a document's tokens, how many go on.
+        least: so many go on at any rate.
+        around: a token goes on for the likest one at most so many places away, so that words stay in their context.
+    """
+
+    after: int = 1
+    percent: int = 40
+    least: int = 16
+    around: int = 2
+
+
+class Encoded(NamedTuple):
+    """Last-layer states [batch, kept, hidden], the tokens they belong to, and what is known of the others.
+
+    Where all tokens were kept, ``columns`` [batch, kept], the places of the kept ones, is None, and ``rest`` [batch,
+    hidden], the sum that those left out would add to the document's, is 0.
+    """
+
+    states: Tensor
+    tokens: Block
+    columns: Tensor | None
+    rest: Tensor
+
+    def in_float32(self) -> Encoded:
+        """Scores are formed in float32: a MaxSim weight of 10 would turn bfloat16's rounding into visible noise."""
+        return self._replace(states=self.states.float(), rest=self.rest.float())
+
+    def like(self, other: Encoded) -> Tensor:
+        """The cosine of every state with ``other``'s of the same token, which kept all; [batch, kept]."""
+        wanted = other.states
+        if self.columns is not None:
+            wanted = wanted.gather(1, self.columns[:, :, None].expand(-1, -1, wanted.shape[2]))
+        return functional.cosine_similarity(self.states, wanted, dim=-1)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """The query's and the document's normalised mean, each [batch, hidden]."""
+        query, document = sides(self.states, self.tokens)
+        return pool(self.states, query), pool(self.states, document, self.rest)
+
+
 @dataclass(frozen=True)
 class EncoderShape:
     """The dimensions of MiniLM-L6-H384."""
@@ -36,6 +97,7 @@ class EncoderShape:
     heads: int = 12
     intermediate: int = 1536
     norm_epsilon: float = 1e-12
+    focus: Focus | None = None
 
 
 class EncoderLayer(nn.Module):
@@ -67,16 +129,65 @@ class EncoderLayer(nn.Module):
         return output
 
 
-def sides(states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+def sides(states: Tensor, block: Block) -> tuple[Tensor, Tensor]:
     """Flags [batch, sequence] of the query's and of the document's tokens, special tokens included."""
-    present = attention_mask.to(states.dtype)
-    document = present * token_type_ids.to(states.dtype)
+    present = block.attention_mask.to(states.dtype)
+    document = present * block.token_type_ids.to(states.dtype)
     return present - document, document
 
 
-def pool(states: Tensor, side: Tensor) -> Tensor:
-    """The normalised mean of the flagged tokens, [batch, hidden]."""
-    return functional.normalize((states * side[:, :, None]).sum(1), dim=-1)
+def attention_terms(block: Block, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What the layers add to their logits: see ``EncoderLayer.forward``."""
+    types = block.token_type_ids
+    padding = (1.0 - block.attention_mask.to(dtype))[:, None, None, :] * MASKED
+    return padding, (types[:, None, :, None] != types[:, None, None, :]).to(dtype)
+
+
+def likeness(states: Tensor) -> Tensor:
+    """The cosine of every token with every other, [batch, sequence, sequence]."""
+    tokens = functional.normalize(states, dim=-1)
+    return torch.matmul(tokens, tokens.transpose(1, 2))
+
+
+def likest_tokens(states: Tensor, block: Block, focus: Focus) -> tuple[Tensor, Tensor]:
+    """The columns [batch, kept] of the tokens that go on, and flags of those that are not filling.
+
+    The query and the special tokens come first, then the document's tokens, those most like a token of the query
+    first. A row's choice does not depend on the rows beside it; the shorter ones are filled up.
+    """
+    states = states.float()
+    query, document = sides(states, block)
+    content = block.content()
+    unlike = 2 * MASKED
+    pairs = likeness(states) + (1.0 - (query * content)[:, None, :]) * MASKED
+    own = torch.where(document * content > 0, pairs.amax(2), unlike)
+    # A plain maximum over shifts: pooling would fix the sequence length in the exported graph.
+    padded = functional.pad(own, (focus.around, focus.around), value=unlike)
+    shifted = [padded[:, shift : shift + own.shape[1]] for shift in range(2 * focus.around + 1)]
+    nearby = torch.stack(shifted).amax(0)
+    # Between tokens of the same neighbourhood the likest one decides.
+    rank = torch.where(document * content > 0, nearby + 0.01 * own, unlike)
+    order = torch.arange(states.shape[1], device=states.device)[None, :]
+    rank = torch.where(document * (1.0 - content) > 0, 2.0, rank)
+    rank = torch.where(query > 0, 4.0 - order / states.shape[1], rank)
+
+    length = document.sum(1)
+    wanted = torch.clamp(torch.floor(length * focus.percent / 100), min=float(focus.least))
+    count = query.sum(1) + torch.minimum(wanted, length)
+    columns = rank.topk(int(count.max()), dim=1).indices
+    present = torch.arange(columns.shape[1], device=states.device)[None, :] < count[:, None]
+    return columns, present.to(block.attention_mask.dtype)
+
+
+def document_sum(states: Tensor, block: Block) -> Tensor:
+    """The sum of the document's tokens, [batch, hidden], in float32."""
+    _, document = sides(states.float(), block)
+    return (states.float() * document[:, :, None]).sum(1)
+
+
+def pool(states: Tensor, side: Tensor, rest: Tensor | float = 0.0) -> Tensor:
+    """The normalised mean of the flagged tokens, [batch, hidden]; ``rest`` is the sum of tokens beside ``states``."""
+    return functional.normalize((states * side[:, :, None]).sum(1) + rest, dim=-1)
 
 
 class RerankMini(nn.Module):
@@ -100,6 +211,10 @@ class RerankMini(nn.Module):
         self.positions = nn.Embedding(shape.positions, shape.hidden)
         self.embedding_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
         self.layers = nn.ModuleList([EncoderLayer(shape, door) for _ in range(shape.layers)])
+        self.overview: nn.Linear | None = None
+        """From the sum of the states of the tokens that are left out to what they would add to the last layer's."""
+        if shape.focus is not None:
+            self.overview = nn.Linear(shape.hidden, shape.hidden, bias=False)
         self.lexical = LexicalMatch(idf, continuation)
         self.token_weight = nn.Parameter(torch.zeros(shape.hidden))
         self.idf_power = nn.Parameter(torch.tensor(0.5))
@@ -114,45 +229,63 @@ class RerankMini(nn.Module):
     scale: Tensor
     offset: Tensor
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Last-layer states [batch, sequence, hidden]."""
-        query_length = (attention_mask * (1 - token_type_ids)).sum(1, keepdim=True)
-        position = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
-        position = (position - token_type_ids * query_length).clamp(0, self.shape.positions - 1)
+    def encode(self, block: Block) -> Encoded:
+        """The last layer's states."""
+        states, focus = self.first_states(block), self.shape.focus
+        if focus is None or self.overview is None:
+            return Encoded(states, block, None, torch.zeros_like(states[:, 0]))
+        columns, present = likest_tokens(states, block, focus)
+        kept = states.gather(1, columns[:, :, None].expand(-1, -1, self.shape.hidden))
+        tokens = Block(block.input_ids.gather(1, columns), present, block.token_type_ids.gather(1, columns))
+        # Three dimensions, so that the exporter writes a MatMul.
+        left_out = document_sum(states, block)[:, None] - document_sum(kept, tokens)[:, None]
+        return Encoded(self.read(kept, tokens, focus.after), tokens, columns, self.overview(left_out)[:, 0])
+
+    def first_states(self, block: Block) -> Tensor:
+        """The states [batch, sequence, hidden] after the layers that read all tokens."""
+        types = block.token_type_ids
+        query_length = (block.attention_mask * (1 - types)).sum(1, keepdim=True)
+        position = torch.arange(types.shape[1], device=types.device)[None, :]
+        position = (position - types * query_length).clamp(0, self.shape.positions - 1)
         # The base's token-type embedding (always 0 in its training) is folded into the positions.
-        states: Tensor = self.embedding_norm(self.words(input_ids) + self.positions(position))
-        padding = (1.0 - attention_mask.to(states.dtype))[:, None, None, :] * MASKED
-        crossing = (token_type_ids[:, None, :, None] != token_type_ids[:, None, None, :]).to(states.dtype)
-        for layer in self.layers:
-            states = layer(states, padding, crossing)
+        states: Tensor = self.embedding_norm(self.words(block.input_ids) + self.positions(position))
+        end = None if self.shape.focus is None else self.shape.focus.after
+        return self.read(states, block, 0, end)
+
+    def read(self, states: Tensor, block: Block, start: int, end: int | None = None) -> Tensor:
+        """``states`` after the layers from ``start`` to ``end``."""
+        terms = attention_terms(block, states.dtype)
+        for layer in self.layers[start:end]:
+            states = layer(states, *terms)
         return states
 
-    def score_parts(
-        self, states: Tensor, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The interpretable features [batch, 5] in the order of ``FEATURES``, and the head's term [batch]."""
-        query, document = sides(states, attention_mask, token_type_ids)
-        content = ((input_ids != CLS_ID) & (input_ids != SEP_ID)).to(states.dtype)
+    def score_parts(self, encoded: Encoded, block: Block) -> tuple[Tensor, Tensor]:
+        """The interpretable features [batch, 5] in the order of ``FEATURES``, and the head's term [batch].
+
+        ``block`` is what was encoded: exact matches are looked for in all of it.
+        """
+        states, tokens = encoded.states, encoded.tokens
+        query, document = sides(states, tokens)
+        content = tokens.content()
         query_content, document_content = query * content, document * content
 
         # Mean pooling over each side, its [CLS] and [SEP] included, as the base was trained.
-        query_mean, document_mean = pool(states, query), pool(states, document)
+        query_mean, document_mean = encoded.means()
         cosine = (query_mean * document_mean).sum(-1)
 
         # Late interaction (ColBERT's MaxSim), a weighted mean over the query's content tokens.
-        tokens = functional.normalize(states, dim=-1)
-        similarity = torch.matmul(tokens, tokens.transpose(1, 2))
+        similarity = likeness(states)
         blocked = (1.0 - document_content)[:, None, :] * MASKED
         has_document = (document_content.sum(1, keepdim=True) > 0).to(states.dtype)
         best = (similarity + blocked).amax(2) * has_document
-        idf = self.lexical.idf[input_ids]
+        idf = self.lexical.idf[tokens.input_ids]
         importance = (states * self.token_weight).sum(-1) + self.idf_power * torch.log(idf + 0.1)
         importance = torch.softmax(importance + (1.0 - query_content) * MASKED, dim=1) * query_content
         maxsim = (importance * best).sum(1)
 
         # Joint head: both [CLS] states, the interaction of the means, and max-pooled document evidence.
         query_first = states[:, 0]
-        starts = document * (input_ids == CLS_ID).to(states.dtype)
+        starts = document * (tokens.input_ids == CLS_ID).to(states.dtype)
         document_first = (states * starts[:, :, None]).sum(1) / starts.sum(1, keepdim=True).clamp(min=1.0)
         evidence = (self.evidence(states) + blocked.transpose(1, 2)).amax(1) * has_document
         joint = torch.cat(
@@ -162,13 +295,15 @@ class RerankMini(nn.Module):
         # Three dimensions, so that the exporter writes a MatMul, which int8 quantisation covers, not a Gemm.
         head = self.head(functional.gelu(self.joint(joint[:, None, :])))[:, 0, 0]
 
-        lexical = self.lexical(input_ids, query_content, document_content)
+        query, document = sides(states, block)
+        content = block.content()
+        lexical = self.lexical(block.input_ids, query * content, document * content)
         return torch.cat([torch.stack([cosine, maxsim], dim=1), lexical], dim=1), head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """The calibrated logit [batch, 1]."""
-        states = self.encode(input_ids, attention_mask, token_type_ids)
-        features, head = self.score_parts(states, input_ids, attention_mask, token_type_ids)
+        block = Block(input_ids, attention_mask, token_type_ids)
+        features, head = self.score_parts(self.encode(block), block)
         return (self.raw_score(features, head) * self.scale + self.offset)[:, None]
 
     def raw_score(self, features: Tensor, head: Tensor) -> Tensor:
@@ -176,11 +311,8 @@ class RerankMini(nn.Module):
         return (features * self.mix).sum(1) + head
 
 
-def load_base(model: RerankMini, folder: Path, layers: Sequence[int] | None = None) -> None:
-    """Copy the weights of a BERT checkpoint (``model.safetensors``) into the encoder of ``model``.
-
-    ``layers`` are the checkpoint's layers that ``model`` gets, first to last; None for as many as it has.
-    """
+def load_base(model: RerankMini, folder: Path) -> None:
+    """Copy the weights of a BERT checkpoint (``model.safetensors``) into the encoder of ``model``."""
     source = load_file(folder / "model.safetensors")
     source = {name.removeprefix("bert."): value for name, value in source.items()}
 
@@ -194,7 +326,7 @@ def load_base(model: RerankMini, folder: Path, layers: Sequence[int] | None = No
     with torch.no_grad():
         token_type = source["embeddings.token_type_embeddings.weight"][0]
         model.positions.weight.copy_(source["embeddings.position_embeddings.weight"] + token_type)
-    for number, layer in zip(layers or range(len(model.layers)), model.layers, strict=True):
+    for number, layer in enumerate(model.layers):
         if not isinstance(layer, EncoderLayer):
             raise TypeError(layer)
         prefix = f"encoder.layer.{number}"

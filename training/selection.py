@@ -72,10 +72,10 @@ def compute_features(model: RerankMini, pairs: Sequence[Pair]) -> tuple[FloatArr
     features = np.zeros((len(pairs), len(RerankMini.FEATURES)), dtype=np.float32)
     head = np.zeros(len(pairs), dtype=np.float32)
     for rows in pair_blocks(pairs):
-        input_ids, mask, types = collate([pairs[row] for row in rows])
+        block = collate([pairs[row] for row in rows])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            states = model.encode(input_ids, mask, types)
-        parts, term = model.score_parts(states.float(), input_ids, mask, types)
+            encoded = model.encode(block)
+        parts, term = model.score_parts(encoded.in_float32(), block)
         features[rows], head[rows] = parts.numpy(), term.numpy()
     return features, head
 

