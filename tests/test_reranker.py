@@ -39,7 +39,7 @@ def test_the_specifications_example(bundled):
     assert response.usage.prompt_tokens == response.usage.total_tokens > 40
 
 
-def test_the_smaller_bundled_model_ranks_the_specifications_example_alike():
+def test_the_faster_bundled_model_ranks_the_specifications_example_alike():
     with Reranker("rerank-tiny-en-v1") as tiny:
         response = tiny.rerank(QUERY, DOCUMENTS)
     assert [result.index for result in response][:2] == [0, 2]

@@ -70,7 +70,7 @@ PLANS = {
     "rerank-tiny-en-v1": TrainingPlan(
         focus=Focus(),
         shares=(1.0,),
-        steps=1200,
+        steps=1109,
         max_tokens=208,
         encoder_rate=1e-4,
         distillation=4.0,

@@ -303,3 +303,18 @@ def test_calibrate_writes_what_a_reranker_reads(tmp_path):
     assert calibrated[0].logit == pytest.approx(plain[0].logit, abs=1e-4)
     assert calibrated[0].relevance_score > 0.8
     assert calibrated[1].relevance_score < 0.2
+
+
+def test_calibrate_says_what_has_no_text(tmp_path):
+    corpus = [
+        {"_id": f"d{n}", "text": f"{'Cats purr' if n < 12 else 'Dogs bark'} in house number {n}."} for n in range(24)
+    ]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "feline pets"}))
+    judgments = [f"q 0 d{n} {int(n < 12)}" for n in range(30)] + ["unknown 0 d1 1"]
+    (tmp_path / "qrels.txt").write_text("\n".join(judgments))
+    arguments = ["calibrate", tmp_path, "--qrels", tmp_path / "qrels.txt", "-o", tmp_path / "c.json", "--pool"]
+    done = CliRunner().invoke(app, [*map(str, arguments), "--cache", str(tmp_path / "scores.db")])
+    assert done.exit_code == 0
+    assert "6 of 30 judgments without a text" in done.output
+    assert "1 judged query without a text" in done.output

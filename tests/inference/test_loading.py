@@ -186,12 +186,14 @@ def test_threads_limit_what_is_in_flight_and_change_no_score(threads):
     np.testing.assert_allclose(logits, [result.logit for result in Reranker().rerank(QUERY, texts)], atol=1e-5)
 
 
-def test_the_bundled_score_does_not_depend_on_the_batch(bundled):
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_bundled_score_does_not_depend_on_the_batch(name):
     texts = [*TEXTS, *(text * 3 for text in TEXTS)]
+    bundled = Reranker(name)
     together = {result.index: result.logit for result in bundled.rerank(QUERY, texts)}
     for budget in (1, 64, 5000):
         for index, text in enumerate(texts):
-            (alone,) = Reranker(batch_tokens=budget).rerank(QUERY, [text])
+            (alone,) = Reranker(name, batch_tokens=budget).rerank(QUERY, [text])
             assert alone.logit == pytest.approx(together[index], abs=1e-4)
 
 

@@ -172,14 +172,14 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         scorer = system.scorer
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with query_progress(count) as on_query:
-            pairs = labelled_scores(labelled, scorer, plan, store=system.store, on_query=on_query)
-        fitted = fit_calibration(pairs, model=scorer.model, method=method)
+            scores = labelled_scores(labelled, scorer, plan, store=system.store, on_query=on_query)
+        fitted = fit_calibration(scores.pairs, model=scorer.model, method=method)
         fitted.save(out)
         stores.close()
-    relevant = sum(label for _, label in pairs)
-    typer.echo(
-        f"{out}: {method} calibration of {scorer.model} from {len(pairs)} documents, {relevant} of them relevant"
-    )
+    relevant, count = sum(label for _, label in scores.pairs), len(scores.pairs)
+    typer.echo(f"{out}: {method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant")
+    for note in scores.left_out:
+        typer.echo(note)
     _say_reused(stores)
 
 

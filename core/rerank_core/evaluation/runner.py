@@ -88,6 +88,19 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class LabelledScores:
+    """What a calibration is fitted to.
+
+    Attributes:
+        pairs: (logit, whether relevant) of every candidate of every query.
+        left_out: what was asked for and has no score, in words.
+    """
+
+    pairs: list[tuple[float, bool]]
+    left_out: tuple[str, ...]
+
+
 def labelled_scores(
     data: LabelledData,
     scorer: Scorer,
@@ -95,17 +108,17 @@ def labelled_scores(
     *,
     store: ScoreStore | None = None,
     on_query: OnQuery | None = None,
-) -> list[tuple[float, bool]]:
-    """(logit, whether relevant) of every candidate of every query: what a calibration is fitted to.
+) -> LabelledScores:
+    """The score of every candidate of every query, and whether it is relevant.
 
     Raises:
         The same as :func:`evaluate`.
     """
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
-    bench, _ = _bench(data, Plan() if plan is None else plan, tell)
+    bench, stage = _bench(data, Plan() if plan is None else plan, tell)
     answers = _score(bench, CachedScorer(scorer, store, hooks=()), store, partial(tell, scorer.model))
-    return [
+    pairs = [
         (
             logit_of(score.relevance_score) if score.logit is None else score.logit,
             data.judgments[query].get(document, 0) >= bench.plan.relevant_grade,
@@ -113,6 +126,7 @@ def labelled_scores(
         for query, answer in answers.items()
         for document, score in answer.scores.items()
     ]
+    return LabelledScores(pairs, stage.left_out)
 
 
 def _sample(data: LabelledData, most: int | None) -> LabelledData:
