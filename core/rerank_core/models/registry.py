@@ -57,7 +57,7 @@ _SPECS = (
         512,
         22.9,
         24,
-        "bundled: reads selectively, twice as fast",
+        "bundled: reads selectively, nearly twice as fast",
         backend="onnx",
         dtype="int8",
     ),
