@@ -1,8 +1,8 @@
 """Layer norms spelled out in an ONNX graph for the CPU.
 
-ONNX Runtime's CPU kernel for LayerNormalization, and for its sum with a residual, works value by value: in an int8
-graph, where the products are fast, it takes as long as all of a layer's attention. The same formula in elementary
-operators, each of them vectorised, takes a quarter of the time (``benchmarks/norms.py``).
+ONNX Runtime's CPU kernel for LayerNormalization, and for its sum with a residual, is slow: in an int8 graph, where
+the products are fast, it is a large share of the whole. The same formula in elementary operators takes a quarter of its
+time (``benchmarks/norms.py``).
 """
 
 from __future__ import annotations
