@@ -24,6 +24,13 @@ def clean_text(text: str) -> str:
     return text
 
 
+def one_line(text: str, most: int) -> str:
+    """``text`` for people: on one line, without what would steer a terminal, and cut to ``most`` characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text[: 2 * most])
+    line = " ".join(printable.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def check_query(query: object) -> str:
     """The query as text for the model.
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import pytrec_eval
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
 from rerank_core.evaluation import LabelledData, Plan, evaluate, load_data
-from rerank_core.evaluation.candidates import bm25, judged_pool, of_run
+from rerank_core.evaluation.candidates import bm25, digest, judged_pool, of_run
 from rerank_core.evaluation.candidates import given as given_documents
 from rerank_core.evaluation.data import read_qrels, read_run
 
@@ -62,6 +64,7 @@ def test_the_checksum_changes_with_anything_that_changes_a_figure(beir):
     [
         ("{", "JSON object"),
         ("[]", "JSON object"),
+        ('{"query": ' + "[" * 100_000, "JSON object"),
         ('{"query": " ", "documents": ["a"], "relevant": []}', "query"),
         ('{"query": "q", "documents": [], "relevant": []}', "documents"),
         ('{"query": "q", "documents": "a", "relevant": []}', "documents"),
@@ -69,6 +72,10 @@ def test_the_checksum_changes_with_anything_that_changes_a_figure(beir):
         ('{"query": "q", "documents": ["a"], "relevant": [1]}', "from 0 to 0"),
         ('{"query": "q", "documents": ["a"], "relevant": [true]}', "relevant"),
         ('{"query": "q", "documents": ["a"], "grades": [1, 2]}', "grades"),
+        ('{"query": "q", "documents": ["a"], "grades": [true]}', "grades"),
+        ('{"query": "q", "documents": ["a"], "grades": [4611686018427387904]}', "from -1000 to 1000"),
+        ('{"query": "q", "documents": ["a"], "grades": [-1001]}', "from -1000 to 1000"),
+        ('{"query": "q", "documents": ["a"], "grades": [1], "relevant": [0]}', "both"),
         ('{"query": "q", "documents": ["a"]}', "relevant"),
     ],
 )
@@ -97,18 +104,91 @@ def test_what_is_not_there(tmp_path):
         load_data()
 
 
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs descriptors as files")
+def test_pipes_are_read_like_files(beir, hand_written):
+    def pipe(file):
+        reading, writing = os.pipe()
+        os.write(writing, file.read_bytes())
+        os.close(writing)
+        return Path(f"/dev/fd/{reading}")
+
+    assert load_data(pipe(hand_written)).checksum == load_data(hand_written).checksum
+    files = {"queries": "queries.jsonl", "texts": "corpus.jsonl", "qrels": "qrels/test.tsv"}
+    piped = load_data(**{name: pipe(beir / file) for name, file in files.items()})
+    assert piped.checksum == load_data(beir).checksum
+
+
 def test_ids_that_do_not_agree(beir):
     (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nother\td1\t1\n")
     with pytest.raises(InvalidRequestError, match="do the ids"):
         load_data(beir)
 
 
-@pytest.mark.parametrize("line", ["q1 d1", "q1 0 d1 high", "a b c d e"])
+@pytest.mark.parametrize(
+    "line", ["q1 d1", "q1 0 d1 high", "a b c d e", "q1 0 d2 1001", "q1\td2\t-1001", f"q1 0 d2 {10**20}"]
+)
 def test_wrong_judgments(tmp_path, line):
     file = tmp_path / "qrels"
     file.write_text(f"q1 0 d1 1\n{line}\n")
     with pytest.raises(InvalidRequestError, match="qrels:2"):
         read_qrels(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "document"),
+    [
+        ('q1\t"d 1"\t1', "d 1"),  # BEIR's files are read as csv
+        ('q1 0 "d1" 1', '"d1"'),
+        ('q1\t0\t"d1"\t1', '"d1"'),
+        ('q1 0 d1" 1', 'd1"'),
+    ],
+)
+def test_quotes_belong_to_trecs_ids_and_not_to_beirs(tmp_path, line, document):
+    (tmp_path / "qrels").write_text(line)
+    assert read_qrels(tmp_path / "qrels") == {"q1": {document: 1}}
+
+
+def test_grades_below_zero_are_read_and_measured():
+    data = LabelledData("mine", {"q": "cats"}, {"a": "cats", "b": "cats purr"}, {"q": {"a": -1000, "b": 1000}})
+    assert evaluate(data, {}).baseline.mean("Recall@10") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    [
+        ("corpus.jsonl", ['{"_id": "d1", "text": "Refunds."}', '{"_id": "d1", "text": "Parcels."}']),
+        ("corpus.jsonl", ['{"_id": "d1", "text": "b"}', '{"_id": "d1", "title": "a", "text": "b"}']),
+        ("queries.jsonl", ['{"_id": "1", "text": "when"}', '{"_id": 1, "text": "where"}']),
+        ("queries.jsonl", ["q1\twhen", "q1\twhere"]),
+        ("qrels/test.tsv", ["q1\td1\t1", "q1\td1\t0"]),
+        ("qrels/test.tsv", ["q1 0 d1 1", "q1 0 d1 2"]),
+    ],
+)
+def test_what_is_said_twice_must_be_the_same(beir, file, lines):
+    (beir / file).write_text("\n".join([lines[0], *lines]))
+    with pytest.raises(InvalidRequestError, match=rf"{Path(file).name}:3: .*leave one") as caught:
+        load_data(beir)
+    assert "where" not in str(caught.value)
+    assert "Parcels" not in str(caught.value)
+
+
+def test_the_same_line_twice_does_no_harm(beir):
+    once = load_data(beir).checksum
+    for file in (beir / "corpus.jsonl", beir / "queries.jsonl", beir / "qrels" / "test.tsv"):
+        file.write_text(file.read_text() + "\n" + file.read_text())
+    assert load_data(beir).checksum == once
+
+
+@pytest.mark.parametrize("title", ["5", "0", "false", "[]", '{"a": 1}'])
+def test_a_title_is_a_text(beir, title):
+    (beir / "corpus.jsonl").write_text(f'{{"_id": "d1", "text": "x"}}\n{{"_id": "d2", "title": {title}, "text": "x"}}')
+    with pytest.raises(InvalidRequestError, match=r"corpus\.jsonl:2: 'title'"):
+        load_data(beir)
+
+
+def test_a_document_may_have_no_title(beir):
+    (beir / "corpus.jsonl").write_text('{"_id": "a", "title": null, "text": "x"}\n{"_id": "b", "text": "x"}')
+    assert load_data(beir).documents == {"a": "x", "b": "x"}
 
 
 def test_a_run_and_its_ties(tmp_path, beir):
@@ -119,7 +199,7 @@ def test_a_run_and_its_ties(tmp_path, beir):
     assert ranking == {"q1": ["d6", "d1"], "q2": ["d3"], "q3": []}  # equal scores by id, the greater first
 
 
-@pytest.mark.parametrize("content", ["q1 Q0 d1\n", "q1 Q0 d1 1 high x\n"])
+@pytest.mark.parametrize("content", ["q1 Q0 d1\n", "q1 Q0 d1 1 high x\n", "q1 Q0 d1 1 nan x\n"])
 def test_a_wrong_run(tmp_path, content):
     run = tmp_path / "run.trec"
     run.write_text(content)
@@ -132,6 +212,18 @@ def test_a_run_of_something_else(tmp_path, beir):
     run.write_text("other Q0 d1 1 0.5 x\n")
     with pytest.raises(InvalidRequestError, match="any of the 3"):
         of_run(load_data(beir), read_run(run), depth=10)
+    run.write_text("q1 Q0 other 1 0.5 x\n")
+    with pytest.raises(InvalidRequestError, match=r"none of its results .* has a text"):
+        of_run(load_data(beir), read_run(run), depth=10)
+
+
+def test_a_document_has_one_score_in_a_run(tmp_path):
+    run = tmp_path / "run.trec"
+    run.write_text("q1 Q0 d1 1 0.5 x\nq1 Q0 d1 2 0.5 x\n")
+    assert read_run(run).scores == {"q1": {"d1": 0.5}}
+    run.write_text("q1 Q0 d1 1 0.5 x\nq2 Q0 d1 1 0.4 x\nq1 Q0 d1 2 0.4 x\n")
+    with pytest.raises(InvalidRequestError, match=r"run\.trec:3: .*'d1' for query 'q1'"):
+        read_run(run)
 
 
 def test_bm25_finds_words_and_their_other_forms(beir):
@@ -147,6 +239,17 @@ def test_the_judged_pool_is_all_that_was_judged(beir):
         "q1": {"d1", "d6"}, "q2": {"d3"}, "q3": {"d5", "d2"},
     }  # fmt: skip
     assert pool["q3"][0] == "d5"
+
+
+def test_documents_without_words_stand_in_an_order_that_means_nothing():
+    names = [f"d{number}" for number in range(9)]
+    texts, grades = dict.fromkeys(names, "a 7"), dict.fromkeys(names, 1)
+    data = LabelledData("mine", {"q": "cats"}, texts, {"q": grades}, {"q": names})
+    expected = {"q": sorted(names, key=digest)}
+    assert judged_pool(data) == given_documents(data, depth=9) == expected
+    assert evaluate(data, {}).baseline.mean("P@1") == 1.0
+    with pytest.raises(InvalidRequestError, match="mine: BM25 finds nothing: the documents have no words"):
+        bm25(data, depth=9)
 
 
 def test_documents_that_come_with_the_queries(hand_written):
@@ -209,6 +312,38 @@ def test_data_that_would_give_wrong_means(queries, judgments, candidates, messag
         LabelledData("mine", queries, {"d1": "a"}, judgments, candidates)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"queries": {"q1": " "}}, "query 'q1' is blank"),
+        ({"queries": {"q1": None}}, "queries: 'q1' has a text of type NoneType"),
+        ({"queries": {1: "cats"}, "judgments": {1: {"d1": 1}}}, "queries: 1 is no id"),
+        ({"documents": {"d1": None}}, "documents: 'd1' has a text of type NoneType"),
+        ({"documents": {1: "cats"}}, "documents: 1 is no id"),
+        ({"documents": {"d\ud800": "cats"}}, "is no id"),
+        ({"documents": {"d\0": "cats"}}, "is no id"),
+        ({"judgments": {"q1": {1: 1}}}, "1, judged for query 'q1', is no id"),
+        ({"judgments": {"q1": {"d1": 1.0}}}, "the grade of 'd1' for query 'q1'"),
+        ({"judgments": {"q1": {"d1": True}}}, "the grade of 'd1' for query 'q1'"),
+        ({"judgments": {"q1": {"d1": 1001}}}, "from -1000 to 1000"),
+        ({"judgments": {"q1": {"d1": 1 << 62}}}, "from -1000 to 1000"),
+    ],
+)
+def test_data_made_in_python_is_checked(change, message):
+    parts = {"queries": {"q1": "cats"}, "documents": {"d1": "Cats purr."}, "judgments": {"q1": {"d1": 1}}}
+    with pytest.raises(InvalidRequestError, match=message) as caught:
+        LabelledData("mine", **{**parts, **change})
+    assert "Cats purr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "most"), [("depth", 1_000_000), ("relevant_grade", 1000)])
+def test_numbers_that_trec_eval_cannot_take(beir, name, most):
+    for value in (most + 1, 10**22):
+        with pytest.raises(InvalidRequestError, match=f"{name} can be at most {most}"):
+            Plan(**{name: value})
+    assert evaluate(load_data(beir), {}, Plan(**{name: most})).baseline.measures
+
+
 def test_a_language_nobody_stems(beir):
     with pytest.raises(InvalidRequestError, match="no stemmer for 'klingon'"):
         bm25(load_data(beir), depth=1, language="klingon")
@@ -242,6 +377,48 @@ print(dict(data.queries), dict(data.documents), dict(data.judgments))
     pytest.importorskip("ir_datasets")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{'q1': 'feline pets'} {'d1': 'Cats purr.', 'd2': 'Dogs bark.'} {'q1': {'d1': 1}}"
+
+
+class _Row:
+    query_id, doc_id, relevance = "q1", "d1", 1
+
+    def default_text(self):
+        return "cats"
+
+
+class _Unreadable:
+    """A data set of ir_datasets whose documents cannot be had."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __getattr__(self, name):
+        return (lambda: True) if name.startswith("has_") else (lambda: [_Row()])
+
+    def docs_iter(self):
+        yield _Row()
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("offline"), FileNotFoundError("licensed"), ConnectionError("reset")])
+def test_an_ir_dataset_that_cannot_be_had(monkeypatch, error):
+    ir_datasets = pytest.importorskip("ir_datasets")
+
+    def fail(_):
+        raise error
+
+    for load in (fail, lambda _: _Unreadable(error)):
+        monkeypatch.setattr(ir_datasets, "load", load)
+        with pytest.raises(InvalidRequestError, match=f"'mine': {type(error).__name__}.*check the network") as caught:
+            load_data("ir_datasets:mine")
+        assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AttributeError("x")])
+def test_a_mistake_in_an_ir_dataset_is_not_hidden(monkeypatch, error):
+    monkeypatch.setattr(pytest.importorskip("ir_datasets"), "load", lambda _: _Unreadable(error))
+    with pytest.raises(type(error)):
+        load_data("ir_datasets:mine")
 
 
 @pytest.mark.parametrize("relevant", [0, 1])
@@ -280,7 +457,7 @@ def test_what_has_no_text_is_left_out_and_said(beir, tmp_path):
     with (beir / "qrels" / "test.tsv").open("a") as qrels:
         qrels.write("\nq77\td1\t1\n")
     found = evaluate(load_data(beir), {}, Plan(run=run))
-    assert found.left_out == (
+    assert found.left_out[:2] == (
         "1 judged query without a text: left out; trec_eval -c counts it as 0.",
         "1 of 2 results in run.trec without a text: left out.",
     )
@@ -290,10 +467,12 @@ def test_what_has_no_text_is_left_out_and_said(beir, tmp_path):
     with (beir / "qrels" / "test.tsv").open("a") as qrels:
         qrels.write("q1\tgone\t1\n")
     pool = evaluate(load_data(beir), {}, Plan(pool=True))
-    assert pool.left_out[1:] == ("1 of 6 judgments without a text: left out.",)
+    assert pool.left_out[1:2] == ("1 of 6 judgments without a text: left out.",)
 
 
-def test_a_file_in_another_encoding(beir):
-    (beir / "qrels" / "test.tsv").write_bytes("q1\td\u00e9j\u00e0\t1\n".encode("latin-1"))
-    with pytest.raises(InvalidRequestError, match="UnicodeDecodeError"):
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding(beir, encoding):
+    file = beir / "qrels" / "test.tsv"
+    file.write_bytes(b"query-id\tcorpus-id\tscore\n" + "q1\td\u00e9j\u00e0\t1\n".encode(encoding))
+    with pytest.raises(InvalidRequestError, match=r"test\.tsv:2: .*save the file as UTF-8"):
         load_data(beir)

@@ -2,18 +2,26 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rerank_core import InferenceError, InvalidRequestError, Reranker
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app
-from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
+from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data, runner
+from rerank_core.evaluation.assess import Answer, _seconds_by_depth
 from rerank_core.evaluation.measures import MAIN, measure
 from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.runner import labelled_scores
 from rerank_core.evaluation.store import ScoreStore
+from rerank_core.evaluation.table import print_evaluation
 from rerank_core.results import Span
 from rerank_core.scoring import (
     ApiOptions,
@@ -203,8 +211,8 @@ def test_a_cascade_windows_and_a_price(hand_written, tmp_path):
 
 
 def test_the_page_stands_alone(beir, tmp_path):
-    found = evaluate(load_data(beir), {"<b>mini</b>": LocalScorer()}, Plan(pool=True))
-    write_page(found, tmp_path / "page.html", price=0.1)
+    found = evaluate(load_data(beir), {"<b>mini</b>": LocalScorer()}, Plan(pool=True), price=0.1)
+    write_page(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") >= 2
     assert "<script" not in page
@@ -275,9 +283,6 @@ def test_the_saved_file_says_what_was_found(hand_written, tmp_path):
     assert system["comparison"]["verdict"] == found.rerankers[0].comparison.verdict
     assert system["comparison"]["caution"].startswith("5 queries prove nothing")
     assert Evaluation.load(str(tmp_path / "found.json")) == found
-    older = {name: value for name, value in json.loads(found.to_json()).items() if name != "left_out"}
-    (tmp_path / "found.json").write_text(json.dumps(older))
-    assert Evaluation.load(tmp_path / "found.json") == found
 
 
 def test_calibrate_reads_files_as_trec_has_them(beir, tmp_path):
@@ -299,10 +304,13 @@ def test_calibrate_writes_what_a_reranker_reads(tmp_path):
     assert done.exit_code == 0, done.output
     plain = Reranker().rerank("feline pets 1", ["Dogs bark.", "Cats purr."])
     calibrated = Reranker(calibration=tmp_path / "c.json").rerank("feline pets 1", ["Dogs bark.", "Cats purr."])
+    origin = Calibration.load(tmp_path / "c.json").origin
+    assert (origin["data"], origin["documents"], origin["relevant"]) == ("mine", 36, 12)
+    assert "int8" in origin["identity"]
     assert [result.index for result in calibrated] == [result.index for result in plain] == [1, 0]
     assert calibrated[0].logit == pytest.approx(plain[0].logit, abs=1e-4)
     assert calibrated[0].relevance_score > 0.8
-    assert calibrated[1].relevance_score < 0.2
+    assert calibrated[1].relevance_score < 0.3
 
 
 def test_calibrate_says_what_has_no_text(tmp_path):
@@ -318,3 +326,157 @@ def test_calibrate_says_what_has_no_text(tmp_path):
     assert done.exit_code == 0
     assert "6 of 30 judgments without a text" in done.output
     assert "1 judged query without a text" in done.output
+
+
+def test_what_no_system_can_find_is_said(beir):
+    data = load_data(beir)
+    judgments = {"q1": {"d1": 2, "gone": 1}, "q2": {"d3": 0}, "q3": {"d5": 1}}
+    queries = {"q1": "refunds", "q2": "cats", "q3": "zzzz"}  # BM25 has nothing for the last
+    found = evaluate(LabelledData("x", queries, data.documents, judgments), {})
+    assert found.left_out == (
+        "no relevant document for 1 of 3 queries: 0 for every system.",
+        "no candidates for 1 of 3 queries: 0 for every system.",
+        "1 of 3 relevant judgments are of documents without a text: nobody can find those.",
+    )
+    assert not evaluate(LabelledData("x", {"q1": "refunds"}, data.documents, {"q1": {"d1": 1}}), {}).left_out
+
+
+def test_ids_that_do_not_agree_are_no_bad_retriever(beir):
+    data = load_data(beir)
+    judgments = {query: {f"other-{name}": 1 for name in known} for query, known in data.judgments.items()}
+    with pytest.raises(InvalidRequestError, match="do the ids of documents and judgments agree"):
+        evaluate(LabelledData("x", data.queries, data.documents, judgments), {})
+
+
+def test_a_cascade_whose_first_half_came_from_the_store_is_not_timed(hand_written, tmp_path):
+    cascade, saved = "rerank-mini-en-v1>rerank-tiny-en-v1", tmp_path / "found.json"
+    for models, timed in ((["rerank-mini-en-v1", cascade], False), ([cascade], True)):
+        arguments = [part for model in models for part in ("-m", model)]
+        store = tmp_path / f"{len(models)}.db"
+        done = command(hand_written, *arguments, "--cache", store, "--json", saved)
+        assert done.exit_code == 0, done.output
+        assert (Evaluation.load(saved).rerankers[-1].seconds is not None) == timed
+
+
+def test_times_are_those_of_this_machine_and_version(beir, tmp_path, monkeypatch):
+    store = ScoreStore(tmp_path / "scores.db")
+    first = evaluate(load_data(beir), {"x": Counting()}, Plan(pool=True), store=store)
+    monkeypatch.setattr(runner, "_machine", lambda: "another")
+    second = evaluate(load_data(beir), {"x": Counting()}, Plan(pool=True), store=store)
+    assert first.rerankers[0].seconds is not None
+    assert second.rerankers[0].seconds is None
+    assert second.rerankers[0].measures == first.rerankers[0].measures
+
+
+def test_time_by_depth_is_the_share_of_a_querys_own_candidates():
+    answers = [Answer(dict.fromkeys(map(str, range(count)), Score(0.5)), count / 100, 1) for count in (10, 10, 200)]
+    assert _seconds_by_depth(answers, [10, 100, 200]) == pytest.approx({10: 0.1, 100: 0.1, 200: 0.1})
+    assert _seconds_by_depth([Answer({}, None, None)], [10]) is None
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+def test_a_price_that_is_none(beir, price):
+    with pytest.raises(InvalidRequestError, match="price"):
+        evaluate(load_data(beir), {}, price=price)
+
+
+def test_the_cost_is_saved(hand_written, tmp_path):
+    saved = tmp_path / "found.json"
+    command(hand_written, "--price", "2", "--cache", tmp_path / "s.db", "--json", saved)
+    mini = json.loads(saved.read_text())["systems"][1]
+    assert mini["dollars_per_1000_queries"] == pytest.approx(mini["tokens"] * 2 / 1000)
+    assert Evaluation.load(saved).price == 2
+
+
+HOSTILE = "loud\x1b[2J dogs \ud800 \x00"
+
+
+@pytest.fixture
+def lost(tmp_path):
+    """An evaluation in which a text that would steer a terminal is shown as a loss."""
+    texts = {"d1": f"0 {HOSTILE}", "d2": "1 loud dogs"}
+    data = LabelledData(f"a\x1b[2J{'b'}", {"q": HOSTILE}, texts, {"q": {"d1": 1}}, {"q": ["d1", "d2"]})
+    data = replace(data, documents={**texts, "d1": f"0 loud loud {HOSTILE}"})
+    return evaluate(data, {"_w[/v2]$x^$": ByNumber(1)})
+
+
+def test_texts_and_names_steer_no_terminal_and_no_page(lost, tmp_path, capsys):
+    assert lost.rerankers[0].losses
+    print_evaluation(lost, console=Console(force_terminal=False, width=200))
+    printed = capsys.readouterr().out
+    assert "_w[/v2]$x^$" in printed
+    assert "worse with" in printed
+    write_page(lost, tmp_path / "page.html")
+    lost.save(tmp_path / "found.json")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("_w[/v2]$x^$") >= 5  # in the legends too
+    for text in (printed, page, (tmp_path / "found.json").read_text().replace("\\u001b", "")):
+        assert not {"\x1b", "\x00"} & set(text)
+    assert "loud" not in repr(lost)
+
+
+def test_a_saved_evaluation_that_somebody_changed(beir, tmp_path):
+    file = tmp_path / "found.json"
+    saved = json.loads(evaluate(load_data(beir), {"fake": FakeScorer()}).to_json())
+    for change in ({"systems": []}, {"queries": "<script>"}, {"environment": [1]}, {"format": 0}):
+        file.write_text(json.dumps(saved | change))
+        with pytest.raises(InvalidRequestError, match="not a saved evaluation"):
+            Evaluation.load(file)
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_results_never_take_the_place_of_something_else(hand_written, tmp_path, option):
+    labelled = hand_written.read_bytes()
+    for arguments in ([option, hand_written], ["--json", tmp_path / "x", "--html", tmp_path / "x"]):
+        done = command(hand_written, *arguments, "--cache", tmp_path / "s.db")
+        assert done.exit_code == 2
+        assert "used for something else" in done.output.replace("\n", " ")
+    assert hand_written.read_bytes() == labelled
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that cannot be written")
+def test_results_are_shown_where_they_cannot_be_saved(hand_written, tmp_path):
+    done = command(hand_written, "--cache", tmp_path / "s.db", "--json", "/dev/full")
+    assert done.exit_code == 3
+    assert "does it help?" in done.output
+    assert "this is a bug" not in done.output
+
+
+def test_a_database_of_something_else_stays_as_it_is(hand_written, tmp_path):
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("create table scores (name text)")
+        other.commit()
+    before = file.read_bytes()
+    done = command(hand_written, "--cache", file)
+    assert done.exit_code == 2
+    assert "something else" in done.output.replace("\n", " ")
+    assert file.read_bytes() == before
+
+
+def test_a_store_that_takes_no_more_is_said_to_be(beir, tmp_path):
+    store = ScoreStore(tmp_path / "scores.db")
+    store._database.execute("pragma query_only = 1")
+    found = evaluate(load_data(beir), {"fake": FakeScorer()}, Plan(pool=True), store=store)
+    assert found.rerankers[0].mean() > 0
+    assert store.failed
+    assert not ScoreStore(tmp_path / "scores.db").failed
+
+
+def test_scores_may_be_numpys(beir):
+    class Numpy(Counting):
+        def score(self, query, texts):
+            scores = super().score(query, texts)
+            return replace(scores, items=tuple(replace(s, logit=np.float32(s.logit)) for s in scores.items))
+
+    scorer, store = Numpy(), ScoreStore()
+    for _ in range(2):
+        evaluate(load_data(beir), {"x": scorer}, Plan(pool=True), store=store)
+    assert scorer.scored == len(store) == 5
+
+
+def test_calibrate_counts_before_it_scores(hand_written, tmp_path):
+    arguments = ["calibrate", hand_written, "-o", tmp_path / "c.json", "-m", "no/such/model"]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 2
+    assert "there are 4 and 7" in done.output.replace("\n", " ")

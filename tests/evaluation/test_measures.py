@@ -94,19 +94,20 @@ def test_clear_differences_are_found_and_chance_is_not():
 
 def test_many_queries_take_no_more_memory_and_give_the_same_figures(monkeypatch):
     generator = np.random.default_rng(0)
-    before, after = generator.random((2, 3000))
+    before, after = generator.random((2, 2000))
     after += 0.01
     tracemalloc.start()
     found = compare(before, after)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 200_000_000  # all at once, the bootstrap's indices and values alone are 480 MB
+    assert peak < 100_000_000  # all at once, they are 160 MB
     monkeypatch.setattr(significance, "_AT_ONCE", 10**9)
     assert compare(before, after) == found
 
 
 def test_five_queries_prove_nothing():
     few = compare([0.0] * 5, [1.0] * 5)
+    assert (few.low, few.high, few.bounded) == (-1.0, 1.0, False)
     assert few.verdict == "no difference found"  # 2 of 32 sign patterns are as extreme
     assert few.caution == "5 queries prove nothing: label at least 25."
     assert compare([0.0], [1.0]).caution.startswith("1 query proves nothing")
@@ -123,6 +124,30 @@ def test_a_comparison_counts_every_query_once(pairs):
     assert 0 <= found.p_value <= 1
     if found.wins + found.losses and len(pairs) > 1:
         assert found.low - 1e-9 <= found.difference <= found.high + 1e-9
+
+
+@given(st.lists(st.integers(-10, 10), min_size=1, max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_the_interval_says_what_the_verdict_says(tenths):
+    found = compare([0.0] * len(tenths), [change / 10 for change in tenths])
+    if found.wins + found.losses:
+        rules_out_none = not found.low - 1e-9 <= 0 <= found.high + 1e-9
+        assert rules_out_none == (found.verdict != "no difference found") or 0 in np.round((found.low, found.high), 9)
+
+
+def test_the_interval_is_the_changes_that_the_test_does_not_rule_out():
+    changes = np.random.default_rng(3).normal(0.04, 0.1, 12).round(3)
+    found = compare([0.0] * 12, changes)
+    assert found.bounded
+    for end, step in ((found.low, 1e-6), (found.high, -1e-6)):
+        inside, outside = (compare([0.0] * 12, changes - end - way) for way in (step, -step))
+        assert inside.p_value >= 0.05 > outside.p_value
+
+
+def test_the_interval_holds_what_it_should_as_often_as_it_should():
+    generator = np.random.default_rng(0)
+    found = [compare([0.0] * 12, generator.normal(0.03, 0.1, 12)) for _ in range(200)]
+    assert 0.92 <= np.mean([one.low <= 0.03 <= one.high for one in found]) <= 0.98
 
 
 def test_a_threshold_is_measured_on_queries_it_was_not_chosen_on():
@@ -160,6 +185,12 @@ def test_calibrated_scores_are_the_shares_that_are_relevant(method):
     values = [fitted(logit) for logit in ordered]
     assert values == sorted(values)
     assert all(0 <= value <= 1 for value in values)
+
+
+def test_few_clear_pairs_make_no_step():
+    fitted = fit_calibration([(2.0, True)] * 10 + [(1.0, False)] * 10, model="m")
+    assert fitted(2.0) == pytest.approx(11 / 12, abs=0.001)  # Platt's targets
+    assert fitted(1.0) == pytest.approx(1 / 12, abs=0.001)
 
 
 def test_a_calibration_needs_both_kinds():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -13,6 +15,7 @@ from rerank_core.evaluation import Evaluation, systems
 from rerank_core.evaluation.systems import NamedModel, Stores, Where, read_system, read_systems
 
 MINI = "rerank-mini-en-v1"
+NAMELESS = ["", " ", "local:", "+windows", "local:+windows", ">x", f"{MINI}>", f"{MINI}> >x"]
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +150,11 @@ def test_a_key_is_sent_to_nobody_else():
     ("texts", "where", "message"),
     [
         ([MINI, f"{MINI} "], {}, "twice"),
+        ([f"local:{MINI}", MINI], {}, f"'local:{MINI}' and '{MINI}' are one model"),
+        ([f"{MINI}+windows", MINI], {"windows": True}, "given twice"),
+        ([f"{MINI}>cohere:x", f"local:{MINI} > cohere-v2:x"], {}, "given twice"),
+        (["x", "assisters:x"], {"base_url": "http://127.0.0.1:9"}, "given twice"),
+        *(([text], {}, re.escape(repr(text))) for text in NAMELESS),
         (["assisters:a", "cohere:b"], {"api_key": "k"}, "one provider"),
         ([MINI], {"api_key": "k"}, "one provider"),
         (["local:x"], {"base_url": "http://127.0.0.1:9"}, "--provider which one"),
@@ -158,6 +166,11 @@ def test_a_key_is_sent_to_nobody_else():
 def test_what_cannot_be_meant(texts, where, message):
     with pytest.raises(InvalidRequestError, match=message):
         made(texts, **where)
+
+
+def test_models_of_one_name_that_differ():
+    texts = ["x", "assisters:x", "cohere:x", "local:x", "local:x+windows"]
+    assert list(made(texts, base_url="http://127.0.0.1:9")) == texts  # the first is at the address, the second is not
 
 
 def test_a_cascade_has_no_calibration(hand_written, tmp_path):

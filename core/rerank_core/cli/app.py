@@ -53,6 +53,11 @@ def exit_codes() -> Iterator[None]:
         typer.echo(f"rerank: {error}", err=True)
         code = EXIT_USAGE if isinstance(error, InvalidRequestError) else EXIT_MODEL
         raise typer.Exit(code) from None
+    except BrokenPipeError:  # whoever reads has enough
+        raise
+    except OSError as error:
+        typer.echo(f"rerank: {error}", err=True)
+        raise typer.Exit(EXIT_MODEL) from None
     except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')
         if _interrupted(error):
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -82,7 +87,9 @@ def api_key_from(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable)
     if not key:
-        raise InvalidRequestError(f"the environment variable {variable} (--api-key-env) is not set.", param="api_key")
+        raise InvalidRequestError(  # without what was given: it may be the key itself
+            "--api-key-env names an environment variable that is not set; it takes a name, not a key.", param="api_key"
+        )
     return key
 
 

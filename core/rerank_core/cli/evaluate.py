@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rerank_core.cli.app import api_key_from, app, exit_codes
 from rerank_core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from rerank_core.evaluation import Evaluation
     from rerank_core.evaluation.systems import Stores
 
 _CACHE_HELP = (
@@ -21,7 +23,7 @@ _DATA, _FIRST, _MODELS, _OUTPUT = "Data", "First stage", "Models", "Output"
 
 # What both commands take.
 _Data = Annotated[
-    str | None, typer.Argument(help="A BEIR folder, a JSONL file, or ir_datasets:ID.", show_default=False)
+    str | None, typer.Argument(help="A BEIR folder, a JSONL file or pipe, or ir_datasets:ID.", show_default=False)
 ]
 _Queries = Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.", rich_help_panel=_DATA)]
 _Texts = Annotated[Path | None, typer.Option(help="Documents: the same.", rich_help_panel=_DATA)]
@@ -59,7 +61,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             "--model",
             "-m",
             help="What to compare; may be repeated. PROVIDER:NAME says where it runs (cohere:rerank-v3.5, local:NAME), "
-            "NAME+windows reads long documents to the end, CHEAP>DEAR is a cascade.",
+            'NAME+windows reads long documents to the end, "CHEAP>DEAR", in quotes, is a cascade.',
             rich_help_panel=_MODELS,
         ),
     ] = None,
@@ -87,15 +89,15 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
     The first stage is BM25, whatever the order of the documents there; give your own retriever's results with --run.
     Measures are trec_eval's (-c): what nobody judged is not relevant, and a query without a relevant result counts 0.
+    Documents to which a model gives equal scores stay in the first stage's order.
     """
     from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, evaluate, load_data
-    from rerank_core.evaluation.page import write_page
     from rerank_core.evaluation.systems import Stores, Where, read_systems
     from rerank_core.evaluation.table import print_evaluation
 
     with exit_codes():
-        _check_folders({"--json": json_file, "--html": html_file})
+        _check_outputs({"--json": json_file, "--html": html_file}, data, queries, texts, qrels, run, cache)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
@@ -108,15 +110,15 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
                 {name: system.scorer for name, system in systems.items()},
                 plan,
                 stores={name: system.store for name, system in systems.items()},
+                price=price,
                 on_query=on_query,
             )
         stores.close()
-        if json_file is not None:
-            found.save(json_file)
-        if html_file is not None:
-            write_page(found, html_file, price=price)
-    print_evaluation(found, price=price)
-    _say_reused(stores)
+        try:
+            print_evaluation(found)
+            _say_reused(stores)
+        finally:
+            _write(found, json_file, html_file)
 
 
 @app.command()
@@ -153,18 +155,19 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     """Fit probabilities to a model's scores on labelled data: Reranker(..., calibration=FILE) then gives them.
 
     Scores then mean the same across models: of the documents with score 0.8, about 80 % are relevant in data like this.
+    Candidates that nobody judged count as not relevant; where many of those are, use --pool.
     Give the options (--windows, --provider) that the model will be used with: they decide its scores.
     """
     from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, load_data
-    from rerank_core.evaluation.calibration import METHODS, fit_calibration
+    from rerank_core.evaluation.calibration import METHODS, check_labels, fit_calibration
     from rerank_core.evaluation.runner import labelled_scores
     from rerank_core.evaluation.systems import Stores, Where, read_system
 
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
     with exit_codes():
-        _check_folders({"--out": out})
+        _check_outputs({"--out": out}, data, queries, texts, qrels, run, cache)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
@@ -172,10 +175,10 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         scorer = system.scorer
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with query_progress(count) as on_query:
-            scores = labelled_scores(labelled, scorer, plan, store=system.store, on_query=on_query)
-        fitted = fit_calibration(scores.pairs, model=scorer.model, method=method)
-        fitted.save(out)
+            scores = labelled_scores(labelled, scorer, plan, store=system.store, check=check_labels, on_query=on_query)
         stores.close()
+        fitted = fit_calibration(scores.pairs, model=scorer.model, method=method, origin=scores.origin)
+        fitted.save(out)
     relevant, count = sum(label for _, label in scores.pairs), len(scores.pairs)
     typer.echo(f"{out}: {method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant")
     for note in scores.left_out:
@@ -185,15 +188,33 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
 
 def _say_reused(stores: Stores) -> None:
     """Old scores are good only as long as they are known to be old."""
+    if stores.failed:
+        typer.echo(f"Not all scores could be written to {stores.file}: the next run computes those again.")
     if stores.reused:
         typer.echo(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
     elif stores.reused is not None:
         typer.echo(f"The scores are kept in {stores.file}; delete it to be rid of them.")
 
 
-def _check_folders(files: dict[str, Path | None]) -> None:
-    """Nobody should learn after an hour that there is no place for the results."""
-    for option, file in files.items():
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+def _write(found: Evaluation, json_file: Path | None, html_file: Path | None) -> None:
+    """The files that were asked for."""
+    from rerank_core.evaluation.page import write_page
+
+    if json_file is not None:
+        found.save(json_file)
+    if html_file is not None:
+        write_page(found, html_file)
+
+
+def _check_outputs(outputs: dict[str, Path | None], *inputs: str | Path | None) -> None:
+    """Nobody should learn after an hour that there is no place for the results, or that they took the data's."""
+    taken = {Path(file).resolve() for file in inputs if file is not None}
+    for option, file in outputs.items():
+        if file is None:
+            continue
+        if file.is_dir() or not file.absolute().parent.is_dir():
             problem = "is a folder" if file.is_dir() else "is in a folder that is not there"
             raise InvalidRequestError(f"{option} {file} {problem}; name a file in a folder that is.")
+        if file.resolve() in taken and file.resolve() != Path(os.devnull):
+            raise InvalidRequestError(f"{option} {file} is used for something else already; name another file.")
+        taken.add(file.resolve())

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rerank_core.cli.read import DATA_SUFFIXES
+from rerank_core.documents import one_line
 from rerank_core.models import ModelSpec
 from rerank_core.results import RerankResponse, RerankResult
 
@@ -40,7 +41,7 @@ def print_results(response: RerankResponse, *, documents: int) -> None:
         likely = result.relevance_score >= 0.5  # noqa: PLR2004  (more likely relevant than not)
         score.append(score_bar(result.relevance_score), style="green" if likely else "yellow")
         # Text objects: file names and documents are no markup.
-        table.add_row(str(result.rank), score, *map(Text, _place(result)), Text(_snippet(result)))
+        table.add_row(str(result.rank), score, *map(Text, _place(result)), Text(one_line(result.passage, _SNIPPET)))
     console.print(table)
     cut = sum(result.truncated for result in response)
     note = f" · {cut} cut to fit the model (--windows reads everything)" if cut else ""
@@ -75,10 +76,3 @@ def _place(result: RerankResult) -> list[str]:
     if result.window is not None and Path(metadata["file"]).suffix.lower() not in DATA_SUFFIXES:
         before = result.document.text.count("\n", 0, result.window.start)
     return [f"{metadata['file']}:{metadata['line'] + before}"]
-
-
-def _snippet(result: RerankResult) -> str:
-    """The passage on one line, without control characters, cut to a length one reads at a glance."""
-    printable = "".join(c if c.isprintable() else " " for c in result.passage[: 2 * _SNIPPET])
-    text = " ".join(printable.split())
-    return text if len(text) <= _SNIPPET else text[: _SNIPPET - 1] + "…"

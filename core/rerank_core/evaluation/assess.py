@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from rerank_core.documents import one_line
 from rerank_core.evaluation.candidates import Ranking
 from rerank_core.evaluation.data import LabelledData
 from rerank_core.evaluation.measures import MAIN, PerQuery, mean, measure, reordered
@@ -50,6 +52,14 @@ class Bench:
     ranking: Ranking
     plan: Plan
 
+    def settings(self, first_stage: Mapping[str, str | None]) -> dict[str, Any]:
+        """What was asked for, and what is needed to find the same candidates again."""
+        return {**asdict(self.plan), **first_stage}
+
+    def relevant(self, query: str, document: str) -> bool:
+        """Whether it is judged so; what nobody judged is not."""
+        return self.data.judgments[query].get(document, 0) >= self.plan.relevant_grade
+
     def measures(self, ranking: Ranking) -> dict[str, PerQuery]:
         """Every measure of every query."""
         grade, depth = self.plan.relevant_grade, self.plan.depth
@@ -64,12 +74,14 @@ class Bench:
         measures = self.measures(ranking)
         before, after = baseline.measures[MAIN], measures[MAIN]
         scores = [score for answer in answers.values() for score in answer.scores.values()]
+        by_depth = self._by_depth(keys, DEPTHS if pointwise else ())
         return SystemReport(
             name=name,
             identity=identity,
             measures=measures,
             comparison=compare([before[query] for query in self.ranking], [after[query] for query in self.ranking]),
-            by_depth=self._by_depth(keys, DEPTHS if pointwise else ()),
+            by_depth=by_depth,
+            seconds_by_depth=_seconds_by_depth(answers.values(), by_depth),
             losses=self._worst_losses(ranking, before, after),
             truncated=sum(score.truncated for score in scores) / max(1, len(scores)),
             tokens=_mean_tokens(answers.values()),
@@ -90,18 +102,16 @@ class Bench:
         worse = sorted((q for q in ranking if after[q] < before[q]), key=lambda q: after[q] - before[q])
         losses = []
         for query in worse[:_LOSSES]:
-            pair = lost(self.ranking[query], ranking[query], self.data.judgments[query])
-            texts = [self.data.documents[document] for document in pair]
-            losses.append(Loss(self.data.queries[query], before[query], after[query], *map(_excerpt, texts)))
+            documents = lost(self.ranking[query], ranking[query], self.data.judgments[query])
+            texts = (self.data.queries[query], *(self.data.documents[document] for document in documents))
+            shown, wanted, preferred = (one_line(text, _EXCERPT) for text in texts)
+            losses.append(Loss(shown, before[query], after[query], wanted, preferred))
         return tuple(losses)
 
     def _threshold(self, answers: Mapping[str, Answer]) -> Threshold | None:
-        def relevant(query: str, document: str) -> bool:
-            return self.data.judgments[query].get(document, 0) >= self.plan.relevant_grade
-
         return suggest_threshold(
             {
-                query: [(score.relevance_score, relevant(query, d)) for d, score in answer.scores.items()]
+                query: [(score.relevance_score, self.relevant(query, d)) for d, score in answer.scores.items()]
                 for query, answer in answers.items()
             }
         )
@@ -138,12 +148,15 @@ def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:
     }
 
 
+def _seconds_by_depth(answers: Iterable[Answer], depths: Iterable[int]) -> dict[int, float] | None:
+    """Scoring one by one, a query takes time in proportion to how many candidates it has."""
+    timed = [(answer.seconds, len(answer.scores)) for answer in answers if answer.seconds]
+    if not timed:
+        return None
+    return {depth: statistics.median(took * min(1, depth / count) for took, count in timed) for depth in depths}
+
+
 def _mean_tokens(answers: Iterable[Answer]) -> float | None:
     """Over the queries whose tokens are known: services do not always tell them, and caches never."""
     known = [answer.tokens for answer in answers if answer.tokens]
     return statistics.fmean(known) if known else None
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"

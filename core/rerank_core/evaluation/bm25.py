@@ -24,9 +24,12 @@ class Bm25:
         texts: the documents; results are their row numbers.
         language: of the stemmer, as Snowball calls it.
 
+    Attributes:
+        has_words: whether any text has a word: two letters or more, and no stop word. If none has, all scores are 0.
+
     Raises:
         MissingDependencyError: when the extra ``eval`` is not installed.
-        InvalidRequestError: when there is no stemmer for ``language``, or the texts have no words.
+        InvalidRequestError: when there is no stemmer for ``language``.
     """
 
     def __init__(self, texts: Sequence[str], *, language: str = "english") -> None:
@@ -48,16 +51,18 @@ class Bm25:
         }
         self._index = bm25s.BM25(k1=K1, b=B)
         words = self._words(texts)
-        if not any(words):
-            raise InvalidRequestError("the documents have no words.")
-        self._index.index(words, show_progress=False)
+        self.has_words = any(words)
+        if self.has_words:
+            self._index.index(words, show_progress=False)
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """The score of every text: [texts]."""
         import numpy as np
 
         (words,) = self._words([query])
-        return np.asarray(self._index.get_scores(words)) if words else np.zeros(self._rows, np.float32)
+        if not words or not self.has_words:
+            return np.zeros(self._rows, np.float32)
+        return np.asarray(self._index.get_scores(words))
 
     def top(self, query: str, depth: int) -> list[int]:
         """Row numbers of the best ``depth`` texts that have a word of the query; of equals the earlier first."""

@@ -30,6 +30,11 @@ def bm25(
         InvalidRequestError: when there is no stemmer for ``language``, or the documents have no words.
     """
     index, identifiers = _index(data, language)
+    if not index.has_words:
+        raise InvalidRequestError(
+            f"{data.name}: BM25 finds nothing: the documents have no words, of two letters or more, beside stop words. "
+            "Give your own retriever's results as a run, or take the judged pool."
+        )
     ranking = {}
     for query, text in data.queries.items():
         ranking[query] = [identifiers[row] for row in index.top(text, depth)]
@@ -59,14 +64,21 @@ def of_run(data: LabelledData, run: Run, *, depth: int) -> Ranking:
     of two equals the document with the greater id stands first.
 
     Raises:
-        InvalidRequestError: when the run has none of the queries.
+        InvalidRequestError: when the run has none of the queries, or no document it has for them has a text.
     """
     ranking = {}
     for query in data.queries:
         best = sorted(run.scores.get(query, {}).items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
         ranking[query] = [document for document, _ in best if document in data.documents][:depth]
+    if not any(run.scores.get(query) for query in data.queries):
+        raise InvalidRequestError(
+            f"{run.name} has no results for any of the {len(data.queries)} queries; do the ids of run and queries "
+            "agree?"
+        )
     if not any(ranking.values()):
-        raise InvalidRequestError(f"{run.name} has no results for any of the {len(data.queries)} queries.")
+        raise InvalidRequestError(
+            f"{run.name}: none of its results for the queries has a text; do the ids of documents and run agree?"
+        )
     return ranking
 
 

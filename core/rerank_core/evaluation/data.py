@@ -14,7 +14,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,10 @@ from rerank_core.errors import InvalidRequestError, missing_dependency
 Judgments = Mapping[str, Mapping[str, int]]
 """Query id to document id to grade; 0 is not relevant."""
 
+GRADES = range(-1_000, 1_001)
+"""What a grade may be: trec_eval's C code takes memory in proportion to the greatest."""
+
+_GRADE = f"a whole number from {GRADES[0]} to {GRADES[-1]}"
 _TREC_QRELS_COLUMNS = 4
 _ENCODING = "utf-8-sig"  # with a byte order mark or without
 _IR_DATASETS = "ir_datasets:"
@@ -44,7 +48,8 @@ class LabelledData:
     Judgments and candidates of other queries are left out: means are over the queries.
 
     Raises:
-        InvalidRequestError: when there are no queries, a query has no judgments, or a candidate no text.
+        InvalidRequestError: when there are no queries, a query is blank or has no judgments, a candidate has no text,
+            or what should be an id, a text or a grade is not; the message names the id.
     """
 
     name: str
@@ -57,6 +62,11 @@ class LabelledData:
     def __post_init__(self) -> None:
         if not self.queries:
             raise InvalidRequestError(f"{self.name} has no queries.", param="queries")
+        for part in ("queries", "documents"):
+            _check_texts(self.name, part, getattr(self, part))
+        blank = next((query for query, text in self.queries.items() if not text.strip()), None)
+        if blank is not None:
+            raise InvalidRequestError(f"{self.name}: query {blank!r} is blank; leave it out.", param="queries")
         bare = [query for query in self.queries if not self.judgments.get(query)]
         if bare:
             raise InvalidRequestError(
@@ -66,6 +76,7 @@ class LabelledData:
         for name in ("judgments", "candidates"):
             known = {query: value for query, value in getattr(self, name).items() if query in self.queries}
             object.__setattr__(self, name, known)
+        _check_grades(self.name, self.judgments)
         unknown = {name for names in self.candidates.values() for name in names} - self.documents.keys()
         if unknown:
             raise InvalidRequestError(f"{self.name}: {len(unknown)} candidates have no text.", param="candidates")
@@ -94,14 +105,15 @@ def load_data(
     Files may begin with a byte order mark.
 
     Args:
-        source: a BEIR folder, a JSONL file, or ``ir_datasets:ID``; None where the three files say it all. The other
-            arguments are for folders, or for no source.
+        source: a BEIR folder, a JSONL file or a pipe with one, or ``ir_datasets:ID``; None where the three files say it
+            all. The other arguments are for folders, or for no source.
         queries: queries in place of the source's own: JSONL with ``_id`` and ``text``, or ``id<TAB>text`` lines.
         texts: documents in place of the source's own, in the same formats.
         qrels: judgments in place of the source's own: TREC's four columns, or BEIR's three with a header.
 
     Raises:
-        InvalidRequestError: when something is missing or malformed; the message has file and line.
+        InvalidRequestError: when something is missing or malformed, or said twice and differently; the message has file
+            and line. Also when ``ir_datasets`` cannot fetch or read what is asked for.
         MissingDependencyError: when ``ir_datasets`` is asked for and not installed.
     """
     given = {"queries": queries, "texts": texts, "qrels": qrels}
@@ -109,7 +121,7 @@ def load_data(
         _refuse(given, "a data set of ir_datasets")
         return _read_ir_dataset(str(source).removeprefix(_IR_DATASETS))
     path = None if source is None else Path(source)
-    if path is not None and path.is_file():
+    if path is not None and _is_file(path):
         _refuse(given, "a JSONL file")
         return _read_hand_written(path)
     if path is not None and not path.is_dir():
@@ -119,7 +131,7 @@ def load_data(
         "texts": texts or _inside(path, "corpus.jsonl"),
         "qrels": qrels or _inside(path, "qrels/test.tsv"),
     }
-    missing = [f"--{name}" for name, file in files.items() if file is None or not file.is_file()]
+    missing = [f"--{name}" for name, file in files.items() if file is None or not _is_file(file)]
     if missing:
         where = f"{path} is no BEIR folder" if path is not None else "no data was named"
         raise InvalidRequestError(f"{where}, and these files are missing: {', '.join(missing)}.")
@@ -133,14 +145,15 @@ def read_texts(file: Path) -> dict[str, str]:
     """Texts by id; a document's title stands before its text, unless that begins with it.
 
     Raises:
-        InvalidRequestError: when a line has no id or no text.
+        InvalidRequestError: when a line has no id, no text or a title that is not text, or an id has two texts.
     """
     texts: dict[str, str] = {}
     for number, line in _lines(file):
         if line.startswith("{"):
             row = _json(file, number, line)
-            identifier, text = row.get("_id"), row.get("text")
-            title = row.get("title") or ""
+            identifier, text, title = row.get("_id"), row.get("text"), row.get("title")
+            if not isinstance(title, str | None):
+                raise InvalidRequestError(f"{file.name}:{number}: 'title' must be a text, or left out.")
             if title and isinstance(text, str) and not text.startswith(title):
                 text = f"{title} {text}"
         else:
@@ -148,7 +161,8 @@ def read_texts(file: Path) -> dict[str, str]:
             text = text if tab else None
         if not isinstance(identifier, str | int) or not isinstance(text, str):
             raise InvalidRequestError(f"{file.name}:{number}: expected an id and a text.")
-        texts[str(identifier)] = text
+        if texts.setdefault(str(identifier), text) != text:
+            raise _said_twice(file, number, f"another text of {str(identifier)!r}")
     return texts
 
 
@@ -156,24 +170,34 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
     """Judgments: TREC's ``query iteration document grade``, or BEIR's three columns below a header.
 
     Raises:
-        InvalidRequestError: when a line is neither.
+        InvalidRequestError: when a line is neither, its grade is out of range, or a document has two grades.
     """
     judgments: dict[str, dict[str, int]] = {}
     for number, line in _lines(file):
         try:
-            cells = next(csv.reader([line], delimiter="\t"))
-            cells = cells if len(cells) > 1 else line.split()
+            cells = _qrels_cells(line)
             if cells[-1] == "score":
                 continue
-            if len(cells) == _TREC_QRELS_COLUMNS:
-                del cells[1]
-            query, document, grade = cells
-            judgments.setdefault(query, {})[document] = int(grade)
+            query, document, last = cells
+            grade = int(last)
         except (ValueError, csv.Error):
             raise InvalidRequestError(
                 f"{file.name}:{number}: expected 'query 0 document grade' or 'query<TAB>document<TAB>grade'."
             ) from None
+        if grade not in GRADES:
+            raise InvalidRequestError(f"{file.name}:{number}: the grade must be {_GRADE}.")
+        if judgments.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise _said_twice(file, number, f"another grade of {document!r} for query {query!r}")
     return judgments
+
+
+def _qrels_cells(line: str) -> list[str]:
+    """Query, document and grade: BEIR may put quotes around its cells, TREC's quotes are part of the ids."""
+    plain = line.split("\t") if "\t" in line else line.split()
+    if len(plain) == _TREC_QRELS_COLUMNS:
+        return [plain[0], *plain[2:]]
+    cells = next(csv.reader([line], delimiter="\t"))
+    return cells if len(cells) > 1 else plain
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -195,7 +219,8 @@ def read_run(file: Path) -> Run:
     """A TREC run: ``query Q0 document rank score name`` a line.
 
     Raises:
-        InvalidRequestError: when a line is not one of a run, or its score is no number.
+        InvalidRequestError: when a line is not one of a run, its score is no number, or a document has two scores for a
+            query.
     """
     scores: dict[str, dict[str, float]] = {}
     digest = hashlib.sha256()
@@ -207,7 +232,8 @@ def read_run(file: Path) -> Run:
             raise InvalidRequestError(f"{file.name}:{number}: expected 'query Q0 document rank score name'.") from None
         if math.isnan(value):
             raise InvalidRequestError(f"{file.name}:{number}: the score is no number.")
-        scores.setdefault(query, {})[document] = value
+        if scores.setdefault(query, {}).setdefault(document, value) != value:
+            raise _said_twice(file, number, f"another score of {document!r} for query {query!r}")
     return Run(file.name, digest.hexdigest(), scores)
 
 
@@ -239,8 +265,10 @@ def _graded(file: Path, number: int, row: Mapping[str, Any]) -> tuple[list[str],
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise InvalidRequestError(f"{where}: 'documents' must be a list of texts.")
     if grades is not None:
-        if not isinstance(grades, list) or len(grades) != len(texts) or not all(type(g) is int for g in grades):
-            raise InvalidRequestError(f"{where}: 'grades' must have one whole number for each of the documents.")
+        if relevant is not None:
+            raise InvalidRequestError(f"{where}: both 'relevant' and 'grades' are given; leave one of them out.")
+        if not isinstance(grades, list) or len(grades) != len(texts) or not all(map(_is_grade, grades)):
+            raise InvalidRequestError(f"{where}: 'grades' must have {_GRADE} for each of the documents.")
         return texts, grades
     if not isinstance(relevant, list) or not all(type(p) is int and 0 <= p < len(texts) for p in relevant):
         raise InvalidRequestError(
@@ -255,7 +283,21 @@ def _read_ir_dataset(identifier: str) -> LabelledData:
     except ImportError as error:
         raise missing_dependency("ir_datasets", extra="ir-datasets", what="reading ir_datasets:ID") from error
     try:
-        dataset = ir_datasets.load(identifier)
+        queries, documents, judgments = _ir_dataset_parts(ir_datasets.load, identifier)
+    except (RuntimeError, OSError) as error:  # a download that failed, files that are not there
+        raise InvalidRequestError(
+            f"ir_datasets cannot read {identifier!r}: {type(error).__name__}. It downloads data at the first use: "
+            "check the network. Licensed files have to be put in place as https://ir-datasets.com says."
+        ) from error
+    return _checked(identifier, queries, documents, judgments)
+
+
+def _ir_dataset_parts(
+    load: Callable[[str], Any], identifier: str
+) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, int]]]:
+    """Queries, documents and judgments."""
+    try:
+        dataset = load(identifier)
     except KeyError:
         raise InvalidRequestError(f"ir_datasets knows no {identifier!r}; see https://ir-datasets.com.") from None
     for part in ("queries", "docs", "qrels"):
@@ -266,7 +308,7 @@ def _read_ir_dataset(identifier: str) -> LabelledData:
         judgments.setdefault(row.query_id, {})[row.doc_id] = row.relevance
     queries = {row.query_id: row.default_text() for row in dataset.queries_iter()}
     documents = {row.doc_id: row.default_text() for row in dataset.docs_iter()}
-    return _checked(identifier, queries, documents, judgments)
+    return queries, documents, judgments
 
 
 def _checked(name: str, queries: Mapping[str, str], documents: Mapping[str, str], judgments: Judgments) -> LabelledData:
@@ -282,6 +324,58 @@ def _refuse(given: Mapping[str, Path | None], source: str) -> None:
     for name, file in given.items():
         if file is not None:
             raise InvalidRequestError(f"{source} has its own {name}; leave --{name} out.", param=name)
+
+
+def _check_texts(name: str, part: str, texts: Mapping[str, str]) -> None:
+    for identifier, text in texts.items():
+        if not _is_id(identifier):
+            raise InvalidRequestError(
+                f"{name}, {part}: {identifier!r} is no id; expected a str, without NUL and lone surrogates.", param=part
+            )
+        if not isinstance(text, str):
+            raise InvalidRequestError(
+                f"{name}, {part}: {identifier!r} has a text of type {type(text).__name__}; expected str.", param=part
+            )
+
+
+def _check_grades(name: str, judgments: Judgments) -> None:
+    for query, grades in judgments.items():
+        for document, grade in grades.items():
+            if not _is_id(document):
+                raise InvalidRequestError(
+                    f"{name}: {document!r}, judged for query {query!r}, is no id; expected a str, without NUL and lone "
+                    "surrogates.",
+                    param="judgments",
+                )
+            if not _is_grade(grade):
+                raise InvalidRequestError(
+                    f"{name}: the grade of {document!r} for query {query!r} must be {_GRADE}, as an int.",
+                    param="judgments",
+                )
+
+
+def _is_id(value: object) -> bool:
+    """Whether trec_eval's C code takes it for what it is: there a lone surrogate ends the process, and NUL the id."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_grade(value: object) -> bool:
+    return type(value) is int and value in GRADES
+
+
+def _said_twice(file: Path, number: int, what: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{file.name}:{number}: a line above has {what}; leave one of the two out.")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there are lines to read: in a file, or from a pipe."""
+    return path.exists() and not path.is_dir()
 
 
 def _inside(folder: Path | None, name: str) -> Path | None:
@@ -304,14 +398,16 @@ def _lines(file: Path, digest: hashlib._Hash | None = None) -> Iterator[tuple[in
                 line = raw.decode(_ENCODING if number == 1 else "utf-8")
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{file.name}:{number}: this is not UTF-8; save the file as UTF-8.") from None
+    except OSError as error:
         raise InvalidRequestError(f"cannot read {file}: {type(error).__name__}.") from error
 
 
 def _json(file: Path, number: int, line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
         raise InvalidRequestError(f"{file.name}:{number}: expected a JSON object.")

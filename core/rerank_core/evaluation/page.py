@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from rerank_core.errors import missing_dependency
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
-from rerank_core.evaluation.table import UNKNOWN, UNKNOWN_MEANS, cost_cells, quality_cells, verdict_lines
+from rerank_core.evaluation.table import UNKNOWN, UNKNOWN_MEANS, cost_cells, plain, quality_cells, size, verdict_lines
 
 # A colour that nobody uses, so that it can be replaced by the page's own.
 _INK = "#010203"
@@ -44,27 +45,25 @@ dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def write_page(found: Evaluation, file: str | Path, *, price: float | None = None) -> None:
+def write_page(found: Evaluation, file: str | Path) -> None:
     """Write the page.
 
     Args:
         found: the evaluation.
         file: where to.
-        price: dollars a million tokens, for the cost; None to leave it out.
 
     Raises:
         MissingDependencyError: when the extra ``eval`` is not installed.
     """
-    candidates = f"{found.candidates:.0f} candidates each: {_text(found.first_stage)}."
     date = _text(found.environment.get("date", ""))
     parts = [
         f"<h1>Does reranking help on {_text(found.data)}?</h1>",
-        f'<p class="about">{found.queries} queries, {candidates} {date}</p>',
+        f'<p class="about">{_text(size(found))}: {_text(found.first_stage)}. {date}</p>',
         *(f'<p class="caution">{_text(note)}</p>' for note in found.left_out),
         *_verdicts(found),
         *_quality(found),
         *_pictures(found),
-        *_costs(found, price),
+        *_costs(found),
         *_thresholds(found),
         *_losses(found),
         *_provenance(found),
@@ -93,10 +92,10 @@ def _quality(found: Evaluation) -> Iterator[str]:
     yield _table(head, rows)
 
 
-def _costs(found: Evaluation, price: float | None) -> Iterator[str]:
+def _costs(found: Evaluation) -> Iterator[str]:
     if not found.rerankers:
         return
-    head, *rows = cost_cells(found, price, lambda seconds: f"{1000 * seconds:,.0f} ms")
+    head, *rows = cost_cells(found, lambda seconds: f"{1000 * seconds:,.0f} ms")
     yield "<h2>Cost</h2>"
     yield _table(head, rows)
     if any(UNKNOWN in row for row in rows):
@@ -144,7 +143,7 @@ def _pictures(found: Evaluation) -> Iterator[str]:
         return
     yield "<h2>How much reranking is enough</h2>"
     yield _figure(lambda axes: _draw_depth(axes, found), f"{MAIN} by how many candidates are reranked.")
-    if any(system.seconds for system in found.rerankers):
+    if any(system.seconds_by_depth for system in found.rerankers):
         yield _figure(
             lambda axes: _draw_latency(axes, found),
             f"{MAIN} against the median time of a query, fewer candidates in proportion; a single point is what was "
@@ -162,7 +161,7 @@ def _draw_depth(axes: Any, found: Evaluation) -> None:
     axes.axhline(found.baseline.mean(), color=_INK, linestyle=":", linewidth=1.2, label="first stage")
     for colour, system in zip(_cycle(), found.rerankers, strict=False):
         points = sorted((system.by_depth or {}).items())
-        axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=system.name)
+        axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=_label(system.name))
     axes.set_xticks(depths)
     axes.set_xlabel("candidates reranked")
     axes.set_ylabel(MAIN)
@@ -171,13 +170,10 @@ def _draw_depth(axes: Any, found: Evaluation) -> None:
 def _draw_latency(axes: Any, found: Evaluation) -> None:
     axes.axhline(found.baseline.mean(), color=_INK, linestyle=":", linewidth=1.2, label="first stage")
     for colour, system in zip(_cycle(), found.rerankers, strict=False):
-        if system.seconds is not None:
-            depths = sorted(system.by_depth or {})
-            # Pointwise scoring: the time of a query grows with the number of its candidates.
-            times = [1000 * system.seconds * depth / max(depths) for depth in depths]
-            axes.plot(
-                times, [(system.by_depth or {})[depth] for depth in depths], marker="o", color=colour, label=system.name
-            )
+        times, values = system.seconds_by_depth, system.by_depth
+        if times is not None and values is not None:
+            points = sorted((1000 * times[depth], values[depth]) for depth in times)
+            axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=_label(system.name))
     axes.set_xlabel("milliseconds a query")
     axes.set_ylabel(MAIN)
 
@@ -187,9 +183,14 @@ def _draw_differences(axes: Any, found: Evaluation) -> None:
     axes.axhline(0, color=_INK, linewidth=0.8)
     for colour, system in zip(_cycle(), found.rerankers, strict=False):
         changes = sorted((value - before[query] for query, value in system.measures[MAIN].items()), reverse=True)
-        axes.step(range(1, len(changes) + 1), changes, where="mid", color=colour, label=system.name)
+        axes.step(range(1, len(changes) + 1), changes, where="mid", color=colour, label=_label(system.name))
     axes.set_xlabel("query")
     axes.set_ylabel(f"change of {MAIN}")
+
+
+def _label(name: str) -> str:
+    """A model's name in a legend, which leaves out what begins with an underscore."""
+    return f" {plain(name)}" if name.startswith("_") else plain(name)
 
 
 def _figure(draw: Callable[[Any], None], caption: str) -> str:
@@ -201,7 +202,9 @@ def _figure(draw: Callable[[Any], None], caption: str) -> str:
         raise missing_dependency("matplotlib", extra="eval", what="the HTML report") from error
     style: Any = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
     style |= {"svg.hashsalt": "rerank", "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
-    with mpl.rc_context(style):
+    style["text.parse_math"] = False  # names may have dollar signs
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # the reader's fonts draw the text
         figure = Figure(figsize=(8, 3.4), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()
@@ -228,4 +231,4 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _text(value: str) -> str:
-    return html.escape(value)
+    return html.escape(plain(value))

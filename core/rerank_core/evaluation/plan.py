@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.evaluation.data import GRADES
+
+# What C numbers hold, and more than anybody needs.
+_MOST = {"depth": 1_000_000, "relevant_grade": GRADES[-1]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,9 @@ class Plan:
         relevant_grade: the least grade that counts as relevant where a measure knows only yes and no.
         language: of the texts, for BM25's stemmer.
         max_queries: measure only so many queries, a sample by a fixed seed; None for all.
+
+    Raises:
+        InvalidRequestError: when a number is out of range, or both a run and the pool are asked for.
     """
 
     depth: int = 100
@@ -37,3 +44,5 @@ class Plan:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequestError(f"{name} must be a whole number of at least 1; got {value!r}.", param=name)
+            if value is not None and value > _MOST.get(name, value):
+                raise InvalidRequestError(f"{name} can be at most {_MOST[name]}; got {value}.", param=name)

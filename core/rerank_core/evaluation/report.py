@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ class Loss:
         preferred: the beginning of the highest document above it that is less relevant.
     """
 
-    query: str
+    query: str = field(repr=False)
     before: float
     after: float
-    wanted: str
-    preferred: str
+    wanted: str = field(repr=False)
+    preferred: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class SystemReport:
         comparison: nDCG@10 against the first stage; None for the first stage itself.
         by_depth: nDCG@10 when only so many candidates are reranked; only the full depth where scores depend on what
             else is in the request (cascades, list-wise models).
+        seconds_by_depth: median seconds a query at these depths, by the share of its candidates; None where nothing was
+            computed or remembered.
         losses: the worst losses, worst first.
         seconds: median seconds a query; None where nothing was computed or remembered.
         seconds_95: 95 % of the queries took at most this.
@@ -81,6 +83,7 @@ class SystemReport:
     measures: Mapping[str, Mapping[str, float]]
     comparison: Comparison | None = None
     by_depth: Mapping[int, float] | None = None
+    seconds_by_depth: Mapping[int, float] | None = None
     losses: Sequence[Loss] = ()
     seconds: float | None = None
     seconds_95: float | None = None
@@ -103,17 +106,23 @@ class SystemReport:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SystemReport:
         """The inverse of :meth:`to_dict`."""
-        data = {field.name: data[field.name] for field in fields(cls)}
-        depth, change = data["by_depth"], data["comparison"]
+        data = {each.name: data[each.name] for each in fields(cls)}
+        change = data["comparison"]
         return cls(
             **{
                 **data,
-                "comparison": change and Comparison(**{field.name: change[field.name] for field in fields(Comparison)}),
-                "by_depth": None if depth is None else {int(k): value for k, value in depth.items()},
+                "comparison": change and Comparison(**{each.name: change[each.name] for each in fields(Comparison)}),
+                "by_depth": _by_number(data["by_depth"]),
+                "seconds_by_depth": _by_number(data["seconds_by_depth"]),
                 "losses": tuple(Loss(**loss) for loss in data["losses"]),
                 "threshold": None if data["threshold"] is None else Threshold(**data["threshold"]),
             }
         )
+
+
+def _by_number(values: Mapping[str, float] | None) -> dict[int, float] | None:
+    """JSON knows only texts as keys."""
+    return None if values is None else {int(key): value for key, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +131,15 @@ class Evaluation:
 
     Attributes:
         data: name of the data.
-        checksum: of the data (:attr:`LabelledData.checksum`).
+        checksum: of what was measured on: the data (:attr:`LabelledData.checksum`), or the sample of it.
         queries: how many were measured.
         first_stage: how the candidates were found.
         candidates: mean number of candidates a query.
         systems: the first stage, then every reranker in the order asked for.
         settings: what was asked for.
         environment: package versions, machine and date.
-        left_out: what was asked for and could not be measured, in words.
+        left_out: what was asked for and could not be measured, and what counts with 0 for every system, in words.
+        price: dollars a million tokens; None where it was not given.
     """
 
     data: str
@@ -141,6 +151,7 @@ class Evaluation:
     settings: Mapping[str, Any]
     environment: Mapping[str, str]
     left_out: tuple[str, ...] = ()
+    price: float | None = None
 
     @property
     def baseline(self) -> SystemReport:
@@ -152,10 +163,15 @@ class Evaluation:
         """What was compared with it."""
         return self.systems[1:]
 
+    def dollars(self, system: SystemReport) -> float | None:
+        """What 1,000 queries cost with one of ``systems``; None where price or tokens are not known."""
+        return None if self.price is None or system.tokens is None else system.tokens * self.price / 1000
+
     def to_json(self) -> str:
         """Everything, as JSON text."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values |= {"format": FORMAT, "systems": [system.to_dict() for system in self.systems]}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        systems = [system.to_dict() | {"dollars_per_1000_queries": self.dollars(system)} for system in self.systems]
+        values |= {"format": FORMAT, "systems": systems}
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     def save(self, file: str | Path) -> None:
@@ -173,8 +189,10 @@ class Evaluation:
             data = json.loads(Path(file).read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise ValueError(data["format"])  # noqa: TRY301  (one message for all of them)
-            values = {field.name: data[field.name] for field in fields(cls) if field.name != "left_out"}
-            systems = tuple(SystemReport.from_dict(each) for each in data["systems"])
-            return cls(**{**values, "systems": systems, "left_out": tuple(data.get("left_out", ()))})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            values = {each.name: data[each.name] for each in fields(cls)}
+            first, *rest = (SystemReport.from_dict(each) for each in data["systems"])
+            values |= {"queries": int(data["queries"]), "candidates": float(data["candidates"])}
+            values |= {name: dict(data[name]) for name in ("settings", "environment")}
+            return cls(**values | {"systems": (first, *rest), "left_out": tuple(map(str, data["left_out"]))})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidRequestError(f"{file} is not a saved evaluation.") from error

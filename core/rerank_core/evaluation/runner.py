@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from rerank_core.errors import InferenceError
+from rerank_core.errors import InferenceError, InvalidRequestError
 from rerank_core.evaluation import candidates as first_stage
 from rerank_core.evaluation.assess import Answer, Bench
 from rerank_core.evaluation.candidates import Ranking
@@ -43,6 +45,7 @@ def evaluate(
     *,
     store: ScoreStore | None = None,
     stores: Mapping[str, ScoreStore] | None = None,
+    price: float | None = None,
     on_query: OnQuery | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Evaluation:
@@ -57,6 +60,7 @@ def evaluate(
         store: where scores are kept; what is there already is not computed again. None for memory. An API's identity
             is only its address and the model's name: keep its scores no longer than you know what stands there.
         stores: by the name of a system, in place of ``store``.
+        price: dollars a million tokens, for the cost.
         on_query: told of progress.
         hooks: called with the engine's events.
 
@@ -66,6 +70,8 @@ def evaluate(
         InferenceError: when a stand-in answers for a scorer (code ``degraded``): it would be measured in its place.
         RerankError: when a scorer fails; what it had scored before is in the store.
     """
+    if price is not None and not 0 <= price < math.inf:
+        raise InvalidRequestError(f"price must be dollars a million tokens, 0 or more; got {price!r}.", param="price")
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
     bench, stage = _bench(data, Plan() if plan is None else plan, tell)
@@ -82,9 +88,10 @@ def evaluate(
         first_stage=stage.description,
         candidates=statistics.fmean(map(len, bench.ranking.values())),
         systems=tuple(reports),
-        settings={**asdict(bench.plan), **stage.settings},
+        settings=bench.settings(stage.settings),
         environment=_environment(),
-        left_out=stage.left_out,
+        left_out=(*stage.left_out, *_counts_zero(bench)),
+        price=price,
     )
 
 
@@ -93,12 +100,14 @@ class LabelledScores:
     """What a calibration is fitted to.
 
     Attributes:
-        pairs: (logit, whether relevant) of every candidate of every query.
+        pairs: (logit, whether relevant) of every candidate of every query; what nobody judged is not relevant.
         left_out: what was asked for and has no score, in words.
+        origin: what they come from, and what is needed to have them again.
     """
 
     pairs: list[tuple[float, bool]]
     left_out: tuple[str, ...]
+    origin: Mapping[str, Any]
 
 
 def labelled_scores(
@@ -107,26 +116,44 @@ def labelled_scores(
     plan: Plan | None = None,
     *,
     store: ScoreStore | None = None,
+    check: Callable[[Sequence[bool]], None] = lambda _: None,
     on_query: OnQuery | None = None,
 ) -> LabelledScores:
     """The score of every candidate of every query, and whether it is relevant.
 
+    Args:
+        data: queries, documents, judgments.
+        scorer: whose scores.
+        plan: which candidates; None for BM25's best 100.
+        store: where scores are kept; None for memory.
+        check: given which candidates are relevant, before anything is scored; may raise.
+        on_query: told of progress.
+
     Raises:
-        The same as :func:`evaluate`.
+        The same as :func:`evaluate`, and what ``check`` raises.
     """
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
     bench, stage = _bench(data, Plan() if plan is None else plan, tell)
+    check([bench.relevant(query, document) for query, documents in bench.ranking.items() for document in documents])
     answers = _score(bench, CachedScorer(scorer, store, hooks=()), store, partial(tell, scorer.model))
     pairs = [
-        (
-            logit_of(score.relevance_score) if score.logit is None else score.logit,
-            data.judgments[query].get(document, 0) >= bench.plan.relevant_grade,
-        )
+        (logit_of(score.relevance_score) if score.logit is None else score.logit, bench.relevant(query, document))
         for query, answer in answers.items()
         for document, score in answer.scores.items()
     ]
-    return LabelledScores(pairs, stage.left_out)
+    origin = {
+        "data": data.name,
+        "checksum": bench.data.checksum,
+        "queries": len(bench.data.queries),
+        "documents": len(pairs),
+        "relevant": sum(label for _, label in pairs),
+        "first_stage": stage.description,
+        "identity": scorer.identity,
+        "settings": bench.settings(stage.settings),
+        "environment": _environment(),
+    }
+    return LabelledScores(pairs, stage.left_out, origin)
 
 
 def _sample(data: LabelledData, most: int | None) -> LabelledData:
@@ -162,6 +189,10 @@ class _FirstStage:
 def _bench(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Bench, _FirstStage]:
     """What is measured on, and how its candidates were found."""
     data = _sample(data, plan.max_queries)
+    if not any(document in data.documents for grades in data.judgments.values() for document in grades):
+        raise InvalidRequestError(
+            f"{data.name}: no judged document has a text; do the ids of documents and judgments agree?"
+        )
     stage = _first_stage(data, plan, tell)
     return Bench(data, stage.ranking, plan), stage
 
@@ -187,6 +218,25 @@ def _first_stage(data: LabelledData, plan: Plan, tell: OnQuery) -> _FirstStage:
     return _FirstStage(ranking, description, {}, _left_out(data, (), ""))
 
 
+def _counts_zero(bench: Bench) -> Iterator[str]:
+    """Why the first stage, or all systems, miss what they miss: a wrong id looks like a bad retriever."""
+    count = len(bench.data.queries)
+    relevant = {
+        query: [document for document in grades if bench.relevant(query, document)]
+        for query, grades in bench.data.judgments.items()
+    }
+    without = sum(not documents for documents in relevant.values())
+    if without:
+        yield f"no relevant document for {without} of {count} queries: 0 for every system."
+    empty = sum(not documents for documents in bench.ranking.values())
+    if empty:
+        yield f"no candidates for {empty} of {count} queries: 0 for every system."
+    named = [document for documents in relevant.values() for document in documents]
+    absent = sum(document not in bench.data.documents for document in named)
+    if absent:
+        yield f"{absent} of {len(named)} relevant judgments are of documents without a text: nobody can find those."
+
+
 def _left_out(data: LabelledData, named: Sequence[str], what: str) -> tuple[str, ...]:
     """What cannot be measured: judged queries, and the documents ``named``, that have no text."""
     notes = []
@@ -203,6 +253,7 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
     """Every query's candidates through the engine, like any caller's."""
     reranker = Reranker(scorer=scorer)
     reranker.warm_up()  # so that loading counts for no query
+    where = (_machine(), version("rerank-plugins"))  # scores are the same everywhere, times are not
     answers: dict[str, Answer] = {}
     for query, documents in bench.ranking.items():
         texts = [bench.data.documents[document] for document in documents]
@@ -213,7 +264,7 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
                 "scores are not the model's. Evaluate without on_failure= and FallbackScorer, or try again.",
                 code="degraded",
             )
-        key = _cost_key(scorer.identity if texts else "", bench.data.queries[query], texts)
+        key = _cost_key((scorer.identity if texts else "", *where, bench.data.queries[query], *texts))
         if len(response) and not any(result.cached for result in response):
             store.keep_cost(key, response.timings.total, response.usage.total_tokens)
         seconds, tokens = store.cost(key) or (None, None)
@@ -226,9 +277,9 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
     return answers
 
 
-def _cost_key(identity: str, query: str, texts: Sequence[str]) -> str:
+def _cost_key(parts: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for part in (identity, query, *texts):
+    for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
 

@@ -6,8 +6,11 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.results import Span
@@ -27,6 +30,7 @@ class ScoreStore(MutableMapping[bytes, Score]):
 
     Attributes:
         reused: how often a score was found that had been there when the file was opened.
+        failed: whether a score could not be written: a full disk, or another process in the way.
     """
 
     def __init__(self, file: str | Path | None = None) -> None:
@@ -40,6 +44,7 @@ class ScoreStore(MutableMapping[bytes, Score]):
             ) from error
         self._old: int = self._database.execute("select coalesce(max(rowid), 0) from scores").fetchone()[0]
         self.reused = 0
+        self.failed = False
 
     def __getitem__(self, key: bytes) -> Score:
         with self._lock:
@@ -52,8 +57,14 @@ class ScoreStore(MutableMapping[bytes, Score]):
         return Score(**values, window=None if window is None else Span(*window))
 
     def __setitem__(self, key: bytes, score: Score) -> None:
+        # Scorers of other people's may give NumPy's numbers.
+        row = {name: value.item() if isinstance(value, np.generic) else value for name, value in asdict(score).items()}
         with self._lock:
-            self._database.execute("insert or replace into scores values (?, ?)", (key, json.dumps(asdict(score))))
+            try:
+                self._database.execute("insert or replace into scores values (?, ?)", (key, json.dumps(row)))
+            except sqlite3.Error:
+                self.failed = True
+                raise
 
     def __delitem__(self, key: bytes) -> None:
         with self._lock:
@@ -72,13 +83,14 @@ class ScoreStore(MutableMapping[bytes, Score]):
 
     def cost(self, key: str) -> tuple[float, int] | None:
         """Seconds and tokens of the query with this key, as they were when it was computed."""
-        with self._lock:
+        row = None
+        with self._lock, suppress(sqlite3.OperationalError):  # as with scores, a store that fails is empty
             row = self._database.execute("select cost from costs where key = ?", (key,)).fetchone()
         return None if row is None else tuple(json.loads(row[0]))
 
     def keep_cost(self, key: str, seconds: float, tokens: int) -> None:
         """Remember what a query cost."""
-        with self._lock:
+        with self._lock, suppress(sqlite3.OperationalError):
             self._database.execute("insert or replace into costs values (?, ?)", (key, json.dumps([seconds, tokens])))
 
     def close(self) -> None:
@@ -87,15 +99,24 @@ class ScoreStore(MutableMapping[bytes, Score]):
             self._database.close()
 
 
+_TABLES = (
+    "CREATE TABLE scores (key blob primary key, score text not null)",
+    "CREATE TABLE costs (key text primary key, cost text not null)",
+)
+
+
 def _open(file: Path | None) -> sqlite3.Connection:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
     try:
+        there = {text for (text,) in database.execute("select sql from sqlite_master where type = 'table'")}
+        if not there <= set(_TABLES):
+            raise sqlite3.DatabaseError("it is a database of something else")
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = normal")
-        database.execute("create table if not exists scores (key blob primary key, score text not null)")
-        database.execute("create table if not exists costs (key text primary key, cost text not null)")
+        for table in set(_TABLES) - there:
+            database.execute(table.replace("CREATE TABLE", "create table if not exists"))
     except sqlite3.Error:
         database.close()
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,11 @@ class Stores:
         """How often a score of an earlier run was taken; None where no file was used."""
         return None if self._kept is None else self._kept.reused
 
+    @property
+    def failed(self) -> bool:
+        """Whether a score could not be written to the file."""
+        return self._kept is not None and self._kept.failed
+
     def store(self, *, local: bool) -> ScoreStore:
         """The store for a local model's scores, or for an API's."""
         if local or self._given is not None:
@@ -145,15 +150,16 @@ def read_systems(texts: Sequence[str], where: Where, stores: Stores, *, keep: in
         keep: what a cascade's dear model sees.
 
     Raises:
-        InvalidRequestError: when a text stands there twice, or address or key belong to none of the models.
+        InvalidRequestError: when a model has no name or is given twice, or address or key belong to none of the models.
         AuthenticationError: when a hosted service's key is missing.
     """
-    parts = {text.strip(): [NamedModel.read(part) for part in text.split(_ABOVE)] for text in texts}
+    parts = {text.strip(): _read_parts(text) for text in texts}
     if len(parts) < len(texts):
         raise InvalidRequestError("--model: the same model is given twice.", param="model")
     specs = [spec for each in parts.values() for spec in each]
     owner = where.owner(specs)
     _check_use(where, specs, owner)
+    _check_different(where, parts, owner)
     systems = {}
     for text, each in parts.items():
         made = [(Reranker(spec.name or None, **where.options(spec, owner)).scorer, where.of(spec)) for spec in each]
@@ -181,6 +187,31 @@ def default_file() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("rerank-plugins") / "evaluation.db"
+
+
+def _read_parts(text: str) -> list[NamedModel]:
+    """The one model, or those of a cascade. Only a server's model may have no name: many serve a single one."""
+    specs = [NamedModel.read(part) for part in text.split(_ABOVE)]
+    if any(not spec.name and spec.provider in {None, _LOCAL} for spec in specs):
+        raise InvalidRequestError(
+            f"--model {text!r}: a name is missing; expected [PROVIDER:]NAME[+windows], or CHEAP>DEAR of two such.",
+            param="model",
+        )
+    return specs
+
+
+def _check_different(where: Where, parts: Mapping[str, Sequence[NamedModel]], owner: str | None) -> None:
+    """One system under two names would look like two that agree."""
+    seen: dict[tuple[object, ...], str] = {}
+    for text, specs in parts.items():
+        options = [where.options(spec, owner) for spec in specs]
+        key = tuple(
+            (where.of(spec), spec.name, each["long_documents"], each.get("base_url"))
+            for spec, each in zip(specs, options, strict=True)
+        )
+        other = seen.setdefault(key, text)
+        if other != text:
+            raise InvalidRequestError(f"--model: {other!r} and {text!r} are one model given twice.", param="model")
 
 
 def _stacked(parts: Sequence[tuple[Scorer, ScoreStore]], keep: int) -> Scorer:

@@ -9,36 +9,46 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_core.documents import one_line
 from rerank_core.evaluation.measures import MAIN
-from rerank_core.evaluation.report import Evaluation, SystemReport
+from rerank_core.evaluation.report import Evaluation
 
 _STYLE = {"helps": "green", "hurts": "red", "no difference found": "yellow"}
 _LOSSES = 3
+_LINE = 2_000
 UNKNOWN = "?"
 UNKNOWN_MEANS = "?: scores from the cache are not timed, and a service need not tell its tokens"
 _NAME = 12  # the least that is left for a name
 
 
-def print_evaluation(found: Evaluation, *, price: float | None = None, console: Console | None = None) -> None:
+def print_evaluation(found: Evaluation, *, console: Console | None = None) -> None:
     """Print everything.
 
     Args:
         found: the evaluation.
-        price: dollars a million tokens, for the cost; None to leave it out.
         console: where to; None for standard output.
     """
     console = Console() if console is None else console
-    size = f"{found.queries} queries, {found.candidates:.0f} candidates each"
-    console.print(Text.assemble((found.data, "bold"), f": {size} ({found.first_stage})"))
+    console.print(Text.assemble((plain(found.data), "bold"), f": {size(found)} ({plain(found.first_stage)})"))
     for note in found.left_out:
-        console.print(Text(note, style="yellow"))
+        console.print(Text(plain(note), style="yellow"))
     console.print(_quality(found))
     if found.rerankers:
         console.print(_difference(found))
         console.print(_depth(found))
-        console.print(_cost(found, price))
+        console.print(_cost(found))
     for line in _advice(found):
         console.print(line)
+
+
+def plain(text: str) -> str:
+    """``text`` as one line, without what would steer a terminal."""
+    return one_line(text, _LINE)
+
+
+def size(found: Evaluation) -> str:
+    """How much was measured."""
+    return f"{found.queries:,} queries, {found.candidates:,.1f}".removesuffix(".0") + " candidates each"
 
 
 def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
@@ -46,9 +56,14 @@ def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
     for system in found.rerankers:
         change = system.comparison
         if change is not None:
-            interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, {change.chance}"
+            interval = (
+                f"95 % interval {change.low:+.3f} to {change.high:+.3f}"
+                if change.bounded
+                else "too few for an interval"
+            )
             counts = f"{change.wins} queries better, {change.losses} worse, {change.ties} the same"
-            yield system.name, change.verdict, f"{MAIN} {change.difference:+.3f}, {interval}; {counts}"
+            reason = f"{MAIN} {change.difference:+.3f}, {interval}, {change.chance}; {counts}"
+            yield plain(system.name), change.verdict, reason
 
 
 def _quality(found: Evaluation) -> Table:
@@ -59,7 +74,7 @@ def _quality(found: Evaluation) -> Table:
 def _difference(found: Evaluation) -> Table:
     table = Table("", "does it help?", title="Against the first stage")
     for name, verdict, reason in verdict_lines(found):
-        table.add_row(name, Text.assemble((verdict, f"bold {_STYLE[verdict]}"), f"\n{reason}"))
+        table.add_row(Text(name), Text.assemble((verdict, f"bold {_STYLE[verdict]}"), f"\n{reason}"))
     return table
 
 
@@ -72,8 +87,8 @@ def _depth(found: Evaluation) -> Table:
     return _filled(["", *map(str, depths)], rows, title=f"{MAIN} by how many candidates are reranked")
 
 
-def _cost(found: Evaluation, price: float | None) -> Table:
-    head, *rows = cost_cells(found, price, _seconds)
+def _cost(found: Evaluation) -> Table:
+    head, *rows = cost_cells(found, _seconds)
     table = _filled(head, rows, title="Cost")
     table.caption = UNKNOWN_MEANS if any(UNKNOWN in row for row in rows) else None
     return table
@@ -86,7 +101,7 @@ def _filled(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str) -
     for name in head[1:]:
         table.add_column(name, no_wrap=True, justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     return table
 
 
@@ -97,16 +112,15 @@ def quality_cells(found: Evaluation) -> list[list[str]]:
     return [["", *measures], *rows]
 
 
-def cost_cells(found: Evaluation, price: float | None, shown: Callable[[float], str]) -> list[list[str]]:
+def cost_cells(found: Evaluation, shown: Callable[[float], str]) -> list[list[str]]:
     """What each reranker costs: a head, and a row for each.
 
     Args:
         found: the evaluation.
-        price: dollars a million tokens; None to leave it out.
         shown: seconds, for people.
     """
     head = ["", "query\np50", "p95", "documents\n/s", "tokens\n/query", "cut\ndocuments"]
-    rows = [head if price is None else [*head, "$ / 1,000\nqueries"]]
+    rows = [head if found.price is None else [*head, "$ / 1,000\nqueries"]]
     for system in found.rerankers:
         times = (system.seconds, system.seconds_95)
         row = [
@@ -116,13 +130,9 @@ def cost_cells(found: Evaluation, price: float | None, shown: Callable[[float], 
             UNKNOWN if system.tokens is None else f"{system.tokens:,.0f}",
             f"{system.truncated:.1%}",
         ]
-        rows.append(row if price is None else [*row, _dollars(system, price)])
+        dollars = found.dollars(system)
+        rows.append(row if found.price is None else [*row, UNKNOWN if dollars is None else f"{dollars:.4f}"])
     return rows
-
-
-def _dollars(system: SystemReport, price: float) -> str:
-    """For 1,000 queries at ``price`` dollars a million tokens."""
-    return UNKNOWN if system.tokens is None else f"{system.tokens * price / 1000:.4f}"
 
 
 def _seconds(value: float) -> str:
@@ -134,18 +144,18 @@ def _advice(found: Evaluation) -> Iterator[Text]:
         if system.threshold is not None:
             cut = system.threshold
             yield Text(
-                f"{system.name}: score_threshold={cut.shown} keeps {cut.kept:.0%} of the candidates, with precision "
-                f"{cut.precision:.2f} and recall {cut.recall:.2f} among the candidates of queries it was not chosen "
-                "on; what nobody judged counts as not relevant."
+                f"{plain(system.name)}: score_threshold={cut.shown} keeps {cut.kept:.0%} of the candidates, with "
+                f"precision {cut.precision:.2f} and recall {cut.recall:.2f} among the candidates of queries it was not "
+                "chosen on; what nobody judged counts as not relevant."
             )
         for loss in system.losses[:_LOSSES]:
             yield Text.assemble(
-                (f"\nworse with {system.name}: ", "bold"),
-                f"{loss.query}  ({loss.before:.2f} → {loss.after:.2f})\n",
+                (f"\nworse with {plain(system.name)}: ", "bold"),
+                f"{plain(loss.query)}  ({loss.before:.2f} → {loss.after:.2f})\n",
                 ("  wanted:  ", "green"),
-                f"{loss.wanted}\n",
+                f"{plain(loss.wanted)}\n",
                 ("  got:     ", "red"),
-                loss.preferred,
+                plain(loss.preferred),
             )
     caution = next((s.comparison.caution for s in found.rerankers if s.comparison and s.comparison.caution), "")
     if caution:

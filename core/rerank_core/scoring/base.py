@@ -22,7 +22,7 @@ class Score:
         truncated: whether the model saw less than the whole query and text.
         query_truncated: whether the query had to be cut.
         window: the characters of the best window, when windows were used.
-        cached: whether the score comes from a cache.
+        cached: whether the score comes from a cache, or one that decided what was scored does.
         degraded: whether a stand-in gave it.
     """
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.ranking import logit_of, sigmoid
@@ -24,6 +25,7 @@ class Calibration:
         model: whose logits.
         method: ``logistic`` or ``isotonic``.
         values: slope and offset of the logistic curve, or logit and probability of each point of the isotonic one.
+        origin: what it was fitted to, for people: data and its checksum, the scorer's identity, versions, date.
 
     Raises:
         InvalidRequestError: when the values do not describe a rising curve.
@@ -32,6 +34,7 @@ class Calibration:
     model: str
     method: str
     values: tuple[float, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         values = self.values
@@ -72,7 +75,8 @@ class Calibration:
             data = json.loads(Path(file).read_text(encoding="utf-8"))
             if data["calibration"] != 1 or data["method"] not in _METHODS:
                 raise ValueError(data["calibration"])  # noqa: TRY301  (one message for all of them)
-            return cls(str(data["model"]), data["method"], tuple(float(value) for value in data["values"]))
+            values = tuple(float(value) for value in data["values"])
+            return cls(str(data["model"]), data["method"], values, dict(data.get("origin", {})))
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, InvalidRequestError):
                 raise

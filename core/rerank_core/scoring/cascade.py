@@ -106,6 +106,8 @@ def _merge(cheap: Scores, dear: Scores, best: list[int]) -> Scores:
         moved = min(logits[i] - shift, ceiling)  # min: the difference alone may round up to the ceiling's neighbour
         seen[i] = replace(cheap.items[i], logit=moved, relevance_score=sigmoid(moved))
     items = tuple(seen[i] if i in logits else _with_logit(seen[i]) for i in range(len(cheap.items)))
+    if any(score.cached for score in cheap.items):  # or its share of the work would pass for none
+        items = tuple(replace(score, cached=True) for score in items)
     return Scores(
         items,
         dear.model,
