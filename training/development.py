@@ -15,14 +15,14 @@ from tokenizers import Tokenizer
 
 from rerank_core.evaluation.bm25 import Bm25
 
-from .data import Example, passages, take_sentence
-from .mining import GradedList, Split, embed, sample
+from .data import Example, Split, passages, take_sentence
+from .mining import GradedList, embed, sample
 from .model import RerankMini
 
 ANSWER, ON_TOPIC = 3, 1
 QUERIES = 60
 NEIGHBOURHOOD = 6
-"""Paragraphs so many places apart in an article count as being on the same topic."""
+"""Paragraphs so many places apart in their source, which has them article by article, count as on the same topic."""
 
 
 @dataclass(frozen=True)
@@ -88,28 +88,28 @@ def build_graded_lists(
     """Lists of six sources, queries held out from training, searched for in all texts of their kind."""
     search = Search(model, tokenizer)
     generator = random.Random(seed)
-    held_out = {name: sample(side[1], QUERIES, seed) for name, side in examples.items()}
+    held_out = {name: sample(split.held_out, QUERIES, seed) for name, split in examples.items()}
     questions = {name: [row.query for row in rows] for name, rows in held_out.items()}
-    everything = {name: passages([*side[0], *side[1]]) for name, side in examples.items()}
+    everything = {name: passages(split.source) for name, split in examples.items()}
     lists: list[GradedList] = []
 
     articles = everything["squad_dev36"]
     answers = [row.positives[0] for row in held_out["squad_dev36"]]
     lists.extend(search.lists("squad", questions["squad_dev36"], articles, nearby_grade(answers, articles)))
 
-    paragraphs = sample(passages(examples["squad_dev36"][1]), 3 * QUERIES, seed)
+    paragraphs = sample(passages(examples["squad_dev36"].held_out), 3 * QUERIES, seed)
     queries, answers, corpus = sentence_queries(paragraphs, articles, generator)
     lists.extend(search.lists("squad_sentence", queries, corpus, nearby_grade(answers, corpus)))
 
-    abstracts = passages(examples["pubmedqa"][1])
+    abstracts = passages(examples["pubmedqa"].held_out)
     queries, answers, corpus = sentence_queries(sample(abstracts, 3 * QUERIES, seed), abstracts, generator)
     rows = [Example(query, (answer,), ()) for query, answer in zip(queries, answers, strict=True)]
     lists.extend(search.lists("pubmed_sentence", queries, corpus, labelled_grade(rows)))
 
     for name, corpus in (
-        ("selqa", passages(examples["selqa"][1])),
+        ("selqa", passages(examples["selqa"].held_out)),
         ("nq_gold", list(dict.fromkeys([*everything["nq_gold"], *articles]))),
-        ("medquad", passages(examples["medquad"][1])),
+        ("medquad", passages(examples["medquad"].held_out)),
     ):
         lists.extend(search.lists(name, questions[name], corpus, labelled_grade(held_out[name])))
     return lists

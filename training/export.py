@@ -16,6 +16,7 @@ from .model import RerankMini
 from .tokenizer import collate
 
 OPSET = 18
+LARGEST_DIFFERENCE = 1e-3
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 CONFIG = {
     "model_type": "rerank-mini",
@@ -61,8 +62,12 @@ def without_metadata(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def largest_difference(model: RerankMini, path: Path) -> float:
-    """The largest |torch - ONNX Runtime| over blocks of several shapes, empty sides and padding included."""
+def check_export(model: RerankMini, path: Path) -> float:
+    """The largest |torch - ONNX Runtime| over blocks of several shapes, empty sides and padding included.
+
+    Raises:
+        ValueError: when it is no rounding, or a logit is not finite.
+    """
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
     worst = 0.0
@@ -78,6 +83,10 @@ def largest_difference(model: RerankMini, path: Path) -> float:
         if not np.isfinite(actual).all():
             raise ValueError(f"not finite for lengths {lengths}: {actual}")
         worst = max(worst, float(np.abs(expected - actual).max()))
+    if worst > LARGEST_DIFFERENCE:
+        raise ValueError(
+            f"the exported graph differs from the model by {worst:.1e}; at most {LARGEST_DIFFERENCE} is rounding"
+        )
     return worst
 
 

@@ -46,7 +46,7 @@ class LexicalMatch(nn.Module):
     """Three exact-match features of a pair, each a share (about 0..1) of the query's total idf.
 
     1. BM25's term: idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / average length))
-       (Robertson & Zaragoza 2009, eq. 3.15), with learned k1 and b and a constant average length;
+       (Robertson & Zaragoza 2009, eq. 3.15), with a constant average length;
     2. word-internal bigrams: piece i and its continuation i + 1 stand side by side in the document too, so
        that a rare word cut into several pieces counts as one rare word;
     3. the same for two pieces across a word boundary, which is a two-word phrase match.

@@ -16,14 +16,11 @@ from tokenizers import Tokenizer
 
 from rerank_core.evaluation.bm25 import Bm25
 
-from .data import Example, passages
+from .data import Example, Split, passages
 from .model import RerankMini, pool
 from .tokenizer import collate
 
 EMBED_TOKENS = 160
-
-Split = tuple[list[Example], list[Example]]
-"""(training, development) examples of one set."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,9 @@ Kind = TypeVar("Kind", CandidateList, GradedList)
 
 def write_lists(path: Path, lists: Sequence[CandidateList | GradedList]) -> None:
     """One JSON object a line."""
-    path.write_text("".join(json.dumps(asdict(item)) + "\n" for item in lists), encoding="utf-8")
+    part = path.with_suffix(".part")  # a file that is there is whole
+    part.write_text("".join(json.dumps(asdict(item)) + "\n" for item in lists), encoding="utf-8")
+    part.replace(path)
 
 
 def read_lists(path: Path, kind: type[Kind]) -> list[Kind]:

@@ -41,18 +41,18 @@ class Block(NamedTuple):
 class Focus:
     """Upper layers that read only the document's passages which resemble the query.
 
-    Tokens are left out as in PoWER-BERT (Goyal et al. 2020), but by their likeness to the query: MaxSim, most of the
-    score, is a maximum over the document's tokens, so those far from every query token say next to nothing in it.
+    Tokens are left out as in PoWER-BERT (Goyal et al. 2020), but by their likeness to the query: MaxSim, a large part
+    of the score, is a maximum over the document's tokens, so those far from every query token say little in it.
 
     Attributes:
         after: how many layers read all tokens.
-        percent: of a document's tokens, how many go on.
-        least: so many go on at any rate.
+        percent: of a document's tokens, its [CLS] and [SEP] included, how many go on.
+        least: so many go on at any rate, the same two included.
         around: a token goes on for the likest one at most so many places away, so that words stay in their context.
     """
 
     after: int = 1
-    percent: int = 40
+    percent: int = 35
     least: int = 16
     around: int = 2
 
@@ -201,7 +201,7 @@ class RerankMini(nn.Module):
         idf: npt.NDArray[np.float32],
         continuation: npt.NDArray[np.uint8],
         *,
-        door: float = -4.0,
+        door: float,
         shape: EncoderShape | None = None,
     ) -> None:
         super().__init__()

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 Pair = tuple[list[int], int]
 
 
+TRAINED = "trained.pt"
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """The hyperparameters of a run.
@@ -61,7 +64,6 @@ class TrainingPlan:
     sentence_queries: float = 0.15
     substitution: float = 0.0
     teacher: str | None = None
-    checkpoint_every: int = 150
     seed: int = 13
 
 
@@ -218,19 +220,18 @@ def draw_batches(source: Iterator[list[Pair]], plan: TrainingPlan) -> Iterator[l
 
 
 def parameter_groups(model: RerankMini, plan: TrainingPlan) -> list[dict[str, object]]:
-    """Rates by role. Frozen: the word embeddings (few of them are seen) and everything lexical.
+    """Rates by role. Frozen: the word embeddings (few of them are seen), the feature weights and everything lexical.
 
     BM25-mined negatives match the query by construction, so gradient descent on them would push the weight of
     exact matches towards zero; those weights are chosen on development data instead.
     """
-    model.words.weight.requires_grad_(False)
-    for parameter in model.lexical.parameters():
+    for parameter in (model.words.weight, model.mix, *model.lexical.parameters()):
         parameter.requires_grad_(False)
     heads: list[nn.Parameter] = [model.token_weight]
     for module in (model.evidence, model.joint, model.head):
         heads.extend(module.parameters())
     doors = [parameter for name, parameter in model.named_parameters() if name.endswith(".door")]
-    special = {id(parameter) for parameter in [*heads, *doors, model.mix, model.idf_power]}
+    special = {id(parameter) for parameter in [*heads, *doors, model.idf_power]}
     encoder = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
     return [
         {"params": encoder, "lr": plan.encoder_rate, "weight_decay": 0.01},
@@ -259,7 +260,7 @@ def train(
     teacher: RerankMini,
     max_minutes: float | None = None,
 ) -> None:
-    """Train in place; ``folder`` gets a state dict every ``checkpoint_every`` steps and ``trained.pt`` last.
+    """Train in place; ``folder`` gets ``training.json`` and then ``TRAINED``.
 
     ``teacher`` holds the model: whatever the labels do not speak about shall stay as it is there. With
     ``max_minutes`` the rate falls with the clock where that is ahead of the steps, so that a slow machine ends in
@@ -300,10 +301,9 @@ def train(
             minutes = (time.monotonic() - started) / 60
             message = "step %d  %.1f min  pairs %d  loss %.3f  entropy %.3f  sides %.4f  tokens %.4f"
             logger.info(message, step, minutes, seen_pairs, *running.tolist())
-        if step % plan.checkpoint_every == 0:
-            torch.save(model.state_dict(), folder / f"step-{step:05d}.pt")
     model.eval()
     minutes = (time.monotonic() - started) / 60
     summary = {"steps": step, "pairs": seen_pairs, "minutes": minutes}
     (folder / "training.json").write_text(json.dumps(summary), encoding="utf-8")
-    torch.save(model.state_dict(), folder / "trained.pt")
+    torch.save(model.state_dict(), folder / "trained.part")  # a file that is there is whole
+    (folder / "trained.part").replace(folder / TRAINED)

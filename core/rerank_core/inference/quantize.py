@@ -17,7 +17,7 @@ Sample inputs (``calibration``) make it more exact, at the same speed:
 - activations with next to no negative values (GELU, ReLU) get a zero point near 0, hence twice the levels.
 - weights are rounded so that the errors cancel on the sample's activations (``rounding.round_compensated``).
 
-Layer norms are spelled out at the end (``norms.py``), which changes no score and is faster on a CPU.
+Layer norms are spelled out at the end (``norms.py``), the same formula, which is faster on a CPU.
 
 Source of the integer arithmetic: the ONNX operators ``QuantizeLinear`` and ONNX Runtime's contrib operator
 ``com.microsoft.MatMulIntegerToFloat``.
