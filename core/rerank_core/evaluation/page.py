@@ -184,6 +184,7 @@ def _draw_differences(axes: Any, found: Evaluation) -> None:
     for colour, system in zip(_cycle(), found.rerankers, strict=False):
         changes = sorted((value - before[query] for query, value in system.measures[MAIN].items()), reverse=True)
         axes.step(range(1, len(changes) + 1), changes, where="mid", color=colour, label=_label(system.name))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("query")
     axes.set_ylabel(f"change of {MAIN}")
 

@@ -74,7 +74,7 @@ class SystemReport:
         seconds_95: 95 % of the queries took at most this.
         documents_per_second: over all queries that were computed.
         tokens: mean tokens a query; None where nobody told them.
-        truncated: share of the documents that were read only in part.
+        truncated: share of the documents that were read only in part, as far as that is known: services need not tell.
         threshold: a suggestion; None where there is too little to base it on.
     """
 
