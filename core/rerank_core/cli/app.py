@@ -55,12 +55,12 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(code) from None
     except BrokenPipeError:  # whoever reads has enough
         raise
-    except OSError as error:
-        typer.echo(f"rerank: {error}", err=True)
-        raise typer.Exit(EXIT_MODEL) from None
     except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')
         if _interrupted(error):
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        if isinstance(error, OSError):  # a full disk, a file that may not be read
+            typer.echo(f"rerank: {error}", err=True)
+            raise typer.Exit(EXIT_MODEL) from None
         traceback.print_exc()
         typer.echo(f"rerank: unexpected {type(error).__name__}; this is a bug, please report it.", err=True)
         raise typer.Exit(EXIT_MODEL) from None
