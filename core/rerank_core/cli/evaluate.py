@@ -208,7 +208,10 @@ def _write(found: Evaluation, json_file: Path | None, html_file: Path | None) ->
 
 def _check_outputs(outputs: dict[str, Path | None], *inputs: str | Path | None) -> None:
     """Nobody should learn after an hour that there is no place for the results, or that they took the data's."""
-    taken = {Path(file).resolve() for file in inputs if file is not None}
+    from rerank_core.evaluation.data import BEIR_FILES
+
+    given = [Path(file) for file in inputs if file is not None]
+    taken = {file.resolve() for path in given for file in (path, *(path / name for name in BEIR_FILES.values()))}
     for option, file in outputs.items():
         if file is None:
             continue

@@ -6,9 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from rerank_core.events import BatchScored, Encoded, Event, Hook
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """Description, bar, count, time left. Descriptions are names, no markup."""
+    return TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
 
 
 @contextmanager
@@ -18,8 +31,7 @@ def progress_hook() -> Iterator[Hook]:
     if not console.is_terminal:
         yield _ignore
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*_columns(), console=console, transient=True) as progress:
         task = progress.add_task("loading", total=None)
 
         def hook(event: Event) -> None:
@@ -53,8 +65,7 @@ def query_progress(count: int) -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda _: None
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*_columns(), console=console, transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
         def on_query(system: str) -> None:

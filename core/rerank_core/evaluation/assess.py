@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from rerank_core.documents import one_line
 from rerank_core.evaluation.candidates import Ranking
@@ -51,10 +50,6 @@ class Bench:
     data: LabelledData
     ranking: Ranking
     plan: Plan
-
-    def settings(self, first_stage: Mapping[str, str | None]) -> dict[str, Any]:
-        """What was asked for, and what is needed to find the same candidates again."""
-        return {**asdict(self.plan), **first_stage}
 
     def relevant(self, query: str, document: str) -> bool:
         """Whether it is judged so; what nobody judged is not."""
@@ -136,8 +131,13 @@ def lost(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int])
     return fallen[0], after[0]
 
 
+def _timed(answers: Iterable[Answer]) -> list[tuple[float, int]]:
+    """Seconds and number of documents of the queries whose time is known."""
+    return [(answer.seconds, len(answer.scores)) for answer in answers if answer.seconds]
+
+
 def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:
-    timed = [(answer.seconds, len(answer.scores)) for answer in answers if answer.seconds]
+    timed = _timed(answers)
     if not timed:
         return {"seconds": None, "seconds_95": None, "documents_per_second": None}
     seconds = sorted(took for took, _ in timed)
@@ -150,7 +150,7 @@ def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:
 
 def _seconds_by_depth(answers: Iterable[Answer], depths: Iterable[int]) -> dict[int, float] | None:
     """Scoring one by one, a query takes time in proportion to how many candidates it has."""
-    timed = [(answer.seconds, len(answer.scores)) for answer in answers if answer.seconds]
+    timed = _timed(answers)
     if not timed:
         return None
     return {depth: statistics.median(took * min(1, depth / count) for took, count in timed) for depth in depths}

@@ -14,8 +14,7 @@ from rerank_core.scoring.calibrated import Calibration
 
 METHODS = ("logistic", "isotonic")
 
-LEAST_OF_EACH = 10
-"""So many relevant documents, and so many others, a calibration needs."""
+_LEAST_OF_EACH = 10
 
 
 def check_labels(labels: Sequence[bool]) -> None:
@@ -25,9 +24,9 @@ def check_labels(labels: Sequence[bool]) -> None:
         InvalidRequestError: when fewer than ten are relevant, or not relevant.
     """
     relevant = sum(labels)
-    if min(relevant, len(labels) - relevant) < LEAST_OF_EACH:
+    if min(relevant, len(labels) - relevant) < _LEAST_OF_EACH:
         raise InvalidRequestError(
-            f"a calibration needs at least {LEAST_OF_EACH} relevant and as many other documents; "
+            f"a calibration needs at least {_LEAST_OF_EACH} relevant and as many other documents; "
             f"there are {relevant} and {len(labels) - relevant}."
         )
 
@@ -38,8 +37,8 @@ def fit_calibration(
     """The probabilities of relevance that a model's scores stand for, on data like this.
 
     ``logistic`` fits two numbers (Platt, 1999, with his targets, which keep the curve of few pairs from becoming a
-    step) and needs little data; ``isotonic`` fits any rising curve (Zadrozny and
-    Elkan, KDD 2002) and wants a thousand pairs or more.
+    step) and needs little data; ``isotonic`` fits any rising curve (Zadrozny and Elkan, KDD 2002) and wants a thousand
+    pairs or more.
 
     Args:
         pairs: (logit, whether relevant) of candidates as the reranker will meet them.

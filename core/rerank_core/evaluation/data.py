@@ -27,6 +27,9 @@ Judgments = Mapping[str, Mapping[str, int]]
 GRADES = range(-1_000, 1_001)
 """What a grade may be: trec_eval's C code takes memory in proportion to the greatest."""
 
+BEIR_FILES = {"queries": "queries.jsonl", "texts": "corpus.jsonl", "qrels": "qrels/test.tsv"}
+"""What a folder in BEIR layout has, by the name of the argument that may take its place."""
+
 _GRADE = f"a whole number from {GRADES[0]} to {GRADES[-1]}"
 _TREC_QRELS_COLUMNS = 4
 _ENCODING = "utf-8-sig"  # with a byte order mark or without
@@ -126,11 +129,7 @@ def load_data(
         return _read_hand_written(path)
     if path is not None and not path.is_dir():
         raise InvalidRequestError(f"there is no {path}: expected a BEIR folder, a JSONL file or ir_datasets:ID.")
-    files = {
-        "queries": queries or _inside(path, "queries.jsonl"),
-        "texts": texts or _inside(path, "corpus.jsonl"),
-        "qrels": qrels or _inside(path, "qrels/test.tsv"),
-    }
+    files = {name: given[name] or _inside(path, inside) for name, inside in BEIR_FILES.items()}
     missing = [f"--{name}" for name, file in files.items() if file is None or not _is_file(file)]
     if missing:
         where = f"{path} is no BEIR folder" if path is not None else "no data was named"

@@ -7,7 +7,7 @@ import math
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -82,14 +82,9 @@ def evaluate(
         answers = _score(bench, CachedScorer(scorer, own, hooks=hooks), own, partial(tell, name))
         reports.append(bench.report(name, scorer.identity, answers, first, pointwise=scorer.pointwise))
     return Evaluation(
-        data=data.name,
-        checksum=bench.data.checksum,
-        queries=len(bench.data.queries),
-        first_stage=stage.description,
+        **_provenance(bench, stage),
         candidates=statistics.fmean(map(len, bench.ranking.values())),
         systems=tuple(reports),
-        settings=bench.settings(stage.settings),
-        environment=_environment(),
         left_out=(*stage.left_out, *_counts_zero(bench)),
         price=price,
     )
@@ -143,15 +138,10 @@ def labelled_scores(
         for document, score in answer.scores.items()
     ]
     origin = {
-        "data": data.name,
-        "checksum": bench.data.checksum,
-        "queries": len(bench.data.queries),
+        **_provenance(bench, stage),
         "documents": len(pairs),
         "relevant": sum(label for _, label in pairs),
-        "first_stage": stage.description,
         "identity": scorer.identity,
-        "settings": bench.settings(stage.settings),
-        "environment": _environment(),
     }
     return LabelledScores(pairs, stage.left_out, origin)
 
@@ -195,6 +185,18 @@ def _bench(data: LabelledData, plan: Plan, tell: OnQuery) -> tuple[Bench, _First
         )
     stage = _first_stage(data, plan, tell)
     return Bench(data, stage.ranking, plan), stage
+
+
+def _provenance(bench: Bench, stage: _FirstStage) -> dict[str, Any]:
+    """What is needed to repeat a measurement, the scorer apart."""
+    return {
+        "data": bench.data.name,
+        "checksum": bench.data.checksum,
+        "queries": len(bench.data.queries),
+        "first_stage": stage.description,
+        "settings": {**asdict(bench.plan), **stage.settings},
+        "environment": _environment(),
+    }
 
 
 def _first_stage(data: LabelledData, plan: Plan, tell: OnQuery) -> _FirstStage:

@@ -6,16 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from rerank_core.errors import missing_dependency
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    FloatArray = npt.NDArray[np.float64]
-
+FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["helps", "no difference found", "hurts"]
 
 LEVEL = 0.05
@@ -84,10 +82,6 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
     Raises:
         MissingDependencyError: when the extra ``eval`` is not installed.
     """
-    try:
-        import numpy as np
-    except ImportError as error:
-        raise missing_dependency("numpy", extra="eval", what="the significance test") from error
     differences = np.asarray(after, float) - np.asarray(before, float)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     ties = len(differences) - wins - losses
@@ -102,7 +96,6 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
 def _randomised(differences: FloatArray) -> tuple[float, FloatArray]:
     """The two-sided p-value of the mean, and the mean after every sign flip, the flips from a fixed seed."""
     try:
-        import numpy as np
         from scipy.stats import permutation_test
     except ImportError as error:
         raise missing_dependency("scipy", extra="eval", what="the significance test") from error
@@ -122,8 +115,6 @@ def _randomised(differences: FloatArray) -> tuple[float, FloatArray]:
 @lru_cache(maxsize=8)
 def _signs(count: int) -> FloatArray:
     """The mean of each flip's signs."""
-    import numpy as np
-
     return _randomised(np.ones(count))[1]  # from the same seed, so by the same flips
 
 
@@ -138,8 +129,6 @@ def _interval(mean: float, flipped: FloatArray, signs: FloatArray) -> tuple[floa
         flipped: their mean after each flip, [flips].
         signs: the mean of each flip's signs, [flips].
     """
-    import numpy as np
-
     turned = signs < 1 - 1e-12
     means = np.sort((mean - flipped[turned]) / (1 - signs[turned]))
     # The differences as they are count as one of the flips, as they do in the p-value.

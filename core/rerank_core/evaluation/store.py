@@ -8,9 +8,8 @@ import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from dataclasses import asdict
+from operator import methodcaller
 from pathlib import Path
-
-import numpy as np
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.results import Span
@@ -57,11 +56,10 @@ class ScoreStore(MutableMapping[bytes, Score]):
         return Score(**values, window=None if window is None else Span(*window))
 
     def __setitem__(self, key: bytes, score: Score) -> None:
-        # Scorers of other people's may give NumPy's numbers.
-        row = {name: value.item() if isinstance(value, np.generic) else value for name, value in asdict(score).items()}
+        row = json.dumps(asdict(score), default=methodcaller("item"))  # other people's scorers may give NumPy's numbers
         with self._lock:
             try:
-                self._database.execute("insert or replace into scores values (?, ?)", (key, json.dumps(row)))
+                self._database.execute("insert or replace into scores values (?, ?)", (key, row))
             except sqlite3.Error:
                 self.failed = True
                 raise
