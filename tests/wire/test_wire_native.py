@@ -7,9 +7,10 @@ import json
 import pytest
 
 from rerank_core import InvalidRequestError
-from rerank_core.wire.fields import read_json
+from rerank_core.wire.fields import Limits, read_json
 from rerank_core.wire.messages import WireResponse, WireResult
 from rerank_core.wire.native import Native, NativeAlias, NativeReply
+from rerank_core.wire.routes import ROUTES
 
 NATIVE = Native()
 ASKED = {"model": "bge-reranker-v2", "query": "What is machine learning?", "documents": ["learning", "weather"]}
@@ -164,6 +165,62 @@ def test_rank_fields_join_the_named_fields_in_order_and_once():
         "rank_fields": ["year", "title", "empty", "text", "title", "absent"],
     }
     assert list(NATIVE.read_request(body).texts) == ["1999\nhead\nbody", "plain"]
+
+
+class Counted(dict):
+    """An object that counts how often it is looked into."""
+
+    looks = 0
+
+    def get(self, *arguments):
+        Counted.looks += 1
+        return super().get(*arguments)
+
+    def __getitem__(self, name):
+        Counted.looks += 1
+        return super().__getitem__(name)
+
+
+def test_reading_a_document_takes_no_longer_for_more_rank_fields():
+    documents = [Counted(a="x", b="y") for _ in range(1000)]
+    names = [f"field {i}" for i in range(98)]
+    Counted.looks = 0
+    texts = NATIVE.read_request({**ASKED, "documents": documents, "rank_fields": ["b", *names, "a"]}).texts
+    assert list(texts) == ["y\nx"] * 1000
+    assert Counted.looks <= 5 * len(documents)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v1/reranking", "/pinecone/rerank"])
+def test_more_rank_fields_than_anybody_has_are_refused_before_documents_are_read(path):
+    spoken = next(route for route in ROUTES if route.path == path).dialect
+    error = refused({**ASKED, "documents": [{}], "rank_fields": [f"field {i}" for i in range(101)]}, spoken)
+    assert (error.code, error.param) == ("invalid_rank_fields", "rank_fields")
+    assert "100" in error.message
+    assert "101" in error.message
+
+
+@pytest.mark.parametrize("dialect", {type(d): d for r in ROUTES for d in r.dialects}.values(), ids=lambda d: d.name)
+def test_limits_hold_in_every_dialect_before_any_document_is_looked_at(dialect):
+    limits = Limits(documents=3, query_characters=8, document_characters=20)
+
+    def body(query, documents):
+        asked = {"model": "m", "query": query, "text_1": query, "parameters": {}}
+        asked |= dict.fromkeys(("documents", "texts", "input", "passages", "text_2"), documents)
+        return asked | ({"input": asked} if dialect.name == "dashscope" else {})
+
+    def error(*asked):
+        with pytest.raises(InvalidRequestError) as caught:
+            dialect.read_request(body(*asked), limits)
+        return caught.value
+
+    fits = dialect.read_request(body("12345678", ["x" * 20, "b", "c"]), limits)
+    assert [len(text) for text in fits.texts] == [20, 1, 1]
+    assert (error("q", [{}, None, 3, 4]).code, error("q", ["a"] * 4).message) == (
+        "too_many_documents",
+        "Too many documents. Maximum is 3.",
+    )
+    assert (error("123456789", ["a"]).code, error("q", ["a", "x" * 21]).code) == ("query_too_long", "document_too_long")
+    assert error("q", ["a", "x" * 21]).param == "documents[1]"
 
 
 def test_content_parts_are_read_as_text():

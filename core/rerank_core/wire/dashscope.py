@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeResult, native_results
+from rerank_core.wire.texts import texts_of
 
 _BASE_URL = "https://dashscope.aliyuncs.com"
 _KEY_VARIABLE = "DASHSCOPE_API_KEY"
@@ -87,9 +88,8 @@ class DashScope(Dialect):
             "parameters": {"return_documents": False, **present(top_n=request.top_n)},
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(DashScopeBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.input.query,
             texts=texts_of(asked.input.documents, name="input.documents"),

@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from rerank_core.errors import ProtocolError, RerankError
-from rerank_core.wire.fields import Body, is_finite_number
+from rerank_core.errors import InvalidRequestError, ProtocolError, RerankError
+from rerank_core.wire.fields import UNLIMITED, Body, Limits, is_finite_number, parse
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 
 
@@ -90,12 +90,29 @@ class Dialect:
         """The most documents of one request, as the reply of ``info_path`` tells; None where it does not."""
         return None
 
-    def read_request(self, body: Any) -> WireRequest:
+    def read_request(self, body: Any, limits: Limits = UNLIMITED) -> WireRequest:
         """What a JSON body asks.
 
         Raises:
-            InvalidRequestError: when it is not a request of this dialect.
+            InvalidRequestError: when it is not a request of this dialect, or goes past ``limits``; with the code of
+                whatever is wrong.
         """
+        if self.body is None:
+            raise NotImplementedError
+        request = self.to_request(parse(self.body, body, limits))
+        most = limits.document_characters
+        if most is not None:
+            for position, text in enumerate(request.texts):
+                if len(text) > most:
+                    raise InvalidRequestError(
+                        f"Document {position} is too long. Maximum is {most} characters.",
+                        code="document_too_long",
+                        param=f"documents[{position}]",
+                    )
+        return request
+
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed :attr:`body` makes."""
         raise NotImplementedError
 
     def write_response(self, response: WireResponse, request: WireRequest) -> Any:

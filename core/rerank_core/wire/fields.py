@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -32,6 +32,7 @@ M = TypeVar("M", bound="Body")
 _MAYBE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _NO_DOCUMENTS = ("empty_documents", "Documents cannot be empty")
 _MOST_DEPTH = 100
+_MOST_RANK_FIELDS = 100
 # What a field that is absent is called by; any other missing field is "invalid_" and its name.
 _MISSING = {
     "model": ("missing_model", "model is required; GET /v1/models lists what is served."),
@@ -39,6 +40,24 @@ _MISSING = {
     **dict.fromkeys(("query", "text_1"), ("empty_query", "Query cannot be empty")),
     **dict.fromkeys(("documents", "texts", "input", "passages", "text_2"), _NO_DOCUMENTS),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may hold; None is no limit.
+
+    Attributes:
+        documents: most documents. Checked before anything is done for any of them.
+        query_characters: most characters of a query.
+        document_characters: most characters of what the model reads of a document.
+    """
+
+    documents: int | None = None
+    query_characters: int | None = None
+    document_characters: int | None = None
+
+
+UNLIMITED = Limits()
 
 
 class Body(BaseModel):
@@ -100,8 +119,8 @@ def _check_depth(value: Any) -> None:
     raise ValueError("nested too deep")
 
 
-def parse(kind: type[M], body: Any) -> M:
-    """``body`` as a ``kind``.
+def parse(kind: type[M], body: Any, limits: Limits = UNLIMITED) -> M:
+    """``body`` as a ``kind``, within ``limits``.
 
     Raises:
         InvalidRequestError: when it is none; ``code`` and ``param`` name the first thing that is wrong, and the
@@ -110,7 +129,7 @@ def parse(kind: type[M], body: Any) -> M:
     if not isinstance(body, dict):
         raise InvalidRequestError(f"The body must be a JSON object, got {_json_type(body)}.", code="invalid_json")
     try:
-        return kind.model_validate(body)
+        return kind.model_validate(body, context=limits)
     except ValidationError as error:
         raise _translated(error) from None
 
@@ -154,12 +173,19 @@ def _json_type(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _query(value: Any) -> str:
+def _query(value: Any, info: ValidationInfo) -> str:
     if isinstance(value, str) and not value.strip():
         raise wrong(*_MISSING["query"], "query")
     if not isinstance(value, str):
         raise wrong("invalid_query", f"query must be a string, got {_json_type(value)}.", "query")
+    most = _limits(info).query_characters
+    if most is not None and len(value) > most:
+        raise wrong("query_too_long", f"Query is too long. Maximum is {most} characters.", "query")
     return clean_text(value)
+
+
+def _limits(info: ValidationInfo) -> Limits:
+    return info.context if isinstance(info.context, Limits) else UNLIMITED
 
 
 def _model(value: Any) -> str:
@@ -210,6 +236,15 @@ def _count(value: Any, info: ValidationInfo) -> int:
     return value
 
 
+def _rank_fields(value: Any, info: ValidationInfo) -> list[str]:
+    name = info.field_name or "rank_fields"
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise wrong("invalid_rank_fields", f"{name} must be an array of strings.", name)
+    if len(value) > _MOST_RANK_FIELDS:
+        raise wrong("invalid_rank_fields", f"{name} may name {_MOST_RANK_FIELDS} fields, got {len(value)}.", name)
+    return value
+
+
 def _documents(value: Any, info: ValidationInfo) -> list[Any]:
     name = info.field_name or "documents"
     if isinstance(value, str):  # vLLM takes one document without a list
@@ -218,6 +253,9 @@ def _documents(value: Any, info: ValidationInfo) -> list[Any]:
         raise wrong("invalid_documents", f"{name} must be an array, got {_json_type(value)}.", name)
     if not value:
         raise wrong(*_NO_DOCUMENTS, name)
+    most = _limits(info).documents
+    if most is not None and len(value) > most:
+        raise wrong("too_many_documents", f"Too many documents. Maximum is {most}.", name)
     for position, document in enumerate(value):
         if not isinstance(document, str | dict):
             raise wrong(
@@ -248,6 +286,11 @@ Flag = Annotated[
     WithJsonSchema({"anyOf": [{"type": ["boolean", "null"]}, {"enum": ["true", "false"]}]}),
 ]
 Count = Annotated[int | None, BeforeValidator(_count), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})]
+RankFields = Annotated[
+    list[str] | None,
+    BeforeValidator(_rank_fields),
+    WithJsonSchema({"type": ["array", "null"], "items": {"type": "string"}, "maxItems": _MOST_RANK_FIELDS}),
+]
 Documents = Annotated[
     list[Any],
     BeforeValidator(_documents),
@@ -264,49 +307,6 @@ Documents = Annotated[
         }
     ),
 ]
-
-
-def texts_of(documents: Sequence[Any], fields: Sequence[str] | None = None, name: str = "documents") -> list[str]:
-    """What the model reads of each document.
-
-    Args:
-        documents: strings, objects with a ``text``, or objects with a ``content`` list of text parts (vLLM).
-        fields: the fields of an object to read instead, joined by newlines in this order (Cohere's
-            ``rank_fields``); those an object lacks are left out, and one named twice is read once.
-        name: what the list is called in messages.
-
-    Raises:
-        InvalidRequestError: when a document has no text (code ``invalid_document``).
-    """
-    fields = list(dict.fromkeys(fields or ()))
-    return [_text_of(document, fields, f"{name}[{position}]") for position, document in enumerate(documents)]
-
-
-def _text_of(document: Any, fields: Sequence[str], param: str) -> str:
-    if isinstance(document, str):
-        return clean_text(document)
-    if fields:
-        parts = [_as_text(document[field]) for field in fields if document.get(field) is not None]
-        if parts:
-            return clean_text("\n".join(parts))
-    elif isinstance(document.get("text"), str):
-        return clean_text(document["text"])
-    elif isinstance(document.get("content"), list):
-        return clean_text("\n".join(_content_part(part, param) for part in document["content"]))
-    wanted = "one of the fields that rank_fields names" if fields else "a 'text' field that is a string"
-    raise InvalidRequestError(f"{param} has no text: expected {wanted}.", code="invalid_document", param=param)
-
-
-def _content_part(part: Any, param: str) -> str:
-    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    raise InvalidRequestError(
-        f"{param} holds content that is not text; this model reads text only.", code="invalid_document", param=param
-    )
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def is_finite_number(value: Any) -> bool:

@@ -15,7 +15,7 @@ class Fireworks(NativeAlias):
     name = "fireworks"
     path = "/inference/v1/rerank"
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        request = super().read_request(body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
+        request = super().to_request(asked)
         return replace(request, model=request.model and request.model.removeprefix("fireworks/"))

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, chosen_score, plain_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.texts import texts_of
 
 # Infinity refuses a request with a longer text. No model reads that many characters, so they are cut here.
 _MAX_CHARACTERS = 122_880
@@ -71,9 +72,8 @@ class Infinity(Dialect):
             "raw_scores": request.raw_scores,
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(InfinityBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents),

@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.wire.dialect import Dialect, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, RankFields, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.texts import texts_of
 
 
 class MixedbreadBody(Body):
@@ -18,7 +19,7 @@ class MixedbreadBody(Body):
     model: OptionalModelName = None
     query: Query
     input: Documents
-    rank_fields: list[str] | None = None
+    rank_fields: RankFields = None
     top_k: TopN = None
     return_input: Flag = False
 
@@ -65,9 +66,8 @@ class Mixedbread(Dialect):
             "return_input": False,
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(MixedbreadBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.input, asked.rank_fields, name="input"),

@@ -21,12 +21,12 @@ from rerank_core.wire.fields import (
     ModelName,
     OptionalModelName,
     Query,
+    RankFields,
     TopN,
     TopNOrZero,
-    parse,
-    texts_of,
 )
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.texts import texts_of
 
 
 class NativeBody(Body):
@@ -37,7 +37,7 @@ class NativeBody(Body):
     documents: Documents
     top_n: TopN = None
     return_documents: Flag = True
-    rank_fields: list[str] | None = None
+    rank_fields: RankFields = None
     max_tokens_per_doc: Count = None
 
 
@@ -96,12 +96,8 @@ class Native(Dialect):
             **present(max_tokens_per_doc=request.max_tokens_per_doc),
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        return self.to_request(parse(self.body, body))
-
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body of native shape makes."""
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents, asked.rank_fields),

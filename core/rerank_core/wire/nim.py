@@ -8,9 +8,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, chosen_score, present, read_reply
-from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.texts import texts_of
 
 
 def _text_of_query(value: Any) -> Any:
@@ -69,9 +70,8 @@ class Nim(Dialect):
         """Only ``logit`` counts as a score here: a probability would be taken for a logit."""
         return read_reply(body, "logit")
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(NimBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.passages, name="passages"),

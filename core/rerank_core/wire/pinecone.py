@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, object_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, RankFields, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.texts import texts_of
 
 _API_VERSION = "2026-04"
 
@@ -22,7 +23,7 @@ class PineconeBody(Body):
     documents: Documents
     top_n: TopN = None
     return_documents: Flag = True
-    rank_fields: list[str] | None = None
+    rank_fields: RankFields = None
 
 
 class PineconeResult(BaseModel):
@@ -76,9 +77,8 @@ class Pinecone(Dialect):
             "parameters": {"truncate": "END"},
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(PineconeBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents, asked.rank_fields),

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.wire.dialect import Dialect, chosen_score, nested, plain_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.texts import texts_of
 
 
 class TeiBody(Body):
@@ -69,9 +70,8 @@ class Tei(Dialect):
         limit = nested(body, "max_client_batch_size")
         return limit if type(limit) is int and limit > 0 else None
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(TeiBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.texts, name="texts"),

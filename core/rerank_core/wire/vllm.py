@@ -12,9 +12,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.wire.dialect import Dialect, chosen_score, present
-from rerank_core.wire.fields import Body, Count, Documents, Flag, OptionalModelName, Query, parse, texts_of
+from rerank_core.wire.fields import Body, Count, Documents, Flag, OptionalModelName, Query
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.texts import texts_of
 
 # Cut what is longer than the model reads; without it one long document makes vLLM refuse the whole request.
 _TRUNCATE = {"truncate_prompt_tokens": -1}
@@ -95,9 +96,8 @@ class VllmScore(Dialect):
             **({"use_activation": False} if request.raw_scores else {}),
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong, or when there are several queries."""
-        asked = parse(ScoreBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes; it has one query."""
         if len(set(asked.text_1)) > 1 or len(asked.text_1) not in (1, len(asked.text_2)):
             raise InvalidRequestError(
                 f"One query is scored against many documents; got {len(asked.text_1)} queries for "

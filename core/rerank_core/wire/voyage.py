@@ -7,8 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, plain_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN, parse, texts_of
+from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.texts import texts_of
 
 
 class VoyageBody(Body):
@@ -70,9 +71,8 @@ class Voyage(Dialect):
             "truncation": True,
         }
 
-    def read_request(self, body: Any) -> WireRequest:
-        """Raises InvalidRequestError with the code of whatever is wrong."""
-        asked = parse(VoyageBody, body)
+    def to_request(self, asked: Any) -> WireRequest:
+        """The request that a parsed body makes."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents),
