@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -82,10 +83,23 @@ def test_a_body_that_never_arrives_does_not_wait_for_ever(small):
     connection.close()
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
 def test_only_json_is_taken(api, kind):
-    response = api.http.post("/v1/rerank", content=json.dumps(SPEC_BODY), headers={"content-type": kind})
+    headers = {} if kind is None else {"content-type": kind}
+    response = api.http.post("/v1/rerank", content=json.dumps(SPEC_BODY), headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_compressed_body_is_refused_by_its_name(api):
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    response = api.http.post("/v1/rerank", content=gzip.compress(json.dumps(SPEC_BODY).encode()), headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
+    assert "Content-Encoding" in response.json()["detail"]
+    assert response.headers["accept-encoding"] == "identity"
+    plain = {**headers, "content-encoding": "identity"}
+    assert api.http.post("/v1/rerank", content=json.dumps(SPEC_BODY), headers=plain).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/vnd.api+json", "APPLICATION/JSON"])

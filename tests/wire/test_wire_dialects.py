@@ -183,15 +183,21 @@ def test_raw_scores_without_logits_are_an_error_not_probabilities():
 @pytest.mark.parametrize(
     "body",
     [
-        {"text_1": ["q", "r"], "text_2": ["a", "b"]},
         {"text_1": ["q", "q"], "text_2": ["a", "b", "c"]},
+        {"text_1": ["q", "r"], "text_2": "a"},
         {"text_1": [], "text_2": ["a"]},
     ],
 )
-def test_many_queries_in_one_request_are_refused(body):
+def test_queries_that_do_not_fit_the_documents_are_refused(body):
     with pytest.raises(InvalidRequestError) as caught:
         dialect("vllm-score").read_request(body)
     assert caught.value.param == "text_1"
+
+
+def test_every_document_may_have_a_query_of_its_own():
+    asked = dialect("vllm-score").read_request({"text_1": ["q", "r"], "text_2": ["a", "b"]})
+    assert (list(asked.queries), list(asked.texts)) == (["q", "r"], ["a", "b"])
+    assert not dialect("vllm-score").read_request({"text_1": ["q"], "text_2": ["a", "b"]}).queries
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from rerank_core.errors import AuthenticationError, RerankError
 from rerank_core.wire.dialect import error_body
 
+_WRONG_MEDIA = 415
 _UNREAD = (408, 413)  # the rest of the body is not waited for
 
 
@@ -35,6 +36,8 @@ def error_response(error: RerankError, translated: tuple[int, dict[str, Any]] | 
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if status in _UNREAD or error.code == "shutting_down":
         headers["Connection"] = "close"
+    if status == _WRONG_MEDIA:  # RFC 9110, 15.5.16: what would have been taken
+        headers |= {"Accept": "application/json", "Accept-Encoding": "identity"}
     if isinstance(error, AuthenticationError):
         headers["WWW-Authenticate"] = 'Bearer realm="rerank"'
     return json_response(body, status=status, headers=headers)

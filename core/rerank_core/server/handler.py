@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.errors import TimeoutError as DeadlineError
-from rerank_core.results import RerankResponse
 from rerank_core.server.answers import error_response, json_bytes
-from rerank_core.server.body import ClientDisconnect, check_content_type, read_body
+from rerank_core.server.aside import ASIDE
+from rerank_core.server.body import ClientDisconnect, check_body_headers, read_body
 from rerank_core.server.exchange import CLIENT_GONE, Exchange, log_failure
 from rerank_core.server.lifecycle import Lifecycle, stopping
 from rerank_core.server.metrics import Metrics
+from rerank_core.server.ranking import Outcome, rank
 from rerank_core.server.settings import ServerSettings
-from rerank_core.server.shelf import ServedModel, Shelf
+from rerank_core.server.shelf import Shelf
 from rerank_core.server.tracing import span
 from rerank_core.wire.dialect import Dialect
-from rerank_core.wire.fields import read_json
-from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
+from rerank_core.wire.fields import Limits, read_json
+from rerank_core.wire.messages import WireRequest
 from rerank_core.wire.routes import Route, dialect_for
 
 _OUR_FAULT = 500
+_CLEAN_UP_SECONDS = 1.0
 _INLINE_BYTES = 32_000  # more than this is read and written on a thread, so that the event loop goes on
 
 T = TypeVar("T")
@@ -72,68 +74,66 @@ class _Call:
         self._server = server
         self._route = route
         self._request = request
-        self._deadline = time.monotonic() + server.settings.request_timeout
 
     async def answer(self) -> Response:
-        server, settings = self._server, self._server.settings
-        check_content_type(self._request)
-        data = await read_body(self._request, limit=settings.max_body_bytes, seconds=settings.request_timeout)
+        seconds = self._server.settings.request_timeout
+        check_body_headers(self._request)
+        body = read_body(self._request, limit=self._server.settings.max_body_bytes)
+        late = f"The body did not arrive within {seconds:g} seconds."
+        data = await self._in_time(body, InvalidRequestError(late, code="request_timeout", status=408))
+        late = f"No answer within {seconds:g} seconds."
+        return await self._in_time(self._process(data), DeadlineError(late), gone=_client_gone(self._request))
+
+    async def _process(self, data: bytes) -> Response:
+        server = self._server
         asked = await _off_the_loop(len(data), lambda: self._read(data))
         model = server.shelf.find(asked.model)
         self.exchange.model, self.exchange.documents = model.name, len(asked.texts)
-        if len(asked.texts) > settings.max_documents:
-            raise InvalidRequestError(
-                f"Too many documents. Maximum is {settings.max_documents}.",
-                code="too_many_documents",
-                param="documents",
-            )
         server.shelf.start()
         model.check_ready()
         with span(self._request.headers, model.name, len(asked.texts)) as note:
             with model.admission.admitted(len(asked.texts)):
-                ranking = await self._rank(model, asked)
-            note(ranking)
-        self.exchange.tokens = ranking.usage.total_tokens
+                outcome = await rank(model.reranker, asked, model.name)
+            note(outcome.response)
+        self.exchange.tokens = outcome.response.tokens
         server.metrics.documents.labels(model.name).inc(len(asked.texts))
-        body = await _off_the_loop(len(data), lambda: self._write(model, asked, ranking))
-        return Response(body, 200, _facts(ranking), media_type="application/json")
+        body = await _off_the_loop(len(data), lambda: json_bytes(self.dialect.write_response(outcome.response, asked)))
+        return Response(body, 200, _facts(outcome), media_type="application/json")
 
     def _read(self, data: bytes) -> WireRequest:
         body = read_json(data)
         self.dialect = dialect_for(self._route, body)
-        asked = self.dialect.read_request(body)
+        asked = self.dialect.read_request(body, Limits(documents=self._server.settings.max_documents))
         named = self._request.path_params.get("model")
         return replace(asked, model=named) if named else asked
 
-    def _write(self, model: ServedModel, asked: WireRequest, ranking: RerankResponse) -> bytes:
-        answer = WireResponse(
-            results=tuple(WireResult(item.index, item.relevance_score, item.logit) for item in ranking),
-            id=ranking.id,
-            model=model.name,
-            tokens=ranking.usage.total_tokens,
-            truncated=tuple(sorted(item.index for item in ranking if item.truncated)),
-        )
-        return json_bytes(self.dialect.write_response(answer, asked))
+    async def _in_time(
+        self, work: Awaitable[T], late: RerankError, *, gone: Coroutine[Any, Any, None] | None = None
+    ) -> T:
+        """What ``work`` gives, unless the deadline passes, the client leaves or the server stops first.
 
-    async def _rank(self, model: ServedModel, asked: WireRequest) -> RerankResponse:
-        """The ranking, unless the deadline passes, the client leaves or the server stops first."""
-        work = asyncio.ensure_future(model.reranker.arerank(asked.query, asked.texts, top_n=asked.top_n))
-        gone = asyncio.ensure_future(_client_gone(self._request))
+        Raises:
+            ClientDisconnect: when ``gone`` returns first.
+            RerankError: ``late`` when the deadline passes first; one of status 503 when the server stops.
+        """
+        task = asyncio.ensure_future(work)
+        watched = [task, *([] if gone is None else [asyncio.ensure_future(gone)])]
         try:
-            self._server.lifecycle.track(work)
-            left = max(0.0, self._deadline - time.monotonic())
-            await asyncio.wait({work, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                if work.cancelled():
+            self._server.lifecycle.track(task)
+            left = self.exchange.started + self._server.settings.request_timeout - time.perf_counter()
+            await asyncio.wait(watched, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                if task.cancelled():
                     raise stopping()
-                return work.result()
-            if gone.done():
+                return task.result()
+            if any(each.done() for each in watched):
                 raise ClientDisconnect
-            raise DeadlineError(f"No answer within {self._server.settings.request_timeout:g} seconds.")
+            raise late
         finally:
-            for task in (work, gone):
-                task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+            for each in watched:
+                each.cancel()
+            # Long enough to clean up after itself; whoever does not stop is not waited for.
+            await asyncio.wait(watched, timeout=_CLEAN_UP_SECONDS)
 
 
 async def _client_gone(request: Request) -> None:
@@ -143,14 +143,14 @@ async def _client_gone(request: Request) -> None:
 
 
 async def _off_the_loop(size: int, work: Callable[[], T]) -> T:
-    return work() if size <= _INLINE_BYTES else await asyncio.to_thread(work)
+    return work() if size <= _INLINE_BYTES else await ASIDE.run(work)
 
 
-def _facts(ranking: RerankResponse) -> dict[str, str]:
+def _facts(outcome: Outcome) -> dict[str, str]:
     """Headers that tell what the body has no place for."""
-    timings = ranking.timings
+    timings = outcome.timings
     parts = {"encode": timings.encode, "inference": timings.inference, "total": timings.total}
     return {
-        "x-truncated-documents": str(sum(item.truncated for item in ranking)),
+        "x-truncated-documents": str(len(outcome.response.truncated)),
         "server-timing": ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in parts.items()),
     }

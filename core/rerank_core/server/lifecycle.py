@@ -54,7 +54,12 @@ class Lifecycle:
             work.cancel()
             raise stopping()
         self._work.add(work)
-        work.add_done_callback(self._work.discard)
+        work.add_done_callback(self._forget)
+
+    def _forget(self, work: asyncio.Future[Any]) -> None:
+        self._work.discard(work)
+        if not work.cancelled():
+            work.exception()  # looked at, for work whose caller has left before it failed
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new; give every request under way ``seconds`` to finish, then end it."""

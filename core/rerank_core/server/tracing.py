@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 
-from rerank_core.results import RerankResponse
+from rerank_core.wire.messages import WireResponse
 
 _tracer = trace.get_tracer("rerank_core.server")
 
 
 @contextmanager
-def span(headers: Mapping[str, str], model: str, documents: int) -> Iterator[Callable[[RerankResponse], None]]:
+def span(headers: Mapping[str, str], model: str, documents: int) -> Iterator[Callable[[WireResponse], None]]:
     """A span around one ranking; what is yielded notes the outcome on it.
 
     Its parent is the span of the request, where the framework or an instrumentation made one, or else the one that
@@ -30,10 +30,10 @@ def span(headers: Mapping[str, str], model: str, documents: int) -> Iterator[Cal
         set_status_on_exception=False,  # as above
     ) as current:
 
-        def note(ranking: RerankResponse) -> None:
-            current.set_attribute("rerank.tokens", ranking.usage.total_tokens)
-            current.set_attribute("rerank.results", len(ranking))
-            current.set_attribute("rerank.truncated_documents", sum(item.truncated for item in ranking))
+        def note(response: WireResponse) -> None:
+            current.set_attribute("rerank.tokens", response.tokens)
+            current.set_attribute("rerank.results", len(response.results))
+            current.set_attribute("rerank.truncated_documents", len(response.truncated))
 
         try:
             yield note

@@ -20,6 +20,8 @@ class WireRequest:
         documents: the documents as they came (strings or objects), to be handed back untouched; as long as
             ``texts``. A client has only texts.
         raw_scores: whether logits are wanted where the dialect speaks probabilities.
+        queries: where each text has a query of its own: one per text, in the same order; ``query`` is then the first.
+            Empty where all texts have the same.
         max_tokens_per_doc: most tokens to read of a document; None for the model's limit, to which our server keeps
             whatever is asked.
     """
@@ -31,6 +33,7 @@ class WireRequest:
     return_documents: bool = True
     documents: Sequence[Any] = ()
     raw_scores: bool = False
+    queries: Sequence[str] = ()
     max_tokens_per_doc: int | None = None
 
     def __repr__(self) -> str:

@@ -43,7 +43,7 @@ def _as_list(value: Any) -> Any:
 
 
 class ScoreBody(Body):
-    """One query and many documents, under any of the pairs of names that vLLM takes."""
+    """One query and many documents, or a query for each document, under any of the pairs of names that vLLM takes."""
 
     model: OptionalModelName = None
     text_1: Annotated[list[Query], BeforeValidator(_as_list)] = Field(
@@ -97,16 +97,21 @@ class VllmScore(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes; it has one query."""
-        if len(set(asked.text_1)) > 1 or len(asked.text_1) not in (1, len(asked.text_2)):
+        """The request that a parsed body makes.
+
+        Raises:
+            InvalidRequestError: when there are several queries, and not one for each document.
+        """
+        if len(asked.text_1) not in (1, len(asked.text_2)):
             raise InvalidRequestError(
-                f"One query is scored against many documents; got {len(asked.text_1)} queries for "
-                f"{len(asked.text_2)} documents. Send one request for each query.",
+                f"Got {len(asked.text_1)} queries for {len(asked.text_2)} documents. Send one query for all "
+                "documents, or one for each.",
                 code="invalid_query",
                 param="text_1",
             )
         return WireRequest(
             query=asked.text_1[0],
+            queries=asked.text_1 if len(asked.text_1) > 1 else (),
             texts=texts_of(asked.text_2, name="text_2"),
             model=asked.model,
             return_documents=False,

@@ -1,0 +1,79 @@
+"""One request through a model: a ranking per query it holds, put together as one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from rerank_core.reranker import Reranker
+from rerank_core.results import RerankResponse, Timings
+from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a request.
+
+    Attributes:
+        response: the answer, for any dialect to write: best first, or in the order of the texts where there were
+            several queries.
+        timings: seconds; of several rankings the sums, of their ``total`` the longest.
+    """
+
+    response: WireResponse
+    timings: Timings
+
+
+async def rank(reranker: Reranker, asked: WireRequest, model: str) -> Outcome:
+    """Rank the texts of ``asked``; texts with queries of their own are scored with those.
+
+    Args:
+        reranker: what ranks.
+        asked: the request.
+        model: the public name of the model, for the answer.
+
+    Raises:
+        RerankError: whatever the reranker raises; all work is then dropped.
+    """
+    groups = _positions_by_query(asked)
+    work = [
+        asyncio.ensure_future(reranker.arerank(query, [asked.texts[i] for i in positions], top_n=asked.top_n))
+        for query, positions in groups.items()
+    ]
+    try:
+        return _outcome(list(groups.values()), await asyncio.gather(*work), model)
+    finally:
+        for task in work:
+            task.cancel()
+
+
+def _positions_by_query(asked: WireRequest) -> dict[str, Sequence[int]]:
+    if not asked.queries:
+        return {asked.query: range(len(asked.texts))}
+    groups: dict[str, list[int]] = {}
+    for position, query in enumerate(asked.queries):
+        groups.setdefault(query, []).append(position)
+    return dict(groups)
+
+
+def _outcome(positions: Sequence[Sequence[int]], rankings: Sequence[RerankResponse], model: str) -> Outcome:
+    found = [(where[item.index], item) for where, ranking in zip(positions, rankings, strict=True) for item in ranking]
+    if len(rankings) > 1:  # scores for different queries are no ranking
+        found.sort(key=itemgetter(0))
+    timings = [ranking.timings for ranking in rankings]
+    return Outcome(
+        WireResponse(
+            results=tuple(WireResult(index, item.relevance_score, item.logit) for index, item in found),
+            id=rankings[0].id,
+            model=model,
+            tokens=sum(ranking.usage.total_tokens for ranking in rankings),
+            truncated=tuple(sorted(index for index, item in found if item.truncated)),
+        ),
+        Timings(
+            sum(each.encode for each in timings),
+            sum(each.inference for each in timings),
+            max(each.total for each in timings),
+        ),
+    )
