@@ -121,7 +121,7 @@ class EngineOptions(BaseModel):
     device: str | None = Field(default=None, description="'cpu', 'cuda', 'mps'; None for the best there is.")
     dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = Field(default=None, description="Precision.")
     device_map: str | None = Field(default=None, description="Passed to transformers, to spread a model over devices.")
-    prompt: str | None = Field(default=None, description="The instruction, for models trained with one.")
+    prompt: str | None = Field(default=None, description="The instruction; None: the checkpoint's own, empty: none.")
     revision: str | None = Field(default=None, description="A Hub commit, branch or tag.")
     trust_remote_code: bool = Field(
         default=False, description="Whether a checkpoint may run its own code; needs a commit."

@@ -81,7 +81,7 @@ class Reranker:
         dtype: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"`` (ONNX); None for the model's own file
             format if it is bundled, float32 otherwise.
         device_map: passed to transformers untouched, to spread a model over devices; None for one device.
-        prompt: the instruction for models trained with one.
+        prompt: the instruction for models trained with one; None means the checkpoint's own default, "" none.
         revision: a Hub commit, branch or tag.
         trust_remote_code: whether a checkpoint may run its own code; for Hub models ``revision`` must then be a
             full commit hash.

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core.errors import InvalidRequestError, ModelLoadError, missing_dependency
+from rerank_core.inference.backends.base import LoadedModelInfo
 from rerank_core.inference.backends.onnx import OnnxBackend
 from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.encoding import Block, ModelInput, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
+from rerank_core.inference.prompts import PROMPT_FILES
 from rerank_core.inference.quantize import quantize_int8
 from rerank_core.inference.quiet import quiet_loggers
 from rerank_core.ranking import sigmoid
@@ -25,7 +27,13 @@ from rerank_core.ranking import sigmoid
 FLOAT32_TOLERANCE = 1e-4
 INT8_TOLERANCE = 0.1
 _OPSET = 20  # the first with Gelu as one operator, which ONNX Runtime fuses
-_COPIED = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "sentence_bert_config.json")
+_COPIED = (
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "sentence_bert_config.json",
+    *PROMPT_FILES,
+)
 _QUERY = "How does a reranker improve search?"
 _DOCUMENTS = (
     "",
@@ -100,7 +108,7 @@ def export_onnx(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         folder = Path(name) / target.name
         folder.mkdir()
-        samples = _samples(loaded.encoder, loaded.info.max_tokens)
+        samples = _samples(loaded.encoder, loaded.info)
         expected = _run(loaded.backend, loaded.encoder, samples)
         on_step("writing the float32 graph")
         _write_graph(loaded.backend, loaded.encoder.pad(samples), folder / "model.onnx")
@@ -130,8 +138,8 @@ def _require(library: str) -> None:
         raise missing_dependency(library, extra="torch", what="exporting a model")
 
 
-def _samples(encoder: PairEncoder, max_tokens: int) -> list[ModelInput]:
-    encode = encoder.start(_QUERY, max_tokens=min(max_tokens, 512), windows=False)
+def _samples(encoder: PairEncoder, info: LoadedModelInfo) -> list[ModelInput]:
+    encode = encoder.start(_QUERY, max_tokens=min(info.max_tokens, 512), windows=False, prompt=info.default_prompt)
     return [item for position, text in enumerate(_DOCUMENTS) for item in encode(position, text)]
 
 

@@ -15,6 +15,7 @@ from rerank_core.events import Hook, ModelLoaded, emit
 from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo, SharedModel
 from rerank_core.inference.backends.onnx import OnnxBackend
 from rerank_core.inference.encoding import PairEncoder
+from rerank_core.inference.prompts import default_prompt
 from rerank_core.models.source import ModelFiles, locate
 
 _ONNX_FILES = {
@@ -212,6 +213,7 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
         reason=reason,
         folder=files.folder,
         fingerprint=shared.fingerprint,
+        default_prompt=default_prompt(files),
     )
 
 

@@ -117,7 +117,7 @@ class LocalScorer:
                 info.dtype,
                 self._limit(loaded),
                 options.long_documents,
-                options.prompt or "",
+                self._prompt(loaded),
             )
         )
 
@@ -217,7 +217,7 @@ class LocalScorer:
                 query,
                 max_tokens=self._limit(loaded),
                 windows=options.long_documents == "windows",
-                prompt=options.prompt,
+                prompt=self._prompt(loaded),
             )
             return encode, encode_chunk(encode, texts, first)
 
@@ -240,6 +240,10 @@ class LocalScorer:
 
     def _limit(self, loaded: LoadedModel) -> int:
         return self.options.max_tokens or loaded.info.max_tokens
+
+    def _prompt(self, loaded: LoadedModel) -> str:
+        """The prompt in force: an empty one that was asked for switches the checkpoint's own off."""
+        return loaded.info.default_prompt if self.options.prompt is None else self.options.prompt
 
     def _in_flight(self, loaded: LoadedModel) -> int:
         size = loaded.backend.workers.size

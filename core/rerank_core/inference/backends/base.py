@@ -57,6 +57,7 @@ class LoadedModelInfo:
         reason: why this backend was picked.
         folder: where the files are on this machine.
         fingerprint: changes whenever scores may change.
+        default_prompt: the checkpoint's own prompt, used where no other is asked for; empty where it has none.
     """
 
     model: str
@@ -71,6 +72,7 @@ class LoadedModelInfo:
     reason: str
     folder: Path
     fingerprint: str
+    default_prompt: str = ""
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
