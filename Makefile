@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-lowest lint types format train compat notebooks clean
+# All cores; a worker that has nothing left takes tests from the one with the most.
+PARALLEL := -n auto --dist worksteal
+
+.PHONY: demo test test-fast test-lowest test-alone test-random lint types format train compat notebooks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -14,11 +17,22 @@ demo: $(VENV)/.base
 	@$(BIN)/rerank query "which commands set everything up" README.md CONTRIBUTING.md -n 3
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term
 
 # Without the tests that build torch checkpoints or import other people's frameworks: seconds, all day long.
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not torch and not compat and not notebooks" -q
+	$(BIN)/python -m pytest $(PARALLEL) -m "not torch and not compat and not notebooks" -q
+
+# Every module by itself, JOBS at a time: no test may need what another module left behind.
+JOBS ?= $(shell nproc)
+test-alone: $(VENV)/.dev
+	$(BIN)/python tests/alone.py -j $(JOBS)
+
+# Modules, and the tests in each, in an order that SEED decides: make test-random SEED=1234 runs that order again.
+SEED := $(or $(SEED),$(shell date +%s))
+test-random: $(VENV)/.dev
+	@echo "SEED=$(SEED)"
+	$(BIN)/python -m pytest $(PARALLEL) --random-order --random-order-seed=$(SEED) -q
 
 # The built wheel with the lower bounds of pyproject.toml, as uv resolves them, and the tests that need no torch.
 test-lowest:
@@ -27,7 +41,7 @@ test-lowest:
 	.venv-lowest/bin/uv build --quiet --wheel --out-dir dist
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		"$$(echo dist/*.whl)[test]"
-	.venv-lowest/bin/pytest -m "not torch and not compat" -q -o pythonpath=
+	.venv-lowest/bin/pytest $(PARALLEL) -m "not torch and not compat" -q -o pythonpath=
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -8,10 +8,12 @@ import json
 import socket
 import struct
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain, cycle
+
+from waiting import join
 
 # What is done with a connection: True keeps it open for the next request.
 Action = Callable[["Request", socket.socket], bool]
@@ -19,14 +21,14 @@ Action = Callable[["Request", socket.socket], bool]
 
 @dataclass
 class Request:
-    """One request as it arrived."""
+    """One request as it arrived; ``stopping`` is set when the server ends."""
 
     method: str
     target: str
     headers: dict[str, str]
     body: bytes
     connection: int
-    received: float = field(default_factory=time.monotonic)
+    stopping: threading.Event
 
     @property
     def json(self):
@@ -69,12 +71,12 @@ class ApiServer:
     def stop(self) -> None:
         """Refuse connections from now on, and close those that are open."""
         self.stopping.set()
-        # A thread may stand in accept() or recv(): shutdown wakes it, close alone does not.
-        for each in (self._socket, *self._connections):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
+        # A thread may stand in accept() or recv(): shutdown wakes it, close alone does not. Nothing is accepted any
+        # more once the first thread has ended, so that no connection is missed.
+        _shut(self._socket)
+        join(self._threads[0])
+        _shut(*self._connections)
+        join(*self._threads)
         for each in (self._socket, *self._connections):
             each.close()
 
@@ -94,7 +96,7 @@ class ApiServer:
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         try:
-            while (request := _read(connection, number)) is not None:
+            while (request := _read(connection, number, self.stopping)) is not None:
                 with self._lock:
                     self.requests.append(request)
                     action = self.script.popleft() if self.script else self.default
@@ -114,7 +116,13 @@ class ApiServer:
         connection.close()
 
 
-def _read(connection: socket.socket, number: int) -> Request | None:
+def _shut(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+def _read(connection: socket.socket, number: int, stopping: threading.Event) -> Request | None:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
@@ -127,7 +135,7 @@ def _read(connection: socket.socket, number: int) -> Request | None:
     while len(body) < int(headers.get("content-length", 0)):
         body += connection.recv(1 << 20)
     method, target, _ = first.split(" ")
-    return Request(method, target, headers, body, number)
+    return Request(method, target, headers, body, number, stopping)
 
 
 def message(status: int, body: bytes, headers: dict[str, str] | None = None, kind: str = "application/json") -> bytes:
@@ -153,13 +161,14 @@ def raw(data: bytes, *, keep: bool = False) -> Action:
     return act
 
 
-def slowly(data: bytes, pause: float, size: int = 1) -> Action:
-    """These bytes, a few at a time."""
+def dripping(data: bytes, again: bytes) -> Action:
+    """These bytes one at a time, then ``again`` for ever, until the client goes away or the server ends."""
 
-    def act(_request: Request, connection: socket.socket) -> bool:
-        for start in range(0, len(data), size):
-            connection.sendall(data[start : start + size])
-            time.sleep(pause)
+    def act(request: Request, connection: socket.socket) -> bool:
+        for byte in chain(data, cycle(again)):
+            connection.sendall(bytes([byte]))
+            if request.stopping.wait(0.01):
+                break
         return False
 
     return act
@@ -212,7 +221,7 @@ def answering(
     """The right answer, changed."""
 
     def act(request: Request, connection: socket.socket) -> bool:
-        time.sleep(delay)
+        request.stopping.wait(delay)
         data = json.dumps(change(body_of(request))).encode()
         headers = {"Content-Encoding": "gzip"} if compress else {}
         connection.sendall(message(200, gzip.compress(data) if compress else data, headers))

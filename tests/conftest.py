@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hub import Hub
+
+# Other libraries read these once, when they are imported. Torch's small matrices gain nothing from more threads, and
+# several processes of tests with one thread a core each get in each other's way.
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 HUB = Hub()
 # Read once, when huggingface_hub is imported: the tests' Hub is the only one there is.
@@ -43,6 +51,37 @@ collect_ignore_glob = [name for name, module in NEEDS.items() if find_spec(modul
 
 import checkpoints  # noqa: E402  (after the environment is set)
 from rerank_core import Reranker  # noqa: E402  (as above)
+from rerank_core.inference.cpus import available_cpus  # noqa: E402  (as above)
+
+# How fast a machine is decides nothing; continuous integration runs the same examples every time.
+settings.register_profile(
+    "tests", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One worker a CPU that this process may use: affinity and quota, which the plugin does not look at."""
+    return available_cpus()
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """``shared_folder("name", make)`` is a folder that ``make(folder)`` filled, once for all xdist workers."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / f"shared-{name}", root / f"shared-{name}.done"
+        with FileLock(root / f"shared-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a failure left
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -53,32 +92,25 @@ def bundled():
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
+def checkpoint(shared_folder):
     """``checkpoint("bert")`` is the folder of a small checkpoint, built once."""
-    folders: dict[tuple[str, int], Path] = {}
 
     def build(architecture: str, labels: int = 1) -> Path:
-        key = (architecture, labels)
-        if key not in folders:
-            folder = tmp_path_factory.mktemp(architecture)
-            folders[key] = checkpoints.build(architecture, folder, labels=labels)
-        return folders[key]
+        name = f"{architecture}-{labels}"
+        return shared_folder(name, lambda folder: checkpoints.build(architecture, folder, labels=labels))
 
     return build
 
 
 @pytest.fixture(scope="session")
-def exported(checkpoint, tmp_path_factory):
+def exported(checkpoint, shared_folder):
     """``exported("bert")`` is the folder of that checkpoint's ONNX export, made once."""
-    folders: dict[str, Path] = {}
 
     def export(architecture: str) -> Path:
         from rerank_core.inference.export import export_onnx
 
-        if architecture not in folders:
-            target = tmp_path_factory.mktemp(f"{architecture}-onnx") / "exported"
-            folders[architecture] = export_onnx(checkpoint(architecture), target).folder
-        return folders[architecture]
+        source = checkpoint(architecture)
+        return shared_folder(f"{architecture}-onnx", lambda folder: export_onnx(source, folder))
 
     return export
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from contextlib import contextmanager
 
 import httpx
@@ -12,6 +11,8 @@ import uvicorn
 
 from rerank_core.scoring import FakeScorer
 from rerank_core.server import ServerSettings, create_app
+from waiting import BOUND, async_wait_for, join
+from waiting import wait_for as until
 
 SPEC_BODY = {
     "model": "bge-reranker-v2",
@@ -32,7 +33,7 @@ class Served:
         self.app = app
         self.server = app.state.server
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=BOUND, trust_env=False)
 
     def rerank(self, path="/v1/rerank", **changes):
         return self.http.post(path, json={**SPEC_BODY, **changes})
@@ -63,22 +64,13 @@ def serve_app(app):
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        time.sleep(0.005)
+    until(lambda: server.started or not thread.is_alive())
     host, port = server.servers[0].sockets[0].getsockname()
     try:
         yield f"http://{host}:{port}"
     finally:
         server.should_exit = True
-        thread.join()
-
-
-def until(condition, seconds=20):
-    """Wait for something that another thread will do."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
+        join(thread)
 
 
 class GatedScorer(FakeScorer):
@@ -93,8 +85,7 @@ class GatedScorer(FakeScorer):
     async def ascore(self, query, texts):
         self.waiting += 1
         try:
-            while not self.open.is_set():
-                await asyncio.sleep(0.002)
+            await async_wait_for(self.open.is_set)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -7,6 +7,7 @@ import pytest
 from apiserver import ApiServer
 from rerank_core import Reranker
 from rerank_core.client import retry
+from waiting import BOUND
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def ask(request, server):
 
     def call(documents, *, query="q", reranker=None, **options):
         if reranker is None:
-            reranker = Reranker(**{"model": "m", "base_url": server.url, "timeout": 20, **options})
+            reranker = Reranker(**{"model": "m", "base_url": server.url, "timeout": BOUND, **options})
         if request.param == "sync":
             with reranker:
                 return reranker.rerank(query, documents)
