@@ -5,14 +5,13 @@ An adapter translates its framework's world to :class:`~rerank_core.Reranker` an
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from rerank_core import Reranker
+from rerank_core import Reranker, forks
 from rerank_core.reranker import provider_of
 from rerank_core.results import RerankResult
 
@@ -45,7 +44,7 @@ class _EngineSlot:
     """Holds the engine made of some options. A copy, pickled or not, is empty; and it makes no model unequal."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forks.OuterLock()
         self._engine: Reranker | None = None
         self._made_from: dict[str, Any] = {}
 

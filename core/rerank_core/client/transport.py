@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import os
 import threading
 import weakref
 from collections import deque
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
+from rerank_core import forks
 from rerank_core.client.errors import translated
 from rerank_core.client.exchange import Ask, Reply, Service
 from rerank_core.client.retry import AttemptError, Deadline, RetryPolicy
@@ -74,8 +74,12 @@ class Certificates:
     """The trusted certificates, read once: that takes longer than making a client."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forks.SlowLock()
         self._context: SSLContext | None = None
+        forks.in_child(self._forget)  # a handshake under way in the parent would leave it locked
+
+    def _forget(self) -> None:
+        self._context = None
 
     def context(self) -> SSLContext:
         """For all clients of one scorer."""
@@ -94,10 +98,11 @@ class SyncTransport:
     def __init__(self, settings: Settings, certificates: Certificates) -> None:
         self._settings = settings
         self._certificates = certificates
-        self._lock = threading.Lock()
+        self._lock = forks.SlowLock()
         self._client: httpx.Client | None = None
-        self._process = 0
+        self._closing: weakref.finalize[..., SyncTransport] | None = None
         self._closed = False
+        forks.in_child(self._forget)
 
     @property
     def usable(self) -> bool:
@@ -105,7 +110,7 @@ class SyncTransport:
         return not isinstance(self._settings.http_client, httpx.AsyncClient)
 
     def client(self) -> httpx.Client:
-        """The client; made on first use, and again in a forked process, which must not share connections.
+        """The client; made on first use, in each process anew.
 
         Raises:
             InvalidRequestError: when the user's own client is an asynchronous one.
@@ -119,10 +124,9 @@ class SyncTransport:
                 return own
             if own is not None:
                 raise _wrong_client("httpx.AsyncClient", "arerank()", "httpx.Client")
-            if self._client is None or self._process != os.getpid():
+            if self._client is None:
                 self._client = httpx.Client(**self._settings.client_options(self._certificates.context()))
-                self._process = os.getpid()
-                weakref.finalize(self, self._client.close)
+                self._closing = weakref.finalize(self, self._client.close)
             return self._client
 
     def send_all(self, asks: Sequence[Ask], deadline: Deadline) -> list[Any]:
@@ -141,6 +145,12 @@ class SyncTransport:
             client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _forget(self) -> None:
+        """In a forked child: the connections are the parent's. Not closed: its threads may have been in the pool."""
+        self._client = None
+        if self._closing is not None:
+            self._closing.detach()
 
     def _send(self, client: httpx.Client, ask: Ask, deadline: Deadline) -> Any:
         deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
@@ -175,10 +185,11 @@ class AsyncTransport:
     def __init__(self, settings: Settings, certificates: Certificates) -> None:
         self._settings = settings
         self._certificates = certificates
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
         self._clients: dict[asyncio.AbstractEventLoop, _Living] = {}
         self._closed = False
         weakref.finalize(self, _close_soon, self._clients).atexit = False
+        forks.in_child(self._forget)
 
     async def client(self) -> httpx.AsyncClient:
         """The running loop's client.
@@ -247,6 +258,10 @@ class AsyncTransport:
             _close_soon(self._clients)
         if own is not None:
             await own.close()
+
+    def _forget(self) -> None:
+        """In a forked child: no event loop survives a fork, and the connections are the parent's."""
+        self._clients.clear()
 
     async def _send(self, client: httpx.AsyncClient, ask: Ask, deadline: Deadline) -> Any:
         deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
@@ -353,7 +368,7 @@ class _Living:
 
 # Held here, because a loop only finishes the generators that somebody still holds.
 _LIVING: dict[_Living, asyncio.AbstractEventLoop] = {}
-_LIVING_LOCK = threading.Lock()
+_LIVING_LOCK = forks.Lock()
 _CLOSING: set[asyncio.Task[None]] = set()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from dataclasses import asdict
 from operator import methodcaller
 from pathlib import Path
 
+from rerank_core import forks
 from rerank_core.errors import InvalidRequestError
 from rerank_core.results import Span
 from rerank_core.scoring.base import Score
@@ -33,9 +33,10 @@ class ScoreStore(MutableMapping[bytes, Score]):
     """
 
     def __init__(self, file: str | Path | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
         try:
-            self._database = _open(None if file is None else Path(file))
+            self._file = None if file is None else Path(file)
+            self._connection: sqlite3.Connection | None = _open(self._file)
         except (OSError, sqlite3.Error) as error:
             raise InvalidRequestError(
                 f"{file} cannot hold scores ({error}); name a file of an earlier run, or one that is not there yet.",
@@ -44,6 +45,23 @@ class ScoreStore(MutableMapping[bytes, Score]):
         self._old: int = self._database.execute("select coalesce(max(rowid), 0) from scores").fetchone()[0]
         self.reused = 0
         self.failed = False
+        forks.before_fork(self._disconnect)
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """The connection; made again after a fork, by each process for itself."""
+        if self._connection is None:
+            self._connection = _open(self._file)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        """No connection may cross a fork, not even an unused one: SQLite takes the parent's locks for the child's.
+
+        Source: "How To Corrupt An SQLite Database File", 2.6.
+        """
+        if self._file is not None and self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def __getitem__(self, key: bytes) -> Score:
         with self._lock:
@@ -95,6 +113,7 @@ class ScoreStore(MutableMapping[bytes, Score]):
         """Close the file."""
         with self._lock:
             self._database.close()
+            self._file = None  # what is closed stays so
 
 
 _TABLES = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from rerank_core import forks
 from rerank_core.errors import MissingDependencyError, ModelLoadError
 from rerank_core.events import Hook, ModelLoaded, emit
 from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo, SharedModel
@@ -36,7 +36,7 @@ class _Lock:
     """A lock that can be held weakly: it goes when nobody is loading under its key."""
 
     def __init__(self) -> None:
-        self.held = threading.Lock()
+        self.held = forks.SlowLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LoadOptions:
 
 _models: weakref.WeakValueDictionary[Hashable, SharedModel] = weakref.WeakValueDictionary()
 _locks: weakref.WeakValueDictionary[Hashable, _Lock] = weakref.WeakValueDictionary()
-_guard = threading.Lock()
+_guard = forks.Lock()
 
 
 def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
@@ -90,7 +90,8 @@ def _share(key: Hashable, load: Callable[[], SharedModel]) -> tuple[SharedModel,
         if model is not None:
             return model, None
         started = time.perf_counter()
-        model = _models[key] = load()
+        with forks.OuterLock():  # the libraries that load a model have locks of their own
+            model = _models[key] = load()
         weakref.finalize(model, model.backend.close)
         return model, time.perf_counter() - started
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
+from rerank_core import forks
 from rerank_core.errors import RerankError
 from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
 from rerank_core.scoring.base import Score, Scorer, Scores, check_scores
@@ -49,14 +49,14 @@ class CachedScorer:
         self._scorer = scorer
         self._store: MutableMapping[bytes, Score] = LRUCache(_DEFAULT_ENTRIES) if store is None else store
         self._hooks = tuple(hooks)
-        self._lock = threading.Lock()
+        self._lock = forks.OuterLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
-        self._lock = threading.Lock()
+        self._lock = forks.OuterLock()
 
     @property
     def model(self) -> str:

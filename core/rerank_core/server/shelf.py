@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+from rerank_core import forks
 from rerank_core.errors import InferenceError, ModelNotFoundError, OverloadedError, RerankError
 from rerank_core.inference.backends.base import LoadedModelInfo
 from rerank_core.reranker import Reranker
@@ -96,8 +97,9 @@ class Shelf:
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self._models: Mapping[str, ServedModel] = {model.name: model for model in models}
         self._default = models[0]
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
         self._thread: threading.Thread | None = None
+        forks.in_child(self._begin_anew)
 
     def start(self) -> None:
         """Load every model, one after the other, on a thread of its own; once."""
@@ -106,9 +108,14 @@ class Shelf:
                 self._thread = threading.Thread(target=self._load, name="rerank-load", daemon=True)
                 self._thread.start()
 
+    def _begin_anew(self) -> None:
+        """In a forked child the thread is gone; what it had not finished is to be started again."""
+        self._thread = None
+
     def _load(self) -> None:
         for model in self._models.values():
-            model.load()
+            if model.state is not State.READY:
+                model.load()
 
     def find(self, name: str | None) -> ServedModel:
         """The model of this name, or the first one when no name is given.
