@@ -20,6 +20,33 @@ def test_every_error_survives_pickling_with_its_facts(cls):
     assert (error.type, error.status) == (cls.type, cls.status)
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_whether_an_error_may_pass_is_the_classes_or_its_own(cls):
+    for given in (None, True, False):
+        error = cls("what happened", transient=given)
+        assert error.transient is (cls.transient if given is None else given)
+        assert pickle.loads(pickle.dumps(error)).transient is error.transient
+
+
+def test_what_may_pass():
+    assert {cls.__name__ for cls in CLASSES if cls.transient} == {
+        "RerankError", "RateLimitError", "OverloadedError", "TimeoutError", "ConnectionError", "ProtocolError",
+        "InferenceError",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_copy_of_an_error_is_the_same_one_with_notes_of_its_own(cls):
+    error = cls("what happened", code="some_code", param="query", retry_after=3.0)
+    error.add_note("first")
+    copied = error.copied()
+    copied.add_note("second")
+    assert (type(copied), str(copied), copied.args) == (cls, "what happened", error.args)
+    assert vars(copied) | {"__notes__": ["first"]} == vars(error)
+    assert copied.__notes__ == ["first", "second"]
+    assert copied.__traceback__ is None
+
+
 def test_errors_are_also_what_python_users_catch():
     assert issubclass(errors.InvalidRequestError, ValueError)
     assert issubclass(errors.MissingDependencyError, ImportError)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
-from rerank_core.ranking import check_threshold, check_top_n, order, sigmoid, unique
+from rerank_core.ranking import check_threshold, check_top_n, logit_of, order, sigmoid, unique
 
 LOGITS = st.floats(-50, 50)
 
@@ -23,6 +24,25 @@ def test_sigmoid_is_a_probability_and_never_overflows(logit):
 def test_sigmoid_keeps_order(a, b):
     if a <= b:
         assert sigmoid(a) <= sigmoid(b)
+
+
+TAILS = [
+    0.0, math.ulp(0.0), 1e-323, 1e-310, 1e-301, 1e-300, 1e-299, 1e-100, 1e-16, 1e-13, 1e-12, 1e-11, 0.1, 0.5, 0.9,
+    1 - 1e-11, 1 - 1e-12, 1 - 1e-13, 1 - 2**-52, 1 - 2**-53, 1.0,
+]  # fmt: skip
+
+
+def test_logits_recovered_from_probabilities_keep_their_order_in_both_tails():
+    logits = [logit_of(probability) for probability in TAILS]
+    assert all(map(math.isfinite, logits))
+    assert all(one < other for one, other in pairwise(logits))
+    assert logits[0] == math.log(math.ulp(0.0)) - math.log(2)
+    assert logits[-1] == 54 * math.log(2)
+
+
+@given(st.floats(0, 1))
+def test_a_recovered_logit_gives_the_probability_again(probability):
+    assert math.isclose(sigmoid(logit_of(probability)), probability, rel_tol=1e-12, abs_tol=1e-323)
 
 
 def test_sigmoid_does_not_saturate_where_float32_would():
@@ -47,6 +67,11 @@ def test_order_is_stable_complete_and_threshold_comes_before_limit(logits, thres
 
 def test_the_threshold_is_inclusive():
     assert order([0.0], [0.5], threshold=0.5) == [0]
+
+
+def test_no_threshold_drops_what_nobody_judged():
+    assert order([1.0, 3.0, 2.0], [0.4, None, 0.6], threshold=0.5) == [1, 2]
+    assert order([1.0, 3.0, 2.0], [0.4, None, 0.6], threshold=1.0, top_n=1) == [1]
 
 
 @pytest.mark.parametrize("top_n", [0, -1, True, 1.0, "3"])

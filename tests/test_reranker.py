@@ -208,8 +208,8 @@ def test_a_scorer_that_answers_wrongly_is_an_error_not_a_shorter_ranking(scores)
         def score(self, _query, _texts):
             return Scores(scores, "broken")
 
-    with pytest.raises(ProtocolError, match="broken"):
-        Reranker(scorer=Broken()).rerank("q", ["a", "b"])
+    with pytest.raises(ProtocolError, match="the scorer for 'broken' gave"):
+        Reranker(scorer=Broken("broken")).rerank("q", ["a", "b"])
 
 
 def test_scores_without_logits_are_ordered_by_probability():

@@ -16,14 +16,15 @@
      ├─ InferenceError            the model failed while it was running
      └─ MissingDependencyError    an optional library is not installed
 
-Every error carries ``type``, ``code`` and ``status`` as the rerank HTTP API writes them. Messages say what was
-seen, what was expected and what to do; they never hold keys, queries or documents.
+Every error carries ``type``, ``code`` and ``status`` as the rerank HTTP API writes them, and ``transient``: whether the
+same call may succeed another time with nothing changed here. Messages say what was seen, what was expected and what to
+do; they never hold keys, queries or documents.
 """
 
 from __future__ import annotations
 
 import builtins
-from typing import Any
+from typing import Any, Self
 
 
 class RerankError(Exception):
@@ -35,11 +36,13 @@ class RerankError(Exception):
         param: the argument the error is about, if there is one.
         status: the HTTP status, where it is not the class's own.
         retry_after: seconds after which another try may succeed, where the server says so.
+        transient: whether the same call may succeed another time, where that is not the class's own.
     """
 
     type: str = "api_error"
     code: str = "internal_error"
     status: int = 500
+    transient: bool = True
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class RerankError(Exception):
         param: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        transient: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -58,10 +62,22 @@ class RerankError(Exception):
             self.code = code
         if status is not None:
             self.status = status
+        if transient is not None:
+            self.transient = transient
 
     def __reduce__(self) -> tuple[object, ...]:
-        details = {"code": self.code, "param": self.param, "status": self.status, "retry_after": self.retry_after}
+        details = {name: getattr(self, name) for name in ("code", "param", "status", "retry_after", "transient")}
         return (_rebuild, (self.__class__, self.message, details))
+
+    def copied(self) -> Self:
+        """The same error as a new object, to raise or add notes to: one object may be raised by many calls at once."""
+        fresh = self.__class__.__new__(self.__class__)
+        fresh.args = self.args
+        fresh.__dict__.update(self.__dict__)
+        fresh.__dict__.pop("__notes__", None)
+        for note in getattr(self, "__notes__", ()):
+            fresh.add_note(note)
+        return fresh
 
 
 def _rebuild(cls: builtins.type[RerankError], message: str, details: dict[str, Any]) -> RerankError:
@@ -77,6 +93,7 @@ class InvalidRequestError(RerankError, ValueError):
     type = "invalid_request_error"
     code = "invalid_request"
     status = 400
+    transient = False
 
 
 class AuthenticationError(RerankError):
@@ -85,6 +102,7 @@ class AuthenticationError(RerankError):
     type = "authentication_error"
     code = "invalid_api_key"
     status = 401
+    transient = False
 
 
 class ModelNotFoundError(RerankError):
@@ -93,12 +111,14 @@ class ModelNotFoundError(RerankError):
     type = "invalid_request_error"
     code = "model_not_found"
     status = 404
+    transient = False
 
 
 class ModelLoadError(RerankError):
     """The model is known but cannot, or must not, be loaded: it would fail or score garbage."""
 
     code = "model_load_failed"
+    transient = False
 
 
 class RateLimitError(RerankError):
@@ -143,6 +163,7 @@ class ClosedError(RerankError):
 
     code = "closed"
     status = 503
+    transient = False
 
 
 class InferenceError(RerankError):
@@ -155,6 +176,7 @@ class MissingDependencyError(RerankError, ImportError):
     """An optional library is not installed; the message names the extra that brings it."""
 
     code = "missing_dependency"
+    transient = False
 
 
 def missing_dependency(library: str, *, extra: str, what: str) -> MissingDependencyError:

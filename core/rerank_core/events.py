@@ -125,8 +125,8 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
 
 
 def log_event(event: Event) -> None:
-    """The default hook: a stand-in's work, which nothing else shows, as a warning; the rest for debugging."""
-    logger.log(logging.WARNING if isinstance(event, Degraded) else logging.DEBUG, "%r", event)
+    """The default hook: every event, for debugging."""
+    logger.debug("%r", event)
 
 
 DEFAULT_HOOKS: tuple[Hook, ...] = (log_event,)

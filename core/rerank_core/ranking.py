@@ -11,6 +11,8 @@ from rerank_core.errors import InvalidRequestError
 
 T = TypeVar("T", bound=Hashable)
 
+_LEAST = math.ulp(0.0)  # the least float above 0
+
 
 def sigmoid(logit: float) -> float:
     """The logistic function in float64, exact in both tails: never overflows, 0..1."""
@@ -21,10 +23,15 @@ def sigmoid(logit: float) -> float:
 
 
 def logit_of(probability: float) -> float:
-    """The inverse of :func:`sigmoid`; 0 and 1 give the logits nearest to infinity that are finite."""
-    low, high = 1e-300, 1 - 2**-53
-    bounded = min(max(probability, low), high)
-    return math.log(bounded) - math.log1p(-bounded)
+    """The inverse of :func:`sigmoid`: finite for 0 and 1 too, and greater for a greater probability in both tails.
+
+    0 gives the logit of the least float above it, less ln 2; 1 gives 54 ln 2, as the float below it gives 53 ln 2.
+    """
+    if probability <= 0:
+        return math.log(_LEAST) - math.log(2)
+    if probability >= 1:
+        return 54 * math.log(2)
+    return math.log(probability) - math.log1p(-probability)
 
 
 def unique(values: Sequence[T]) -> tuple[list[T], list[int]]:
@@ -70,7 +77,7 @@ def check_threshold(threshold: object) -> float | None:
 
 def order(
     keys: Sequence[float],
-    probabilities: Sequence[float],
+    probabilities: Sequence[float | None],
     *,
     threshold: float | None = None,
     top_n: int | None = None,
@@ -79,10 +86,12 @@ def order(
 
     Args:
         keys: what to sort by, highest first; ties keep their input order.
-        probabilities: what the threshold is compared with, inclusive.
+        probabilities: what the threshold is compared with, inclusive; None where relevance was not judged, so that
+            there is nothing to compare: no threshold drops it.
         threshold: items below it are dropped, before the limit is applied.
         top_n: how many to keep at most.
     """
-    kept = [i for i, probability in enumerate(probabilities) if threshold is None or probability >= threshold]
+    low = -math.inf if threshold is None else threshold
+    kept = [i for i, probability in enumerate(probabilities) if probability is None or probability >= low]
     kept.sort(key=lambda i: -keys[i])
     return kept[:top_n]

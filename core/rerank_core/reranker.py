@@ -17,9 +17,10 @@ from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
 from rerank_core.scoring.api import ApiOptions, ApiScorer
-from rerank_core.scoring.base import Scorer, Scores, check_scores
-from rerank_core.scoring.cached import CachedScorer
+from rerank_core.scoring.base import Scorer, Scores, loaded_by
+from rerank_core.scoring.base import provider_of as scorers_provider
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
+from rerank_core.scoring.checks import aask, ask
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalOptions, LocalScorer
@@ -55,9 +56,10 @@ class Reranker:
         scorer: a ready scorer (with a cache, a fallback, a cascade) instead of a model; it has its own options
             and hooks, so none may be given here, ``on_failure`` apart.
         on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order given, with score 0 and marked
-            ``degraded``, when the model cannot be loaded or fails or a server cannot be reached or answers wrongly.
-            ``score_threshold`` then drops nothing, because nothing was judged; ``top_n`` applies. What is wrong with
-            the call itself (``InvalidRequestError``) is raised all the same.
+            ``degraded``, when something fails in passing: the model while it runs, or a server that cannot be reached,
+            is full or answers wrongly. ``score_threshold`` then drops nothing, because nothing was judged; ``top_n``
+            applies. A warning says once what happened. What will not pass (a wrong name, a missing device or library,
+            a refused key, whatever is wrong with the call itself) is raised all the same.
         base_url: over HTTP only: the root of the API, with or without ``/v1``, or the whole endpoint; None for the
             hosted service's own.
         api_key: over HTTP only: the API key; None for the one in the provider's environment variable
@@ -158,7 +160,7 @@ class Reranker:
                 param="scorer",
             )
         else:
-            self.provider = getattr(scorer, "provider", "local")
+            self.provider = scorers_provider(scorer)
             self._asked = scorer
         self._scorer = self._asked
         if calibration is not None:
@@ -179,8 +181,8 @@ class Reranker:
 
     @property
     def loaded(self) -> LoadedModelInfo | None:
-        """What was loaded, where and why; None before the first use, or when the scorer is not a plain model."""
-        return self._asked.loaded if isinstance(self._asked, LocalScorer | CachedScorer) else None
+        """What was loaded, where and why; None before the first use, or when the model is not in this process."""
+        return loaded_by(self._asked)
 
     def __repr__(self) -> str:
         loaded = self.loaded
@@ -215,7 +217,7 @@ class Reranker:
             RerankError: when the model cannot be loaded or fails.
         """
         request = _Request(query, documents, top_n, score_threshold)
-        scores = self._scorer.score(request.query, request.texts) if request.texts else None
+        scores = ask(self._scorer, request.query, request.texts) if request.texts else None
         return request.response(self.model, scores)
 
     async def arerank(
@@ -232,7 +234,7 @@ class Reranker:
             The same as :meth:`rerank`.
         """
         request = _Request(query, documents, top_n, score_threshold)
-        scores = await self._scorer.ascore(request.query, request.texts) if request.texts else None
+        scores = await aask(self._scorer, request.query, request.texts) if request.texts else None
         return request.response(self.model, scores)
 
     def warm_up(self) -> None:
@@ -310,12 +312,12 @@ class _Request:
         if scores is None:
             total = time.perf_counter() - self._started
             return RerankResponse(call_id, model, (), timings=Timings(total=total))
-        check_scores(scores, len(self.texts))
         keys = scores.keys()
+        judged = [score.relevance_score if score.judged else None for score in scores.items]
         positions = order(
             [keys[text] for text in self._text_of],
-            [scores.items[text].relevance_score for text in self._text_of],
-            threshold=self._threshold if scores.judged else None,
+            [judged[text] for text in self._text_of],
+            threshold=self._threshold,
             top_n=self._top_n,
         )
         return RerankResponse(

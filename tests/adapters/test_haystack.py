@@ -18,7 +18,7 @@ from haystack.dataclasses import ByteStream, SparseEmbedding
 from haystack.utils.misc import _deduplicate_documents
 from haystack_tools import QUERY, TEXTS, contents, documents, lexical
 
-from rerank_core import InferenceError, Reranker
+from rerank_core import InferenceError, ModelLoadError, Reranker
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring import FakeScorer, KeepOrderScorer
 from rerank_core.scoring.base import Score, Scores
@@ -342,7 +342,9 @@ def test_a_model_that_fails_and_documents_in_their_order():
     broken = FakeScorer(error=InferenceError("it broke"))
     with pytest.raises(InferenceError):
         CrossEncoderRanker(reranker=Reranker(scorer=broken)).run("a", documents("x", "a"))
-    ranker = CrossEncoderRanker("no-such-folder/model", local_files_only=True, on_failure="keep_order")
+    with pytest.raises(ModelLoadError):
+        CrossEncoderRanker("no-such/model", local_files_only=True, on_failure="keep_order").run("a", documents("x"))
+    ranker = CrossEncoderRanker(reranker=Reranker(scorer=broken, on_failure="keep_order"))
     for output in (
         ranker.run("a", documents("x", "a", "y"), top_k=2, score_threshold=0.9),
         asyncio.run(ranker.run_async("a", documents("x", "a", "y"), 2, 0.9)),

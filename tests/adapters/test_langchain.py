@@ -18,7 +18,7 @@ from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from langchain_tools import QUERY, TEXTS, Runs, compressor, documents, ids
 from pydantic import ValidationError
 
-from rerank_core import AuthenticationError, InferenceError, InvalidRequestError, Reranker
+from rerank_core import AuthenticationError, InferenceError, InvalidRequestError, ModelNotFoundError, Reranker
 from rerank_core.scoring import FakeScorer, Score, Scores
 from rerank_plugins.langchain import CrossEncoderCompressor
 from serving import serving
@@ -167,10 +167,11 @@ def test_a_failing_model_can_leave_the_order():
     )
     assert ids(ranked) == ["id-0", "id-1"]
     assert all(document.metadata["rerank_degraded"] is True for document in ranked)
-    unknown = CrossEncoderCompressor(model="/no/such/folder", on_failure="keep_order", top_n=None)
-    assert [document.id for document in asyncio.run(unknown.acompress_documents(documents(), QUERY))] == [
-        f"id-{i}" for i in range(4)
-    ]
+    every = CrossEncoderCompressor(reranker=failing, top_n=None)
+    assert ids(asyncio.run(every.acompress_documents(documents(), QUERY))) == [f"id-{i}" for i in range(4)]
+    unknown = CrossEncoderCompressor(model="/no/such/folder", on_failure="keep_order")
+    with pytest.raises(ModelNotFoundError):
+        unknown.compress_documents(documents(), QUERY)
 
 
 @given(

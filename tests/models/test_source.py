@@ -195,6 +195,16 @@ def test_a_hub_that_does_not_answer_is_a_load_error():
     assert "the Hub did not answer" in seen.stderr.splitlines()[-1]
 
 
+def test_a_hub_that_does_not_answer_may_answer_another_time():
+    code = (
+        "from rerank_core import Reranker\n"
+        "print(Reranker('bge-reranker-v2', on_failure='keep_order').rerank('q', ['a']).degraded)"
+    )
+    assert run_offline(code, HF_ENDPOINT="http://127.0.0.1:9").stdout == "True\n"
+    offline = run_offline(code, HF_HUB_OFFLINE="1")
+    assert (offline.stdout, "downloads are switched off" in offline.stderr) == ("", True)
+
+
 def test_a_registry_model_is_looked_for_on_the_hub(hub):
     with pytest.raises(ModelNotFoundError, match="BAAI/bge-reranker-v2-m3"):
         Reranker("bge-reranker-v2").warm_up()

@@ -13,7 +13,15 @@ import pytest
 from pydantic import SecretStr
 
 from apiserver import ApiServer, reply
-from rerank_core import AuthenticationError, ClosedError, InvalidRequestError, OverloadedError, Reranker
+from rerank_core import (
+    AuthenticationError,
+    ClosedError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    OverloadedError,
+    Reranker,
+)
 from rerank_core.client import retry
 from rerank_core.events import Degraded
 from rerank_core.scoring import (
@@ -298,8 +306,8 @@ def test_in_a_cascade_the_api_sees_only_the_best(server, mode):
 
 
 @both
-@pytest.mark.parametrize("trouble", [reply({}, 503), reply({}, 401), reply(b"<p>", kind="text/html"), reply({}, 404)])
-def test_keep_order_gives_the_callers_order_whatever_the_server_does(server, mode, trouble):
+@pytest.mark.parametrize("trouble", [reply({}, 503), reply({}, 500), reply(b"<p>", kind="text/html"), reply({}, 404)])
+def test_keep_order_gives_the_callers_order_when_the_server_fails(server, mode, trouble):
     server.default = trouble
     events = []
     reranker = Reranker("m", base_url=server.url, on_failure="keep_order", hooks=[events.append])
@@ -331,10 +339,30 @@ def test_keep_order_does_not_hide_that_the_reranker_is_closed(server, mode):
 
 
 @both
-def test_keep_order_works_without_http(tmp_path, mode):
-    response = rank(Reranker(tmp_path / "no-model", on_failure="keep_order"), mode)
-    assert [result.index for result in response] == [0, 1, 2]
-    assert response.degraded
+def test_keep_order_does_not_hide_a_refused_key_or_an_unknown_model(server, mode):
+    for trouble, error in (
+        (reply({}, 401), AuthenticationError),
+        (reply({}, 403), AuthenticationError),
+        (reply({"error": {"message": "m", "code": "model_not_found"}}, 404), ModelNotFoundError),
+    ):
+        server.default = trouble
+        with pytest.raises(error):
+            rank(Reranker("m", base_url=server.url, on_failure="keep_order"), mode)
+
+
+@both
+def test_keep_order_does_not_hide_what_never_loads(tmp_path, mode):
+    for options, error in (
+        ({"model": tmp_path / "no-model"}, ModelNotFoundError),
+        ({"device": "cuda"}, ModelLoadError),
+        ({"model": "no-such/model", "local_files_only": True}, ModelLoadError),
+    ):
+        with pytest.raises(error):
+            rank(Reranker(**options, on_failure="keep_order"), mode)
+
+
+@both
+def test_keep_order_works_without_http(mode):
     broken = FakeScorer(error=OverloadedError("full"))
     assert rank(Reranker(scorer=broken, on_failure="keep_order"), mode).degraded
     assert not rank(Reranker(on_failure="keep_order"), mode).degraded

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core import InvalidRequestError, ModelLoadError, ProtocolError, Reranker, TimeoutError  # noqa: A004  (ours)
+from rerank_core import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004  (ours)
+    InvalidRequestError,
+    MissingDependencyError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ProtocolError,
+    Reranker,
+    TimeoutError,  # noqa: A004  (ours)
+)
 from rerank_core.events import CacheUsed, Degraded, emit, log_event
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring import (
@@ -71,10 +81,10 @@ def test_who_scores_each_text_for_itself():
 
 @both
 def test_a_cache_remembers_nothing_of_a_scorer_that_sees_the_whole_request(mode):
-    cheap, dear, store = FakeScorer("cheap"), FakeScorer("dear"), {}
-    cached = CachedScorer(CascadeScorer(cheap, dear, keep=2), store)
+    cheap, expensive, store = FakeScorer("cheap"), FakeScorer("expensive"), {}
+    cached = CachedScorer(CascadeScorer(cheap, expensive, keep=2), store)
     assert ask(cached, mode).keys() == ask(cached, mode).keys()
-    assert (len(cheap.calls), len(dear.calls), store) == (2, 2, {})
+    assert (len(cheap.calls), len(expensive.calls), store) == (2, 2, {})
 
 
 @both
@@ -129,8 +139,8 @@ def test_different_pairs_never_share_a_score(one, two):
 
 
 @both
-def test_remembered_scores_are_not_mixed_with_a_stand_ins(mode):
-    """Scores of two models cannot be compared: either all are the preferred one's, or all the stand-in's."""
+def test_remembered_scores_are_not_mixed_with_a_fallbacks(mode):
+    """Scores of two models cannot be compared: either all are the preferred one's, or all the fallback's."""
     main, spare = FakeScorer("main"), FakeScorer("spare")
     scorer = CachedScorer(FallbackScorer([main, spare]))
     ask(scorer, mode, texts=TEXTS[:2])
@@ -152,6 +162,42 @@ def test_a_cache_around_a_fallback_does_not_defeat_it(mode):
     main = Unloadable("main", error=ModelLoadError("cannot be loaded"))
     scores = ask(CachedScorer(FallbackScorer([main, FakeScorer("spare")])), mode)
     assert (scores.model, scores.degraded) == ("spare", True)
+
+
+@both
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "0.5",
+        0.5,
+        None,
+        Score(5.0),
+        Score(float("nan")),
+        Score("0.5"),
+        Score(0.5, logit="high"),
+        Score(0.5, logit=float("inf")),
+        Score(0.5, truncated="no"),
+        Score(0.5, window=(9, 3)),
+        Score(0.5, degraded=True),
+        Score(0.5, judged=False),
+        object.__new__(Score),  # what a pickle of another version may lack
+    ],
+)
+def test_what_a_store_gives_back_is_not_believed(mode, stored):
+    store = {}
+    ask(CachedScorer(FakeScorer(), store), mode)
+    for key in list(store):
+        store[key] = stored
+    again = ask(CachedScorer(FakeScorer(), store), mode)
+    assert again.items == FakeScorer().score(QUERY, TEXTS).items
+    assert all(ask(CachedScorer(FakeScorer(), store), mode).items[i].cached for i in range(5))
+
+
+@both
+def test_what_nobody_judged_is_not_remembered(mode):
+    store = {}
+    ask(CachedScorer(KeepOrderScorer(), store), mode)
+    assert store == {}
 
 
 @both
@@ -197,7 +243,7 @@ def test_everything_is_closed_even_when_one_fails_to():
     assert sorted(closed) == ["a"] * 4 + ["b"] * 4
 
 
-def test_a_stand_ins_scores_are_not_remembered():
+def test_a_fallbacks_scores_are_not_remembered():
     cached = CachedScorer(FallbackScorer([FakeScorer("main", error=DOWN), FakeScorer("spare")]))
     for _ in range(2):
         assert all(score.degraded and not score.cached for score in cached.score(QUERY, TEXTS).items)
@@ -252,6 +298,61 @@ def test_when_all_fail_the_last_error_names_the_others(mode):
     assert caught.value.__notes__ == ["before that, 'main' failed: deadline_exceeded"]
 
 
+PERMANENT = [
+    AuthenticationError("the key was refused"),
+    ModelNotFoundError("nobody knows it"),
+    ModelLoadError("no such device"),
+    MissingDependencyError("torch is not installed"),
+]
+
+
+@both
+@pytest.mark.parametrize("error", PERMANENT)
+def test_what_will_not_pass_is_not_hidden_by_keeping_the_order(mode, error):
+    broken = FakeScorer("main", error=error)
+    for scorer in (
+        FallbackScorer([broken, KeepOrderScorer()]),
+        FallbackScorer([broken, FakeScorer("spare", error=error), KeepOrderScorer()]),
+        CachedScorer(FallbackScorer([broken, CachedScorer(KeepOrderScorer())])),
+        Reranker(scorer=broken, on_failure="keep_order").scorer,
+    ):
+        with pytest.raises(type(error), match=error.message):
+            ask(scorer, mode)
+    assert ask(FallbackScorer([broken, FakeScorer("spare")]), mode).model == "spare"
+    spare = FakeScorer("spare", error=DOWN)
+    assert ask(FallbackScorer([broken, spare, KeepOrderScorer()]), mode).model == "keep_order"
+
+
+def test_warming_up_says_what_keeping_the_order_would_not_hide():
+    class Cold(FakeScorer):
+        def warm_up(self):
+            raise self._error
+
+    for error in (*PERMANENT, InvalidRequestError("max_tokens is more than it can take")):
+        with pytest.raises(type(error)):
+            Reranker(scorer=Cold(error=error), on_failure="keep_order").warm_up()
+    Reranker(scorer=Cold(error=DOWN), on_failure="keep_order").warm_up()
+    with pytest.raises(InvalidRequestError):
+        FallbackScorer([Cold(error=InvalidRequestError("wrong")), FakeScorer()]).warm_up()
+
+
+@both
+def test_notes_do_not_pile_up_on_an_error_that_is_raised_again(mode):
+    class Again(FakeScorer):
+        shared = ModelLoadError("no", code="a_code")
+
+        def _answer(self, _query, _texts):
+            raise self.shared
+
+    scorer = FallbackScorer([FakeScorer("main", error=DOWN), Again("spare")])
+    for _ in range(3):
+        with pytest.raises(ModelLoadError, match="no") as caught:
+            ask(scorer, mode)
+        assert caught.value.__notes__ == ["before that, 'main' failed: deadline_exceeded"]
+        assert (caught.value.code, caught.value.__cause__) == ("a_code", Again.shared)
+    assert not hasattr(Again.shared, "__notes__")
+
+
 def test_a_fallback_warms_up_as_long_as_one_can():
     class Cold(FakeScorer):
         def warm_up(self):
@@ -268,11 +369,11 @@ def test_a_fallback_needs_two():
 
 
 @both
-def test_a_cascade_shows_the_dear_scorer_only_the_best(mode):
-    cheap, dear = FakeScorer("cheap"), FakeScorer("dear")
-    scores = ask(CascadeScorer(cheap, dear, keep=2), mode)
-    assert dear.calls == [(QUERY, ("a b c", "a b"))]
-    assert scores.model == "dear"
+def test_a_cascade_shows_the_expensive_scorer_only_the_best(mode):
+    cheap, expensive = FakeScorer("cheap"), FakeScorer("expensive")
+    scores = ask(CascadeScorer(cheap, expensive, keep=2), mode)
+    assert expensive.calls == [(QUERY, ("a b c", "a b"))]
+    assert scores.model == "expensive"
     assert scores.tokens > cheap.score(QUERY, TEXTS).tokens
 
 
@@ -281,7 +382,7 @@ def test_a_cascade_shows_the_dear_scorer_only_the_best(mode):
     st.lists(st.floats(-30, 30), min_size=12, max_size=12),
     st.integers(1, 12),
 )
-def test_a_cascade_keeps_everything_in_two_ordered_tiers(cheap, dear, keep):
+def test_a_cascade_keeps_everything_in_two_ordered_tiers(cheap, expensive, keep):
     class Fixed(FakeScorer):
         def __init__(self, values):
             super().__init__()
@@ -291,12 +392,12 @@ def test_a_cascade_keeps_everything_in_two_ordered_tiers(cheap, dear, keep):
             return Scores(tuple(Score.from_logit(self.values[int(text)]) for text in texts), "fixed")
 
     texts = [str(i) for i in range(len(cheap))]
-    scores = CascadeScorer(Fixed(cheap), Fixed(dear), keep=keep).score("q", texts)
+    scores = CascadeScorer(Fixed(cheap), Fixed(expensive), keep=keep).score("q", texts)
     best = sorted(range(len(cheap)), key=lambda i: (-cheap[i], i))[:keep]
     tail = [i for i in range(len(cheap)) if i not in best]
-    assert [scores.items[i].logit for i in best] == [dear[i] for i in best]
+    assert [scores.items[i].logit for i in best] == [expensive[i] for i in best]
     for i in tail:
-        assert scores.items[i].logit < min(dear[j] for j in best)
+        assert scores.items[i].logit < min(expensive[j] for j in best)
         assert scores.items[i].relevance_score == sigmoid(scores.items[i].logit)
     for one, two in pairwise(tail):
         assert (scores.items[one].logit >= scores.items[two].logit) or cheap[one] < cheap[two]
@@ -335,9 +436,29 @@ def test_a_broken_hook_does_not_disturb_the_request(caplog):
     assert "failed on CacheUsed" in caplog.text
 
 
-def test_the_log_warns_of_degradation_and_holds_no_texts(caplog):
+def test_the_log_holds_events_and_no_texts(caplog):
     with caplog.at_level(logging.DEBUG, logger="rerank_core"):
         emit([log_event], Degraded("a", "b", "overloaded"))
         Reranker(scorer=CachedScorer(FakeScorer())).rerank("secret query", ["secret text"])
-    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG"]
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
+    assert "secret" not in caplog.text
+
+
+def test_a_fallbacks_answers_are_warned_of_once_with_what_happened(caplog):
+    main = FakeScorer("main", error=DOWN)
+    reranker = Reranker(scorer=main, on_failure="keep_order")
+
+    def warned():
+        reranker.rerank("secret query", ["secret text"])
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    first = [*warned(), *warned()]
+    assert first == [first[0]] * 2
+    assert "'main' failed (too slow), so 'keep_order' answers" in first[0]
+    main._error = ConnectionError("cannot be reached")
+    assert len(warned()) == 2  # something else happened
+    main._error = None
+    warned()
+    main._error = DOWN
+    assert len(warned()) == 3  # it had answered in between
     assert "secret" not in caplog.text

@@ -24,7 +24,6 @@ from rerank_core.evaluation.report import Evaluation, SystemReport
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
 from rerank_core.inference.cpus import available_cpus
-from rerank_core.ranking import logit_of
 from rerank_core.reranker import Reranker
 from rerank_core.scoring.base import Score, Scorer
 from rerank_core.scoring.cached import CachedScorer
@@ -133,7 +132,7 @@ def labelled_scores(
     check([bench.relevant(query, document) for query, documents in bench.ranking.items() for document in documents])
     answers = _score(bench, CachedScorer(scorer, store, hooks=()), store, partial(tell, scorer.model))
     pairs = [
-        (logit_of(score.relevance_score) if score.logit is None else score.logit, bench.relevant(query, document))
+        (score.log_odds, bench.relevant(query, document))
         for query, answer in answers.items()
         for document, score in answer.scores.items()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_MODEL = "rerank-mini-en-v1"
 
@@ -210,3 +211,25 @@ _SPECS = (
 )
 
 REGISTRY: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
+_BY_REPOSITORY = {spec.repository: spec for spec in REGISTRY.values() if spec.repository}
+
+
+def known(name: str) -> ModelSpec | None:
+    """The model that users know by this name, or whose Hub id this is."""
+    return REGISTRY.get(name) or _BY_REPOSITORY.get(name)
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names stand for one model: a name here and the Hub id behind it, or two spellings of a path."""
+    return one == other or _resolved(one) == _resolved(other)
+
+
+def _resolved(name: str) -> str:
+    spec = known(name)
+    if spec is not None:
+        return spec.name
+    try:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if name and path.exists() else name
+    except (OSError, RuntimeError, ValueError):  # no name of a path
+        return name

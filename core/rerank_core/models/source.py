@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import ModelLoadError, ModelNotFoundError
-from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec
+from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec, known
 
 BUNDLED = {spec.name: Path(__file__).parent / spec.name for spec in REGISTRY.values() if spec.repository is None}
 _WEIGHT_FILES = ("model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "model-00001-of-00002.safetensors")
-_BY_REPOSITORY = {spec.repository: spec for spec in REGISTRY.values() if spec.repository}
 # In these patterns a star also matches slashes: the small files of sub-folders are included.
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
@@ -115,7 +114,7 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
         ModelLoadError: when it is known but its small files cannot be had.
     """
     name = str(model)
-    spec = REGISTRY.get(name) or _BY_REPOSITORY.get(name)
+    spec = known(name)
     if spec is not None and spec.repository is not None:
         return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
     if spec is not None:
@@ -243,4 +242,5 @@ def _unavailable(name: str, repository: str, *, offline: bool) -> ModelLoadError
         "pass the path of a local folder that holds the model; "
         f"or use the bundled model, Reranker({DEFAULT_MODEL!r}), which needs no download.",
         code="model_unavailable",
+        transient=not offline,
     )

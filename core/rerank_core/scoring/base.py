@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from rerank_core.errors import ProtocolError
-from rerank_core.ranking import sigmoid
+from rerank_core.ranking import logit_of, sigmoid
 from rerank_core.results import Span
+
+if TYPE_CHECKING:
+    from rerank_core.inference.backends.base import LoadedModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,9 @@ class Score:
         query_truncated: whether the query had to be cut.
         window: the characters of the best window, when windows were used.
         cached: whether the score comes from a cache, or one that decided what was scored does.
-        degraded: whether a stand-in gave it.
+        degraded: whether a fallback gave it.
+        judged: whether relevance was looked at; False where the order of the input was kept instead, so that there is
+            nothing a threshold could be compared with.
     """
 
     relevance_score: float
@@ -33,6 +36,17 @@ class Score:
     window: Span | None = None
     cached: bool = False
     degraded: bool = False
+    judged: bool = True
+
+    @property
+    def log_odds(self) -> float:
+        """The logit, recovered from the probability where only that is known."""
+        return logit_of(self.relevance_score) if self.logit is None else self.logit
+
+    @property
+    def genuine(self) -> bool:
+        """Whether the scorer that was asked judged the text: not a fallback, and not nobody."""
+        return self.judged and not self.degraded
 
     @classmethod
     def from_logit(
@@ -52,8 +66,7 @@ class Scores:
         tokens: tokens fed to the model.
         encode_seconds: time spent tokenising.
         inference_seconds: time spent in the model, or waiting for a server.
-        judged: whether relevance was looked at; False where the order of the input was kept instead, so that there is
-            nothing a threshold could be compared with.
+        judged: False says of every text at once that its relevance was not looked at (:attr:`Score.judged`).
     """
 
     items: tuple[Score, ...]
@@ -63,6 +76,10 @@ class Scores:
     inference_seconds: float = 0.0
     judged: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.judged:
+            object.__setattr__(self, "items", tuple(replace(score, judged=False) for score in self.items))
+
     @property
     def query_truncated(self) -> bool:
         """Whether the query had to be cut for any of the texts."""
@@ -70,8 +87,13 @@ class Scores:
 
     @property
     def degraded(self) -> bool:
-        """Whether any score comes from a stand-in."""
+        """Whether any score comes from a fallback."""
         return any(score.degraded for score in self.items)
+
+    @property
+    def genuine(self) -> bool:
+        """Whether every score is one."""
+        return all(score.genuine for score in self.items)
 
     def keys(self) -> list[float]:
         """What to sort by: logits where every score has one, else probabilities."""
@@ -79,7 +101,7 @@ class Scores:
         return logits if len(logits) == len(self.items) else [score.relevance_score for score in self.items]
 
     def as_degraded(self) -> Scores:
-        """The same scores, marked as a stand-in's."""
+        """The same scores, marked as a fallback's."""
         return replace(self, items=tuple(replace(score, degraded=True) for score in self.items))
 
 
@@ -90,6 +112,10 @@ class Scorer(Protocol):
     Implementations must be safe to call from several threads at once, give one finite score per text in the
     order of the texts, and raise only :class:`~rerank_core.errors.RerankError`. ``score`` is never called
     with an empty list of texts or a blank query.
+
+    A scorer may have three more members, which :func:`provider_of`, :func:`loaded_by` and :func:`judges` look for:
+    ``provider`` (where its model runs; "local" is this process), ``loaded`` (what it has loaded, a ``LoadedModelInfo``)
+    and ``judges`` (False where it never looks at relevance).
     """
 
     @property
@@ -134,22 +160,22 @@ class Scorer(Protocol):
         ...
 
 
-def check_scores(scores: Scores, expected: int) -> Scores:
-    """``scores`` if it answers exactly ``expected`` texts with finite numbers.
+def provider_of(scorer: Scorer) -> str:
+    """Where the scorer's model runs: what it says itself, or this process."""
+    provider = getattr(scorer, "provider", None)
+    return provider if isinstance(provider, str) else "local"
 
-    Raises:
-        ProtocolError: otherwise: a wrong answer must never turn into a silently shorter ranking.
-    """
-    if len(scores.items) != expected:
-        raise ProtocolError(
-            f"the scorer for {scores.model!r} gave {len(scores.items)} scores for {expected} texts.",
-            code="wrong_score_count",
-        )
-    for position, score in enumerate(scores.items):
-        if not math.isfinite(score.relevance_score) or (score.logit is not None and not math.isfinite(score.logit)):
-            raise ProtocolError(
-                f"the scorer for {scores.model!r} gave a score that is not a finite number "
-                f"for the text at position {position}.",
-                code="non_finite_score",
-            )
-    return scores
+
+def loaded_by(scorer: Scorer) -> LoadedModelInfo | None:
+    """What the scorer has loaded into this process; None before its first use, or where it loads nothing."""
+    loaded = getattr(scorer, "loaded", None)
+    if loaded is None:
+        return None
+    from rerank_core.inference.backends.base import LoadedModelInfo
+
+    return loaded if isinstance(loaded, LoadedModelInfo) else None
+
+
+def judges(scorer: Scorer) -> bool:
+    """Whether the scorer looks at relevance at all."""
+    return getattr(scorer, "judges", True) is not False

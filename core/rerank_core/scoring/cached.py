@@ -7,30 +7,29 @@ import hashlib
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cachetools import LRUCache
 
 from rerank_core import forks
 from rerank_core.errors import RerankError
 from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
-from rerank_core.scoring.base import Score, Scorer, Scores, check_scores
-from rerank_core.scoring.local import LocalScorer
-
-if TYPE_CHECKING:
-    from rerank_core.inference.backends.base import LoadedModelInfo
+from rerank_core.scoring.base import Score, Scorer, Scores
+from rerank_core.scoring.checks import UnsoundScoreError, aask, ask, sound
+from rerank_core.scoring.wrapper import WrappingScorer
 
 _DEFAULT_ENTRIES = 100_000
 
 
-class CachedScorer:
+class CachedScorer(WrappingScorer):
     """Remembers the scores of another scorer.
 
     A score is found again only for the same query, the same text and the same scorer identity (weights,
-    precision, limits, instruction). Texts are kept as digests. A stand-in's scores are neither kept nor mixed
+    precision, limits, instruction). Texts are kept as digests. A fallback's scores are neither kept nor mixed
     with remembered ones, which would come from another model. A scorer that is not ``pointwise`` (a cascade, a
     list-wise model) is asked directly: its scores belong to whole requests. A cache never takes search down: a store
-    that fails counts as empty, and a scorer that cannot say who it is is asked directly too.
+    that fails counts as empty, what it holds that is no sound score counts as absent, and a scorer that cannot say who
+    it is is asked directly too.
 
     Args:
         scorer: who computes the scores that are not there yet.
@@ -46,7 +45,7 @@ class CachedScorer:
         *,
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
-        self._scorer = scorer
+        super().__init__(scorer)
         self._store: MutableMapping[bytes, Score] = LRUCache(_DEFAULT_ENTRIES) if store is None else store
         self._hooks = tuple(hooks)
         self._lock = forks.OuterLock()
@@ -58,26 +57,6 @@ class CachedScorer:
         self.__dict__ |= state
         self._lock = forks.OuterLock()
 
-    @property
-    def model(self) -> str:
-        """The inner scorer's model."""
-        return self._scorer.model
-
-    @property
-    def identity(self) -> str:
-        """The inner scorer's identity: a cache changes no score."""
-        return self._scorer.identity
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether the inner scorer is."""
-        return self._scorer.pointwise
-
-    @property
-    def loaded(self) -> LoadedModelInfo | None:
-        """What the inner scorer has loaded; None before its first use, or when it is not a plain model."""
-        return self._scorer.loaded if isinstance(self._scorer, LocalScorer) else None
-
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text, asking the inner scorer only for those not seen before.
 
@@ -85,10 +64,9 @@ class CachedScorer:
             RerankError: whatever the inner scorer raises.
         """
         known = self._look_up(query, texts)
-        missing = known.missing
-        fresh = check_scores(self._scorer.score(query, missing), len(missing)) if missing else None
-        if fresh is not None and fresh.degraded and known.scores:
-            return self._scorer.score(query, texts)
+        fresh = ask(self._main, query, known.missing) if known.missing else None
+        if fresh is not None and not fresh.genuine and known.scores:
+            return ask(self._main, query, texts)
         return self._combine(known, fresh)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
@@ -98,36 +76,23 @@ class CachedScorer:
             RerankError: whatever the inner scorer raises.
         """
         known = await asyncio.to_thread(self._look_up, query, texts)
-        missing = known.missing
-        fresh = check_scores(await self._scorer.ascore(query, missing), len(missing)) if missing else None
-        if fresh is not None and fresh.degraded and known.scores:
-            return await self._scorer.ascore(query, texts)
+        fresh = await aask(self._main, query, known.missing) if known.missing else None
+        if fresh is not None and not fresh.genuine and known.scores:
+            return await aask(self._main, query, texts)
         return await asyncio.to_thread(self._combine, known, fresh)
 
-    def warm_up(self) -> None:
-        """Warm up the inner scorer."""
-        self._scorer.warm_up()
-
-    def close(self) -> None:
-        """Close the inner scorer; the store is kept."""
-        self._scorer.close()
-
-    async def aclose(self) -> None:
-        """Close the inner scorer; the store is kept."""
-        await self._scorer.aclose()
-
     def _look_up(self, query: str, texts: Sequence[str]) -> _Known:
-        if not self._scorer.pointwise:
+        if not self.pointwise:
             return _Known(texts, [], {})
         try:
-            identity = self._scorer.identity
-        except RerankError:  # the inner scorer will say so itself, or have a stand-in
+            identity = self.identity
+        except RerankError:  # the inner scorer will say so itself, or have a fallback
             return _Known(texts, [], {})
         keys = [_key(identity, query, text) for text in texts]
         scores = {}
         with self._lock, self._failing_store_is_empty():
             for position, key in enumerate(keys):
-                score = self._store.get(key)
+                score = _believable(self._store.get(key))
                 if score is not None:
                     scores[position] = replace(score, cached=True)
         emit(self._hooks, CacheUsed(self.model, len(scores), len(texts) - len(scores)))
@@ -140,7 +105,7 @@ class CachedScorer:
         items = tuple(known.scores.get(i) or next(computed) for i in range(len(known.texts)))
         with self._lock, self._failing_store_is_empty():
             for key, score in zip(known.keys, items, strict=False):
-                if not (score.cached or score.degraded):
+                if score.genuine and not score.cached:
                     self._store[key] = score
         return replace(fresh, items=items)
 
@@ -162,7 +127,17 @@ class _Known:
 
     @property
     def missing(self) -> list[str]:
+        """The texts to ask for."""
         return [text for position, text in enumerate(self.texts) if position not in self.scores]
+
+
+def _believable(stored: object) -> Score | None:
+    """A stored score, if it is one: what was read back may have been changed, or written by another version."""
+    try:
+        score = sound(stored)
+    except UnsoundScoreError:
+        return None
+    return score if score.genuine else None
 
 
 def _key(identity: str, query: str, text: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import numbers
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import InvalidRequestError
-from rerank_core.ranking import logit_of, sigmoid
+from rerank_core.models.registry import same_model
+from rerank_core.ranking import sigmoid
 from rerank_core.scoring.base import Score, Scorer, Scores
+from rerank_core.scoring.checks import aask, ask
+from rerank_core.scoring.wrapper import WrappingScorer
 
 _METHODS = ("logistic", "isotonic")
 _LOGISTIC_VALUES = 2
@@ -37,13 +42,15 @@ class Calibration:
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        values = self.values
+        values = tuple(_finite(value) for value in self.values)
+        object.__setattr__(self, "values", values)
         if self.method == "logistic" and len(values) == _LOGISTIC_VALUES and values[0] > 0:
             return
         logits, probabilities = values[::2], values[1::2]
         rising = list(logits) == sorted(logits) and list(probabilities) == sorted(probabilities)
         inside = all(0 <= value <= 1 for value in probabilities)
-        if self.method == "isotonic" and values and len(logits) == len(probabilities) and rising and inside:
+        bounded = bool(logits) and math.isfinite(logits[-1] - logits[0])
+        if self.method == "isotonic" and len(logits) == len(probabilities) and rising and inside and bounded:
             return
         raise InvalidRequestError("this is not a calibration: its values are no rising curve.", param="calibration")
 
@@ -58,11 +65,13 @@ class Calibration:
         if right == len(logits):
             return probabilities[-1]
         share = (logit - logits[right - 1]) / (logits[right] - logits[right - 1])
-        return probabilities[right - 1] + share * (probabilities[right] - probabilities[right - 1])
+        between = probabilities[right - 1] + share * (probabilities[right] - probabilities[right - 1])
+        return min(between, probabilities[right])  # rounding may overshoot
 
     def save(self, file: Path) -> None:
         """Write it as JSON."""
-        file.write_text(json.dumps({"calibration": 1, **asdict(self)}, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps({"calibration": 1, **asdict(self)}, indent=1, allow_nan=False)
+        file.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: str | Path) -> Calibration:
@@ -72,18 +81,44 @@ class Calibration:
             InvalidRequestError: when the file is not one.
         """
         try:
-            data = json.loads(Path(file).read_text(encoding="utf-8"))
+            text = Path(file).read_text(encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InvalidRequestError(f"{file} cannot be read: {reason}.", param="calibration") from error
+        except ValueError as error:
+            raise _not_one(file) from error
+        try:
+            data = json.loads(text)
             if data["calibration"] != 1 or data["method"] not in _METHODS:
-                raise ValueError(data["calibration"])  # noqa: TRY301  (one message for all of them)
-            values = tuple(float(value) for value in data["values"])
-            return cls(str(data["model"]), data["method"], values, dict(data.get("origin", {})))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                raise _not_one(file)
+            return cls(str(data["model"]), data["method"], tuple(data["values"]), dict(data.get("origin", {})))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InvalidRequestError):
                 raise
-            raise InvalidRequestError(f"{file} is not a calibration; make one with `rerank calibrate`.") from error
+            raise _not_one(file) from error
 
 
-class CalibratedScorer:
+def _finite(value: object) -> float:
+    """A value of a curve, as Python's float: a curve with NaN in it would make every score NaN."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise InvalidRequestError(
+        f"this is not a calibration: one of its values is {value if isinstance(value, float) else type(value).__name__}"
+        ", expected finite numbers.",
+        param="calibration",
+    )
+
+
+def _not_one(file: str | Path) -> InvalidRequestError:
+    return InvalidRequestError(f"{file} is not a calibration; make one with `rerank calibrate`.", param="calibration")
+
+
+class CalibratedScorer(WrappingScorer):
     """Gives another scorer's scores as calibrated probabilities; logits, and so the order, stay as they are.
 
     Args:
@@ -95,29 +130,19 @@ class CalibratedScorer:
     """
 
     def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
-        if calibration.model != scorer.model:
+        if not same_model(calibration.model, scorer.model):
             raise InvalidRequestError(
                 f"this calibration is for {calibration.model!r}, not for {scorer.model!r}; make one with "
                 "`rerank calibrate`.",
                 param="calibration",
             )
-        self._scorer = scorer
+        super().__init__(scorer)
         self._calibration = calibration
-
-    @property
-    def model(self) -> str:
-        """The inner scorer's model."""
-        return self._scorer.model
 
     @property
     def identity(self) -> str:
         """The inner scorer's identity and the curve."""
-        return repr(("calibrated", self._scorer.identity, self._calibration.method, self._calibration.values))
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether the inner scorer is."""
-        return self._scorer.pointwise
+        return repr(("calibrated", self._main.identity, self._calibration.method, self._calibration.values))
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text.
@@ -125,7 +150,7 @@ class CalibratedScorer:
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        return self._calibrated(self._scorer.score(query, texts))
+        return self._calibrated(ask(self._main, query, texts))
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text without blocking the event loop.
@@ -133,26 +158,13 @@ class CalibratedScorer:
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        return self._calibrated(await self._scorer.ascore(query, texts))
-
-    def warm_up(self) -> None:
-        """Warm up the inner scorer."""
-        self._scorer.warm_up()
-
-    def close(self) -> None:
-        """Close the inner scorer."""
-        self._scorer.close()
-
-    async def aclose(self) -> None:
-        """Close the inner scorer."""
-        await self._scorer.aclose()
+        return self._calibrated(await aask(self._main, query, texts))
 
     def _calibrated(self, scores: Scores) -> Scores:
-        if scores.degraded or not scores.judged:  # a stand-in's scores, to which the curve says nothing
+        if not scores.genuine:  # another model's scores, to which the curve says nothing
             return scores
         return replace(scores, items=tuple(map(self._one, scores.items)))
 
     def _one(self, score: Score) -> Score:
         # Where only a probability is known, its logit keeps the order among texts that a flat piece makes equal.
-        logit = logit_of(score.relevance_score) if score.logit is None else score.logit
-        return replace(score, relevance_score=self._calibration(logit), logit=logit)
+        return replace(score, relevance_score=self._calibration(score.log_odds), logit=score.log_odds)

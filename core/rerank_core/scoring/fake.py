@@ -20,7 +20,7 @@ class FakeScorer:
     Args:
         model: the name it reports.
         delay: seconds each call takes.
-        error: raised by every call instead of an answer, to test what happens when a model fails.
+        error: raised, as a new object, by every call instead of an answer, to test what happens when a model fails.
 
     Attributes:
         calls: the (query, texts) of every call so far.
@@ -72,7 +72,7 @@ class FakeScorer:
     def _answer(self, query: str, texts: Sequence[str]) -> Scores:
         self.calls.append((query, tuple(texts)))
         if self._error is not None:
-            raise self._error
+            raise self._error.copied()
         words = set(_WORD.findall(query.lower()))
         items = tuple(Score.from_logit(_SCALE * (2 * _share(words, text) - 1)) for text in texts)
         tokens = sum(len(_WORD.findall(text)) + len(words) for text in texts)

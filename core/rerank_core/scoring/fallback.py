@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Iterator, Sequence
 
 from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
-from rerank_core.events import DEFAULT_HOOKS, Degraded, Hook, emit
-from rerank_core.scoring.base import Scorer, Scores, check_scores
+from rerank_core.events import DEFAULT_HOOKS, Degraded, Hook, emit, logger
+from rerank_core.scoring.base import Scorer, Scores, judges
+from rerank_core.scoring.checks import aask, ask
+from rerank_core.scoring.wrapper import WrappingScorer
+
+Failures = list[tuple[Scorer, RerankError]]
 
 
-class FallbackScorer:
+class FallbackScorer(WrappingScorer):
     """Asks scorers in order until one answers.
 
-    Scores of any but the first are marked ``degraded``. A request that is itself wrong
-    (:class:`~rerank_core.errors.InvalidRequestError`) is not tried elsewhere, nor is one to a closed scorer.
+    Scores of any but the first are marked ``degraded``, and a warning says what happened: once, until the first
+    answers again. A request that is itself wrong (:class:`~rerank_core.errors.InvalidRequestError`) is not tried
+    elsewhere, nor is one to a closed scorer. Any other failure leads to the next scorer that judges relevance; one that
+    judges nothing (:class:`~rerank_core.scoring.KeepOrderScorer`) is asked only where a failure may pass
+    (:attr:`~rerank_core.errors.RerankError.transient`): a wrong name, a missing device or a refused key would be hidden
+    for ever.
 
     Args:
         scorers: at least two, the preferred one first.
@@ -29,100 +36,97 @@ class FallbackScorer:
             raise InvalidRequestError(
                 f"FallbackScorer needs at least two scorers, got {len(scorers)}.", param="scorers"
             )
-        self._scorers = tuple(scorers)
+        super().__init__(*scorers)
         self._hooks = tuple(hooks)
-
-    @property
-    def model(self) -> str:
-        """The preferred scorer's model."""
-        return self._scorers[0].model
-
-    @property
-    def identity(self) -> str:
-        """The preferred scorer's identity; what a stand-in scores is marked and must not be kept under it."""
-        return self._scorers[0].identity
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether the preferred scorer is; a stand-in's scores are marked, and nobody takes them for its own."""
-        return self._scorers[0].pointwise
+        self._warned: tuple[str, ...] = ()
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """The first answer there is.
 
         Raises:
             InvalidRequestError, ClosedError: at once, when a scorer finds the request itself wrong, or is closed.
-            RerankError: the last scorer's error, when none answered; a note lists the others.
+            RerankError: the last scorer's error, when none answered; notes name the others.
         """
-        failures: list[tuple[Scorer, RerankError]] = []
-        for scorer in self._scorers:
+        failures: Failures = []
+        for scorer in self._candidates(failures):
             try:
-                scores = check_scores(scorer.score(query, texts), len(texts))
-            except (InvalidRequestError, ClosedError):
-                raise
+                return self._answer(ask(scorer, query, texts), scorer, failures)
             except RerankError as error:
-                failures.append((scorer, error))
-            else:
-                return self._answer(scores, scorer, failures)
+                _note_failure(failures, scorer, error)
         raise _exhausted(failures)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """The first answer there is.
 
         Raises:
-            InvalidRequestError, ClosedError: at once, when a scorer finds the request itself wrong, or is closed.
-            RerankError: the last scorer's error, when none answered; a note lists the others.
+            The same as :meth:`score`.
         """
-        failures: list[tuple[Scorer, RerankError]] = []
-        for scorer in self._scorers:
+        failures: Failures = []
+        for scorer in self._candidates(failures):
             try:
-                scores = check_scores(await scorer.ascore(query, texts), len(texts))
-            except (InvalidRequestError, ClosedError):
-                raise
+                return self._answer(await aask(scorer, query, texts), scorer, failures)
             except RerankError as error:
-                failures.append((scorer, error))
-            else:
-                return self._answer(scores, scorer, failures)
+                _note_failure(failures, scorer, error)
         raise _exhausted(failures)
 
     def warm_up(self) -> None:
         """Warm up every scorer; one that cannot is left for the moment it is needed.
 
         Raises:
-            RerankError: when none of them can.
+            InvalidRequestError, ClosedError: at once.
+            RerankError: when none of them can that would be asked.
         """
-        failures = []
-        for scorer in self._scorers:
+        failures: Failures = []
+        ready = False
+        for scorer in self._candidates(failures):
             try:
                 scorer.warm_up()
+                ready = True
             except RerankError as error:
-                failures.append((scorer, error))
-        if len(failures) == len(self._scorers):
+                _note_failure(failures, scorer, error)
+        if not ready:
             raise _exhausted(failures)
 
-    def close(self) -> None:
-        """Close every scorer."""
-        with ExitStack() as stack:  # the others are closed even when one fails to
-            for scorer in self._scorers:
-                stack.callback(scorer.close)
+    def _candidates(self, failures: Failures) -> Iterator[Scorer]:
+        """Who is asked next, after ``failures``, to which the caller adds."""
+        for scorer in self._parts:
+            if not failures or judges(scorer) or any(error.transient for _, error in failures):
+                yield scorer
 
-    async def aclose(self) -> None:
-        """Close every scorer."""
-        async with AsyncExitStack() as stack:
-            for scorer in self._scorers:
-                stack.push_async_callback(scorer.aclose)
-
-    def _answer(self, scores: Scores, scorer: Scorer, failures: list[tuple[Scorer, RerankError]]) -> Scores:
-        if not failures:
-            return scores
+    def _answer(self, scores: Scores, scorer: Scorer, failures: Failures) -> Scores:
+        codes = tuple(error.code for _, error in failures)
+        if codes != self._warned:
+            for failed, error in failures:
+                logger.warning(
+                    "%r failed (%s), so %r answers, marked degraded. This is said once, until something changes.",
+                    failed.model,
+                    error.message,
+                    scorer.model,
+                )
+            self._warned = codes
         for failed, error in failures:
             emit(self._hooks, Degraded(failed.model, scorer.model, error.code))
-        return scores.as_degraded()
+        return scores.as_degraded() if failures else scores
 
 
-def _exhausted(failures: list[tuple[Scorer, RerankError]]) -> RerankError:
-    """The last failure, with the earlier ones noted on it."""
+def _note_failure(failures: Failures, scorer: Scorer, error: RerankError) -> None:
+    """Add the failure, unless nobody else should be asked.
+
+    Raises:
+        InvalidRequestError, ClosedError: as they are.
+    """
+    if isinstance(error, InvalidRequestError | ClosedError):
+        raise error
+    failures.append((scorer, error))
+
+
+def _exhausted(failures: Failures) -> RerankError:
+    """The last failure, with the earlier ones noted on it; a copy, because scorers may raise one object again."""
     *earlier, (_, last) = failures
-    for scorer, error in earlier:
-        last.add_note(f"before that, {scorer.model!r} failed: {error.code}")
-    return last
+    if not earlier:
+        return last
+    error = last.copied()
+    error.__cause__ = last
+    for scorer, each in earlier:
+        error.add_note(f"before that, {scorer.model!r} failed: {each.code}")
+    return error

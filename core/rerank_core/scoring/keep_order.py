@@ -10,9 +10,12 @@ from rerank_core.scoring.base import Score, Scores
 class KeepOrderScorer:
     """Judges nothing: every text gets the same score, so that the order of the input stays.
 
-    The last scorer of a :class:`~rerank_core.scoring.FallbackScorer`, for search that must never fail because of its
-    reranker. The scores are 0 and marked ``degraded``; a threshold does not apply to them, because nothing was judged.
+    The last scorer of a :class:`~rerank_core.scoring.FallbackScorer`, for search that must not fail when its reranker
+    does in passing; it is not asked after failures that will never pass. The scores are 0 and marked ``degraded``; a
+    threshold does not apply to them, because nothing was judged.
     """
+
+    judges = False
 
     @property
     def model(self) -> str:

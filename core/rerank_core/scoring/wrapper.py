@@ -1,0 +1,77 @@
+"""What scorers around scorers have in common."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, ExitStack
+from typing import TYPE_CHECKING
+
+from rerank_core.scoring.base import Scorer, judges, loaded_by, provider_of
+
+if TYPE_CHECKING:
+    from rerank_core.inference.backends.base import LoadedModelInfo
+
+
+class WrappingScorer:
+    """Looks to everybody like its main scorer, and warms up and closes all its parts.
+
+    A subclass adds ``score`` and ``ascore``, and overrides only what it changes.
+
+    Args:
+        main: whose model the scores are said to come from.
+        others: what else is asked.
+    """
+
+    def __init__(self, main: Scorer, *others: Scorer) -> None:
+        self._main = main
+        self._parts = (main, *others)
+
+    @property
+    def model(self) -> str:
+        """The main scorer's model."""
+        return self._main.model
+
+    @property
+    def identity(self) -> str:
+        """The main scorer's identity."""
+        return self._main.identity
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the main scorer is."""
+        return self._main.pointwise
+
+    @property
+    def provider(self) -> str:
+        """Where the main scorer's model runs."""
+        return provider_of(self._main)
+
+    @property
+    def loaded(self) -> LoadedModelInfo | None:
+        """What the main scorer has loaded; None before its first use, or where it loads nothing."""
+        return loaded_by(self._main)
+
+    @property
+    def judges(self) -> bool:
+        """Whether any part looks at relevance."""
+        return any(map(judges, self._parts))
+
+    def warm_up(self) -> None:
+        """Warm up every part.
+
+        Raises:
+            RerankError: when one cannot.
+        """
+        for part in self._parts:
+            part.warm_up()
+
+    def close(self) -> None:
+        """Close every part."""
+        with ExitStack() as stack:  # the others are closed even when one fails to
+            for part in self._parts:
+                stack.callback(part.close)
+
+    async def aclose(self) -> None:
+        """Close every part."""
+        async with AsyncExitStack() as stack:
+            for part in self._parts:
+                stack.push_async_callback(part.aclose)
