@@ -5,10 +5,7 @@ import copy
 import inspect
 import json
 import pickle
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import fields
 from itertools import pairwise
 
@@ -16,10 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fresh import fresh
+from loops import held_model, while_held
 from rerank_core import ClosedError, Document, InvalidRequestError, ProtocolError, Reranker
 from rerank_core.events import BatchScored
+from rerank_core.inference.cpus import available_cpus
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring import ApiOptions, CachedScorer, FakeScorer, LocalOptions, Score, Scores
+from waiting import async_wait_for, join
 
 QUERY = "What is machine learning?"
 DOCUMENTS = [
@@ -242,27 +243,12 @@ def test_every_document_is_accounted_for_in_stable_order(texts, top_n):
         assert (-one.logit, one.index) < (-two.logit, two.index)
 
 
-def test_async_gives_the_same_and_leaves_the_event_loop_free(bundled):
+def test_async_gives_the_same_and_leaves_the_event_loop_free(bundled, monkeypatch):
     texts = [f"{text} {i}" for i in range(60) for text in DOCUMENTS]
     expected = bundled.rerank(QUERY, texts)
-
-    async def main():
-        ticks = 0
-
-        async def tick():
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0)
-                ticks += 1
-
-        ticking = asyncio.create_task(tick())
-        response = await bundled.arerank(QUERY, texts)
-        ticking.cancel()
-        return response, ticks
-
-    response, ticks = asyncio.run(main())
+    held = held_model(monkeypatch, bundled)
+    response = asyncio.run(while_held(bundled.arerank(QUERY, texts), held))
     assert response.results == expected.results
-    assert ticks > 20  # one uninterrupted call would leave two or three
 
 
 def test_one_reranker_serves_several_event_loops_in_turn(bundled):
@@ -270,25 +256,23 @@ def test_one_reranker_serves_several_event_loops_in_turn(bundled):
     assert others == [first, first]
 
 
-def test_cancelling_an_async_call_drops_its_batches(bundled):
+def test_cancelling_an_async_call_drops_its_batches(monkeypatch):
     texts = [f"{text} {i} " * 40 for i in range(100) for text in DOCUMENTS]
     seen = []
     reranker = Reranker(batch_tokens=64, hooks=[seen.append])
-    reranker.warm_up()
+    held = held_model(monkeypatch, reranker)
 
     async def main():
         task = asyncio.create_task(reranker.arerank(QUERY, texts))
-        while len(seen) < 12:
-            await asyncio.sleep(0.001)
+        await async_wait_for(held.entered.is_set)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    time.sleep(0.3)
-    count = len(seen)
-    time.sleep(0.3)
-    assert len(seen) == count < 100
+    held.released.set()
+    reranker.rerank(QUERY, ["a later one"])  # behind whatever is left of the cancelled one
+    assert 1 <= sum(isinstance(event, BatchScored) for event in seen) <= available_cpus() + 1
 
 
 def test_threads_may_call_one_reranker_at_once(bundled):
@@ -313,8 +297,7 @@ def test_threads_may_call_one_reranker_at_once(bundled):
     threads = [threading.Thread(target=call) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert errors == []
     assert answers == [True] * 40
 
@@ -367,20 +350,23 @@ def test_a_pickled_reranker_loads_its_own_model(bundled):
     assert copy.deepcopy(bundled).rerank(QUERY, DOCUMENTS).results == expected
 
 
-def test_ctrl_c_while_waiting_leaves_the_reranker_usable(bundled):
-    code = (
-        "import os, signal, threading\n"
-        "from rerank_core import Reranker\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it\n"
-        "reranker = Reranker(); reranker.warm_up()\n"
-        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "try:\n"
-        "    reranker.rerank('q', [f'text {i} ' * 200 for i in range(3000)])\n"
-        "except KeyboardInterrupt:\n"
-        "    print(len(reranker.rerank('q', ['a', 'b'])))\n"
-    )
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert seen.stdout == "2\n"
+def test_ctrl_c_while_waiting_leaves_the_reranker_usable():
+    code = """
+import os, signal
+from rerank_core import Reranker
+from rerank_core.events import BatchScored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it
+once = iter([signal.SIGINT])
+def interrupt(event):
+    if isinstance(event, BatchScored) and (number := next(once, None)):
+        os.kill(os.getpid(), number)
+reranker = Reranker(hooks=[interrupt])
+try:
+    reranker.rerank("q", [f"text {i} " * 200 for i in range(300)])
+except KeyboardInterrupt:
+    print(len(reranker.rerank("q", ["a", "b"])))
+"""
+    assert fresh(code) == "2\n"
 
 
 def test_a_thread_that_ranks_while_the_interpreter_exits_does_not_hang():
@@ -391,7 +377,7 @@ def test_a_thread_that_ranks_while_the_interpreter_exits_does_not_hang():
         "texts = [f'text {i} ' * 200 for i in range(3000)]\n"
         "threading.Thread(target=reranker.rerank, args=('q', texts)).start()\n"
     )
-    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+    fresh(code)
 
 
 def test_a_short_request_is_not_stuck_behind_long_ones_being_tokenised(bundled):
@@ -400,7 +386,7 @@ def test_a_short_request_is_not_stuck_behind_long_ones_being_tokenised(bundled):
     long.start()
     bundled.rerank(QUERY, ["short"])
     assert done == []
-    long.join()
+    join(long)
 
 
 def test_threads_and_event_loops_share_batches():
@@ -417,7 +403,6 @@ def test_threads_and_event_loops_share_batches():
     for thread in threads:
         thread.start()
     asyncio.run(asking())
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert sum(event.inputs for event in batches) == 80
     assert any(event.inputs > 1 for event in batches)

@@ -52,6 +52,34 @@ def join(*threads: threading.Thread) -> None:
         assert not thread.is_alive(), f"thread {thread.name} still runs after {BOUND:g} s"
 
 
+class Crowd:
+    """Counts how many threads are in it at once: ``with crowd: ...``.
+
+    Args:
+        expected: how many are expected together; whoever comes waits for so many, until they have been there once.
+
+    Attributes:
+        most: most at once so far.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self.most = 0
+        self._expected = expected
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self.most >= self._expected, BOUND), f"at most {self.most} came"
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+
+
 def ended(process: subprocess.Popen) -> int:
     """The exit status of a process, once it has ended.
 

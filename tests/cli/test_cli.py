@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import rerank_core
 from apiserver import ApiServer, reply
+from fresh import fresh
 from rerank_core.cli.app import app
 from rerank_core.cli.read import _split_text
 from rerank_core.cli.show import score_bar
@@ -197,12 +198,17 @@ def test_a_bad_file_in_a_folder_is_left_out_and_named(tmp_path, manual):
     assert rerank("query", "install", tmp_path).exit_code == 2
 
 
-def test_a_parquet_file_without_its_library_is_an_input_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+def test_a_parquet_file_without_its_library_is_an_input_error(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    seen = rerank("query", "a", tmp_path / "a.parquet")
-    assert seen.exit_code == 2
-    assert "rerank-plugins[parquet]" in seen.stderr
+    code = f"""
+from typer.testing import CliRunner
+from rerank_core.cli.app import app
+seen = CliRunner().invoke(app, ["query", "a", {str(tmp_path / "a.parquet")!r}])
+print(seen.exit_code, seen.stderr)
+"""
+    printed = fresh(code, without=["pyarrow"])
+    assert printed.startswith("2 ")
+    assert "rerank-plugins[parquet]" in printed
 
 
 @given(st.text(st.sampled_from("a \n\t#"), max_size=60))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from checkpoints import MAX_TOKENS, QUERY, TEXTS
-from rerank_core import InferenceError, InvalidRequestError, MissingDependencyError, ModelLoadError, Reranker
+from fresh import fresh
+from rerank_core import InferenceError, InvalidRequestError, ModelLoadError, Reranker
 from rerank_core.events import BatchScored, Encoded, Failed, ModelLoaded, Scored, Truncated
 from rerank_core.inference import loading
 from rerank_core.inference.backends.base import relevance_logits
@@ -302,14 +303,17 @@ def test_a_file_that_is_not_onnx(copy):
         Reranker(folder, backend="onnx").warm_up()
 
 
-def test_without_torch_the_error_names_the_extra(tmp_path, monkeypatch):
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_without_torch_the_error_names_the_extra(tmp_path, backend):
     (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r"rerank-plugins\[torch\]"):
-        Reranker(tmp_path, backend="torch").warm_up()
-    monkeypatch.setattr(loading, "find_spec", lambda _name: None)
-    with pytest.raises(MissingDependencyError, match=r"rerank-plugins\[torch\]"):
-        Reranker(tmp_path).warm_up()
+    code = f"""
+from rerank_core import MissingDependencyError, Reranker
+try:
+    Reranker({str(tmp_path)!r}, backend={backend!r}).warm_up()
+except MissingDependencyError as error:
+    print(error)
+"""
+    assert "rerank-plugins[torch]" in fresh(code, without=["torch", "sentence_transformers"])
 
 
 @pytest.mark.parametrize(

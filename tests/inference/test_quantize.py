@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rerank_core import MissingDependencyError
+from fresh import fresh
 from rerank_core.inference.quantize import channel_scales, quantize_int8
 from rerank_core.inference.rounding import round_symmetric
 
@@ -150,7 +148,14 @@ def test_channel_scales_change_no_product(peaks):
     np.testing.assert_allclose((rows / scales) @ (weight * scales[:, None]), rows @ weight, atol=1e-5)
 
 
-def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingDependencyError, match=r"rerank-plugins\[torch\]"):
-        quantize_int8(tmp_path / "a", tmp_path / "b")
+def test_without_onnx_the_error_names_the_extra():
+    code = """
+from pathlib import Path
+from rerank_core import MissingDependencyError
+from rerank_core.inference.quantize import quantize_int8
+try:
+    quantize_int8(Path("a"), Path("b"))
+except MissingDependencyError as error:
+    print(error)
+"""
+    assert "rerank-plugins[torch]" in fresh(code, without=["onnx"])

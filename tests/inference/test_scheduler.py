@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import time
 import weakref
 
 import numpy as np
@@ -13,6 +12,7 @@ from rerank_core import InferenceError
 from rerank_core.inference.encoding import ModelInput
 from rerank_core.inference.scheduler import Scheduler
 from rerank_core.inference.workers import Workers
+from waiting import BOUND, Crowd, join, wait_for
 
 
 def inputs(lengths, first=0):
@@ -44,7 +44,7 @@ class Gate:
     def __call__(self, batch):
         self.batches.append([int(item.ids[0]) for item in batch])
         self.started.set()
-        self.opened.wait()
+        assert self.opened.wait(BOUND)
         return echo(batch)
 
 
@@ -70,22 +70,22 @@ def test_logits_come_in_the_order_of_the_inputs(two_workers):
     scheduler = Scheduler(two_workers, echo)
     futures = [submit(scheduler, [7, 300, 7, 90] * 20, first=100 * k) for k in range(8)]
     for k, future in enumerate(futures):
-        assert future.result(20).tolist() == [100 * k + i for i in range(80)]
+        assert future.result(BOUND).tolist() == [100 * k + i for i in range(80)]
 
 
 def test_nothing_to_score_is_done(one_worker):
-    assert submit(Scheduler(one_worker, echo), []).result(1).tolist() == []
+    assert submit(Scheduler(one_worker, echo), []).result(BOUND).tolist() == []
 
 
 def test_requests_that_wait_share_batches(one_worker):
     gate = Gate()
     scheduler = Scheduler(one_worker, gate)
     first = submit(scheduler, [10])
-    gate.started.wait()
+    assert gate.started.wait(BOUND)
     others = [submit(scheduler, [10, 10], first=10 * k) for k in range(1, 4)]
     gate.opened.set()
     for future in (first, *others):
-        future.result(20)
+        future.result(BOUND)
     assert gate.batches == [[0], [10, 11, 20, 21, 30, 31]]
 
 
@@ -93,11 +93,11 @@ def test_a_short_request_passes_between_the_batches_of_a_long_one(one_worker):
     gate = Gate()
     scheduler = Scheduler(one_worker, gate)
     long = submit(scheduler, [500] * 50)
-    gate.started.wait()
+    assert gate.started.wait(BOUND)
     short = submit(scheduler, [10] * 10, first=1000)
     gate.opened.set()
-    long.result(20)
-    short.result(20)
+    long.result(BOUND)
+    short.result(BOUND)
     assert next(i for i, batch in enumerate(gate.batches) if 1000 in batch) <= 2
 
 
@@ -105,10 +105,10 @@ def test_cancelling_drops_what_has_not_started(one_worker):
     gate = Gate()
     scheduler = Scheduler(one_worker, gate)
     future = submit(scheduler, [500] * 50)
-    gate.started.wait()
+    assert gate.started.wait(BOUND)
     assert future.cancel()
     gate.opened.set()
-    submit(scheduler, [5], first=99).result(20)
+    submit(scheduler, [5], first=99).result(BOUND)
     assert gate.batches == [[0], [99]]
 
 
@@ -121,33 +121,29 @@ def test_a_failing_batch_fails_its_requests_and_nobody_else(one_worker):
     scheduler = Scheduler(one_worker, run)
     bad, good = submit(scheduler, [10, 10], first=12), submit(scheduler, [400], first=1)
     with pytest.raises(InferenceError, match="broken"):
-        bad.result(20)
-    assert good.result(20).tolist() == [1.0]
+        bad.result(BOUND)
+    assert good.result(BOUND).tolist() == [1.0]
 
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_request_never_has_more_batches_in_flight_than_its_limit(two_workers, limit):
-    running, most, lock = 0, 0, threading.Lock()
+    running = Crowd(limit)
 
     def run(batch):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.002)
-        with lock:
-            running -= 1
-        return echo(batch)
+        with running:
+            if limit == 1:  # the other worker does whatever is queued before this
+                two_workers().submit(str).result(BOUND)
+            return echo(batch)
 
-    submit(Scheduler(two_workers, run), [500] * 20, limit=limit).result(20)
-    assert most == limit
+    submit(Scheduler(two_workers, run), [500] * 20, limit=limit).result(BOUND)
+    assert running.most == limit
 
 
 def test_each_receiver_hears_of_its_own_part(one_worker):
     gate, mine, yours = Gate(), [], []
     scheduler = Scheduler(one_worker, gate)
     blocker = submit(scheduler, [2])
-    gate.started.wait()
+    assert gate.started.wait(BOUND)
     futures = [
         submit(scheduler, [10, 8], first=10, report=mine.append),
         submit(scheduler, [9], first=20, report=yours.append),
@@ -155,7 +151,7 @@ def test_each_receiver_hears_of_its_own_part(one_worker):
     ]
     gate.opened.set()
     for future in (blocker, *futures):
-        future.result(20)
+        future.result(BOUND)
     assert sum(report.inputs for report in mine) == 3
     assert sum(report.tokens for report in mine) == 23
     assert [(report.inputs, report.tokens, report.padding) for report in yours] == [(1, 9, 1)]
@@ -188,17 +184,15 @@ def test_a_request_that_comes_while_an_idle_step_leaves_is_not_forgotten(one_wor
     scheduler._lock = Lock(scheduler._lock)
     submit(scheduler, [5]).cancel()
     release.set()
-    deadline = time.monotonic() + 20
-    while len(came) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert came[1].result(20).tolist() == [7.0]
+    wait_for(lambda: len(came) == 2)
+    assert came[1].result(BOUND).tolist() == [7.0]
 
 
 def test_closed_workers_are_reported_to_whoever_waits():
     pool = Workers(1, "closed")
     pool.close()
     with pytest.raises(InferenceError, match="have stopped"):
-        submit(Scheduler(lambda: pool, echo), [3]).result(20)
+        submit(Scheduler(lambda: pool, echo), [3]).result(BOUND)
 
 
 def test_many_threads_lose_nothing(two_workers):
@@ -208,13 +202,12 @@ def test_many_threads_lose_nothing(two_workers):
     def caller(k):
         for round_ in range(20):
             first = 10_000 * k + 100 * round_
-            answers[k, round_] = submit(scheduler, [3 + (k * i) % 50 for i in range(30)], first=first).result(20)
+            answers[k, round_] = submit(scheduler, [3 + (k * i) % 50 for i in range(30)], first=first).result(BOUND)
 
     threads = [threading.Thread(target=caller, args=(k,)) for k in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     for (k, round_), logits in answers.items():
         assert logits.tolist() == [10_000 * k + 100 * round_ + i for i in range(30)]
     assert len(answers) == 160
@@ -225,25 +218,21 @@ def test_a_forked_child_starts_with_an_empty_line(one_worker):
     gate = Gate()
     scheduler = Scheduler(one_worker, gate)
     pending = [submit(scheduler, [500] * 3), submit(scheduler, [5], first=7)]
-    gate.started.wait()
+    assert gate.started.wait(BOUND)
     child = os.fork()
     if child == 0:
         gate.opened.set()
         gate.batches.clear()
-        ok = submit(scheduler, [5], first=42).result(timeout=20).tolist() == [42.0] and gate.batches == [[42]]
+        ok = submit(scheduler, [5], first=42).result(BOUND).tolist() == [42.0] and gate.batches == [[42]]
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
     gate.opened.set()
-    assert [len(future.result(20)) for future in pending] == [3, 1]
+    assert [len(future.result(BOUND)) for future in pending] == [3, 1]
 
 
 def test_a_scheduler_leaves_memory_with_its_last_user(two_workers):
     scheduler = Scheduler(two_workers, echo)
-    submit(scheduler, [4] * 10).result(20)
+    submit(scheduler, [4] * 10).result(BOUND)
     gone = weakref.ref(scheduler)
     del scheduler
-    deadline = time.monotonic() + 20
-    while gone() is not None and time.monotonic() < deadline:  # a worker may still be on its way out
-        gc.collect()
-        time.sleep(0.01)
-    assert gone() is None
+    wait_for(lambda: gc.collect() >= 0 and gone() is None)  # a worker may still be on its way out

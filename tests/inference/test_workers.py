@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from rerank_core.inference.cpus import available_cpus
 from rerank_core.inference.workers import Workers, shared_workers
 from rerank_core.models import DEFAULT_MODEL
 from rerank_core.models.source import BUNDLED
+from waiting import BOUND, Crowd, join
 
 
 @pytest.fixture
@@ -24,32 +24,33 @@ def workers():
 
 
 def test_results_come_in_the_order_of_the_items(workers):
-    def slow_first(item):
-        time.sleep(0.01 if item == 0 else 0)
+    others = threading.Event()
+
+    def first_last(item):
+        if item == 0:
+            assert others.wait(BOUND)
+        elif item == 19:
+            others.set()
         return item * 2
 
-    assert workers.map(slow_first, range(20), limit=2).result() == [2 * i for i in range(20)]
+    assert workers.map(first_last, range(20), limit=2).result(BOUND) == [2 * i for i in range(20)]
 
 
 def test_nothing_to_do_is_done(workers):
-    assert workers.map(str, [], limit=2).result() == []
+    assert workers.map(str, [], limit=2).result(BOUND) == []
 
 
 @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 2), (50, 2)])
 def test_no_more_run_at_once_than_the_limit_and_the_pool_allow(workers, limit, most):
-    running, seen, lock = 0, 0, threading.Lock()
+    running = Crowd(most)
 
     def task(_):
-        nonlocal running, seen
-        with lock:
-            running += 1
-            seen = max(seen, running)
-        time.sleep(0.002)
-        with lock:
-            running -= 1
+        with running:
+            if limit == 1:  # the other worker does whatever is queued before this
+                workers.submit(str).result(BOUND)
 
-    workers.map(task, range(12), limit=limit).result()
-    assert seen == most
+    workers.map(task, range(12), limit=limit).result(BOUND)
+    assert running.most == most
 
 
 def test_the_first_failure_ends_the_job(workers):
@@ -61,9 +62,9 @@ def test_the_first_failure_ends_the_job(workers):
         done.append(item)
 
     with pytest.raises(KeyError):
-        workers.map(task, range(1000), limit=2).result()
-    time.sleep(0.05)
-    assert len(done) < 20
+        workers.map(task, range(1000), limit=1).result(BOUND)
+    workers.map(str, range(10), limit=2).result(BOUND)  # behind whatever is left of the first
+    assert done == [0, 1, 2]
 
 
 def test_cancelling_drops_what_has_not_started(workers):
@@ -73,14 +74,14 @@ def test_cancelling_drops_what_has_not_started(workers):
 
     def task(item):
         started.set()
-        release.wait()
+        assert release.wait(BOUND)
         done.append(item)
 
     future = workers.map(task, range(100), limit=2)
-    started.wait()
+    assert started.wait(BOUND)
     assert future.cancel()
     release.set()
-    workers.submit(lambda: None).result()
+    workers.submit(lambda: None).result(BOUND)
     assert len(done) <= 2
 
 
@@ -90,14 +91,14 @@ def test_a_short_job_is_not_stuck_behind_a_long_one():
     gate = threading.Event()
 
     def task(item):
-        gate.wait()
+        assert gate.wait(BOUND)
         order.append(item)
 
     long = pool.map(task, [f"long {i}" for i in range(50)], limit=1)
     short = pool.map(task, ["short 0", "short 1"], limit=1)
     gate.set()
-    short.result()
-    long.result()
+    short.result(BOUND)
+    long.result(BOUND)
     pool.close()
     assert order.index("short 1") <= 4
 
@@ -110,10 +111,10 @@ def test_the_shared_workers_are_one_a_cpu_and_the_same_for_everybody():
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_gets_threads_of_its_own(workers):
     for pool in (workers, shared_workers()):
-        pool.submit(lambda: None).result()
+        pool.submit(lambda: None).result(BOUND)
     child = os.fork()
     if child == 0:
-        ok = all(pool.submit(lambda: 7).result(timeout=20) == 7 for pool in (workers, shared_workers()))
+        ok = all(pool.submit(lambda: 7).result(BOUND) == 7 for pool in (workers, shared_workers()))
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -125,7 +126,7 @@ def test_closed_workers_say_so_and_whoever_waits_hears_of_it():
     pool.close()
     gate.set()
     with pytest.raises(InferenceError, match="have stopped"):
-        future.result(timeout=20)
+        future.result(BOUND)
     with pytest.raises(InferenceError, match="have stopped"):
         pool.submit(lambda: None)
 
@@ -148,8 +149,7 @@ def test_many_rerankers_and_callers_share_the_same_few_threads(tmp_path):
     before = threading.active_count()
     for caller in callers:
         caller.start()
-    for caller in callers:
-        caller.join()
+    join(*callers)
     workers = [thread for thread in threading.enumerate() if thread.name.startswith("rerank-worker")]
     assert len(workers) <= available_cpus()
     assert threading.active_count() <= before + available_cpus()
