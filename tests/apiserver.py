@@ -46,6 +46,7 @@ class ApiServer:
     Attributes:
         requests: what has arrived.
         closed: connections that the client closed, by number.
+        wrap: what is done with every new connection first (TLS).
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class ApiServer:
         self.script: deque[Action] = deque()
         self.default: Action = rank
         self.closed: list[int] = []
+        self.wrap: Callable[[socket.socket], socket.socket] = lambda connection: connection
         self.busy = 0
         self.most_busy = 0
         self.stopping = threading.Event()
@@ -96,6 +98,7 @@ class ApiServer:
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         try:
+            connection = self._connections[number - 1] = self.wrap(connection)
             while (request := _read(connection, number, self.stopping)) is not None:
                 with self._lock:
                     self.requests.append(request)

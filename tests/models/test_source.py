@@ -100,6 +100,35 @@ def test_a_local_onnx_file_is_found_with_its_folder(tmp_path):
     assert locate(str(tmp_path / "other.onnx")).onnx_file == "other.onnx"
 
 
+def test_a_file_of_the_hubs_cache_loads_though_what_it_links_to_has_no_suffix(tmp_path):
+    """What ``hf_hub_download`` returns: a link by the file's name to a blob by its hash."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "commit"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(MINI.iterdir()):
+        shutil.copyfile(path, blobs / f"{number:040x}")
+        (snapshot / path.name).symlink_to(f"../../blobs/{number:040x}")
+    with Reranker(snapshot / "model.onnx") as linked, Reranker(DEFAULT_MODEL) as bundled:
+        documents = ["Dogs bark.", "Cats purr."]
+        scores = [[result.logit for result in each.rerank("feline pets", documents)] for each in (linked, bundled)]
+        assert scores[0] == scores[1]
+        assert linked.loaded.folder == snapshot
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "a/" * 3000, "~nobody-of-this-name/model", "a\0b", "a\udcffb", "/" + "x" * 300, " ", "."]
+)
+def test_a_name_that_no_file_can_have_is_an_error_of_ours(hub, name):
+    with pytest.raises((ModelNotFoundError, ModelLoadError)):
+        Reranker(name, local_files_only=True).rerank("q", ["a"])
+
+
+def test_a_folder_that_links_to_itself_is_an_error_of_ours(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ModelNotFoundError):
+        Reranker(tmp_path / "loop").rerank("q", ["a"])
+
+
 def test_the_fingerprint_follows_the_files(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     one = locate(tmp_path).fingerprint

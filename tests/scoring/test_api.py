@@ -50,7 +50,7 @@ def server(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch):
-    for name in ("ASSISTERS_API_KEY", "COHERE_API_KEY", "VOYAGE_API_KEY"):
+    for name in ("ASSISTERS_API_KEY", "COHERE_API_KEY", "CO_API_KEY", "VOYAGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -213,6 +213,26 @@ def test_a_pickled_copy_takes_the_key_from_its_own_environment(server, monkeypat
     hosted = pickle.dumps(Reranker("m", provider="cohere", api_key=SECRET))
     with pytest.raises(AuthenticationError, match="COHERE_API_KEY"):
         pickle.loads(hosted)
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable", "other"),
+    [("cohere", "COHERE_API_KEY", "CO_API_KEY"), ("litellm", "LITELLM_API_KEY", "LITELLM_PROXY_API_KEY")],
+)
+def test_the_variable_that_the_vendors_library_reads_is_read_too(server, monkeypatch, provider, variable, other):
+    monkeypatch.setenv(other, "theirs")
+    rank(Reranker("m", provider=provider, base_url=server.url), "sync")
+    monkeypatch.setenv(variable, "ours")
+    rank(Reranker("m", provider=provider, base_url=server.url), "sync")
+    assert [request.headers["authorization"] for request in server.requests] == ["Bearer theirs", "Bearer ours"]
+
+
+@pytest.mark.parametrize("options", [{}, {"provider": "native"}, {"provider": "assisters"}])
+def test_an_address_without_a_model_is_said_to_be_that(options):
+    with pytest.raises(InvalidRequestError, match=r"^base_url= .* needs the name of a model: give model=") as caught:
+        Reranker(base_url="http://localhost:8000", **options)
+    assert (caught.value.code, caught.value.param) == ("missing_model", "model")
+    assert "assisters" not in str(caught.value)
 
 
 def test_a_copy_in_this_process_keeps_the_key_and_has_connections_of_its_own(server):

@@ -220,7 +220,7 @@ def translated(service: Service, deadline: Deadline) -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise _timed_out(error, service, deadline) from error
-    except (httpx.TransportError, httpx.DecodingError) as error:
+    except httpx.TransportError as error:
         raise _disconnected(error, service) from error
     except httpx.InvalidURL as error:
         raise AttemptError(
@@ -228,6 +228,11 @@ def translated(service: Service, deadline: Deadline) -> Iterator[None]:
         ) from error
     except httpx.HTTPError as error:
         raise AttemptError(ProtocolError(f"{service.shown}: {type(error).__name__}.")) from error
+    except RerankError:
+        raise
+    except (OSError, UnicodeError) as error:  # a host's name that the resolver cannot spell; a transport of the user's
+        message = f"{service.shown} cannot be reached ({_reason(error)})."
+        raise AttemptError(ConnectionError(message), "no") from error
     except RuntimeError as error:  # httpx raises it for a client that was closed
         if "closed" not in str(error):
             raise
@@ -249,8 +254,6 @@ def _timed_out(error: httpx.TimeoutException, service: Service, deadline: Deadli
 
 
 def _disconnected(error: Exception, service: Service) -> AttemptError:
-    if isinstance(error, httpx.DecodingError):
-        return AttemptError(ProtocolError(f"{service.shown} sent a body that cannot be decompressed."))
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return AttemptError(ProtocolError(f"{service.shown}: the request cannot be written ({type(error).__name__})."))
     if isinstance(error, httpx.RemoteProtocolError) and not re.search("disconnected|closed", str(error)):
@@ -268,7 +271,7 @@ def _reason(error: BaseException) -> str:
     """The operating system's word for it, or the kind of error."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, socket.gaierror):
+        if isinstance(seen, socket.gaierror | UnicodeError):
             return "no address for this host"
         if isinstance(seen, OSError) and seen.errno:
             return os.strerror(seen.errno)

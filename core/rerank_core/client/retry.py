@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -36,31 +38,65 @@ class AttemptError(Exception):
         self.retry = retry
 
 
+class _Call:
+    """Whether anybody still waits for a call's answer, and what to do when nobody does."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._endings: dict[object, Callable[[], None]] = {}  # changed and copied in single steps: no lock is needed
+
+    @contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        key = object()
+        self._endings[key] = end
+        try:
+            if self.over.is_set():  # too late to be called by end()
+                end()
+            yield
+        finally:
+            del self._endings[key]
+
+    def end(self) -> None:
+        self.over.set()
+        for end in self._endings.copy().values():
+            end()
+
+
 class Deadline:
     """The moment by which a call must be answered, retries and all.
 
     Args:
         seconds: from now.
         where: who is waited for, for the message.
+        call: the call it is a deadline of; a new one when there is none yet.
     """
 
-    def __init__(self, seconds: float, where: str) -> None:
+    def __init__(self, seconds: float, where: str, call: _Call | None = None) -> None:
         self.seconds = seconds
         self._where = where
         self._end = time.monotonic() + seconds
+        self._call = _Call() if call is None else call
 
     @property
     def left(self) -> float:
         """Seconds left; 0 when there are none."""
-        return max(0.0, self._end - time.monotonic())
-
-    def expire(self) -> None:
-        """Leave no time: whatever still runs under this deadline ends at its next step."""
-        self._end = -math.inf
+        return 0.0 if self._call.over.is_set() else max(0.0, self._end - time.monotonic())
 
     def sooner(self, seconds: float) -> Deadline:
-        """This deadline, or one ``seconds`` from now if that is sooner."""
-        return Deadline(min(self.left, seconds), self._where)
+        """This deadline, or one ``seconds`` from now if that is sooner; of the same call."""
+        return Deadline(min(self.left, seconds), self._where, self._call)
+
+    def expire(self) -> None:
+        """Nobody waits any more: whatever still runs for this call ends now, or at its next step."""
+        self._call.end()
+
+    def ending(self, end: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within it, :meth:`expire` calls ``end``, which must stop whatever is being waited for."""
+        return self._call.ending(end)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not when nobody waits for the answer any more."""
+        self._call.over.wait(seconds)
 
     def error(self) -> TimeoutError:
         """What to raise when it has passed."""

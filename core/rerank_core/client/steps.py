@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from rerank_core.client.body import ACCEPTED
 from rerank_core.client.exchange import Ask, Reply, Service
 from rerank_core.client.replies import TooMany, read_limit, read_reply
 from rerank_core.client.split import halves, split
@@ -138,6 +139,7 @@ class Client:
     def _headers(self) -> dict[str, str]:
         return {
             "Accept": "application/json",
+            "Accept-Encoding": ACCEPTED,
             "Content-Type": "application/json",
             "User-Agent": f"rerank-plugins/{self.version}",
             "x-request-id": uuid.uuid4().hex,

@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import threading
 import weakref
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ssl import SSLContext
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import tenacity
 
 from rerank_core import forks
+from rerank_core.client.attempt import Clock, Opened, body_of, request_of
 from rerank_core.client.errors import translated
 from rerank_core.client.exchange import Ask, Reply, Service
+from rerank_core.client.making import Certificates, Making
+from rerank_core.client.network import until
 from rerank_core.client.retry import AttemptError, Deadline, RetryPolicy
-from rerank_core.client.urls import host_of, is_loopback
-from rerank_core.errors import ClosedError, InvalidRequestError, ProtocolError, RerankError
-
-T = TypeVar("T")
-
-IN_PARALLEL = 4
-_CONNECT_SECONDS = 5.0
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+from rerank_core.client.threads import IN_PARALLEL, in_threads, no_threads
+from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,47 +49,22 @@ class Settings:
         policy = RetryPolicy(self.max_retries if ask.patience is None else 0, deadline, self.on_retry)
         return {"retry": policy.again, "wait": policy.wait, "reraise": True}
 
-    def client_options(self, context: SSLContext) -> dict[str, Any]:
-        """How to make a client: httpx's own rules for proxies and certificates, but none for this machine itself."""
-        options: dict[str, Any] = {
-            "verify": context,
-            "timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS),
-            "limits": _LIMITS,
-        }
-        if is_loopback(self.service.url):
-            host = host_of(self.service.url)
-            options["mounts"] = {f"all://[{host}]" if ":" in host else f"all://{host}": None}
-        return options
-
-
-class Certificates:
-    """The trusted certificates, read once: that takes longer than making a client."""
-
-    def __init__(self) -> None:
-        self._lock = forks.SlowLock()
-        self._context: SSLContext | None = None
-        forks.in_child(self._forget)  # a handshake under way in the parent would leave it locked
-
-    def _forget(self) -> None:
-        self._context = None
-
-    def context(self) -> SSLContext:
-        """For all clients of one scorer."""
-        with self._lock:
-            if self._context is None:
-                self._context = httpx.create_ssl_context()
-            return self._context
+    def making(self, certificates: Certificates) -> Making:
+        """How to make a client of our own."""
+        return Making(self.service.url, certificates)
 
 
 class SyncTransport:
     """Sends from threads: a few a call, so that the deadline holds whatever a server does.
 
-    A thread that is given up ends at its next step or timeout; it never keeps the process alive.
+    When a call is given up, its connections are shut, so that its threads end; only a look-up of a host's address
+    cannot be ended from here. A user's own client does not tell which of its kept connections it takes: there a server
+    that trickles its headers on such a one keeps the thread.
     """
 
     def __init__(self, settings: Settings, certificates: Certificates) -> None:
         self._settings = settings
-        self._certificates = certificates
+        self._making = settings.making(certificates)
         self._lock = forks.SlowLock()
         self._client: httpx.Client | None = None
         self._closing: weakref.finalize[..., SyncTransport] | None = None
@@ -114,6 +81,7 @@ class SyncTransport:
 
         Raises:
             InvalidRequestError: when the user's own client is an asynchronous one.
+            ConnectionError: when the environment's proxies or certificates cannot be used.
             ClosedError: after :meth:`close`.
         """
         own = self._settings.http_client
@@ -125,7 +93,7 @@ class SyncTransport:
             if own is not None:
                 raise _wrong_client("httpx.AsyncClient", "arerank()", "httpx.Client")
             if self._client is None:
-                self._client = httpx.Client(**self._settings.client_options(self._certificates.context()))
+                self._client = self._making.client()
                 self._closing = weakref.finalize(self, self._client.close)
             return self._client
 
@@ -136,7 +104,7 @@ class SyncTransport:
             RerankError: the first failure.
         """
         client = self.client()
-        return _in_threads([partial(self._send, client, ask, deadline) for ask in asks], deadline)
+        return in_threads([partial(self._send, client, ask, deadline) for ask in asks], deadline)
 
     def close(self) -> None:
         """Close the client, unless it is the user's."""
@@ -155,24 +123,26 @@ class SyncTransport:
     def _send(self, client: httpx.Client, ask: Ask, deadline: Deadline) -> Any:
         deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
         try:
-            for attempt in tenacity.Retrying(**self._settings.retrying(ask, deadline)):
+            for attempt in tenacity.Retrying(sleep=deadline.pause, **self._settings.retrying(ask, deadline)):
                 with attempt:
                     return ask.read(self._attempt(client, ask, deadline))
         except AttemptError as failure:
             return _give_up(failure, ask)
 
     def _attempt(self, client: httpx.Client, ask: Ask, deadline: Deadline) -> Reply:
-        clock = _Clock(client.timeout, deadline)
-        with translated(self._settings.service, deadline):
-            request = client.build_request(**_request(ask, {"timeout": clock.limits, "trace": clock.tick}))
+        clock = Clock(client.timeout, deadline)
+        with translated(self._settings.service, deadline), until(deadline), Opened(deadline) as opened:
+            trace = partial(opened.tick, clock)
+            request = client.build_request(**request_of(ask, {"timeout": clock.limits, "trace": trace}))
             response = client.send(request, stream=True, follow_redirects=False)
             try:
-                body = _Body(ask, deadline)
-                for piece in response.iter_bytes():
+                opened.add(response.extensions.get("network_stream"))
+                body = body_of(response, ask, deadline)
+                for piece in [response.content] if response.is_stream_consumed else response.iter_raw():
                     body.add(piece)
             finally:
                 response.close()
-            return body.reply(response)
+            return body.reply()
 
 
 class AsyncTransport:
@@ -185,6 +155,7 @@ class AsyncTransport:
     def __init__(self, settings: Settings, certificates: Certificates) -> None:
         self._settings = settings
         self._certificates = certificates
+        self._making = settings.making(certificates)
         self._lock = forks.Lock()
         self._clients: dict[asyncio.AbstractEventLoop, _Living] = {}
         self._closed = False
@@ -196,6 +167,7 @@ class AsyncTransport:
 
         Raises:
             InvalidRequestError: when the user's own client is not an asynchronous one.
+            ConnectionError: when the environment's proxies or certificates cannot be used.
             ClosedError: after :meth:`close`.
         """
         own = self._settings.http_client
@@ -207,9 +179,11 @@ class AsyncTransport:
             raise _wrong_client("httpx.Client", "rerank()", "httpx.AsyncClient")
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            context = await asyncio.to_thread(self._certificates.context)
+            if self._making.reads_files:
+                with no_threads():
+                    await asyncio.to_thread(self._certificates.context)
             if loop not in self._clients:  # another task of this loop may have been faster; from here on none can
-                living = _Living(httpx.AsyncClient(**self._settings.client_options(context)))
+                living = _Living(self._making.async_client())
                 await living.start()
                 with self._lock:
                     for gone in [one for one in self._clients if one.is_closed()]:
@@ -273,61 +247,20 @@ class AsyncTransport:
             return _give_up(failure, ask)
 
     async def _attempt(self, client: httpx.AsyncClient, ask: Ask, deadline: Deadline) -> Reply:
-        clock = _Clock(client.timeout, deadline)
+        clock = Clock(client.timeout, deadline)
         with translated(self._settings.service, deadline):
-            request = client.build_request(**_request(ask, {"timeout": clock.limits, "trace": clock.atick}))
+            request = client.build_request(**request_of(ask, {"timeout": clock.limits, "trace": clock.atick}))
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
-                body = _Body(ask, deadline)
-                async for piece in response.aiter_bytes():
-                    body.add(piece)
+                body = body_of(response, ask, deadline)
+                if response.is_stream_consumed:
+                    body.add(response.content)
+                else:
+                    async for piece in response.aiter_raw():
+                        body.add(piece)
             finally:
                 await response.aclose()
-            return body.reply(response)
-
-
-class _Clock:
-    """httpx's time limits of one attempt, brought up to date before each step: none goes past the deadline."""
-
-    def __init__(self, own: httpx.Timeout, deadline: Deadline) -> None:
-        self._own = own.as_dict()
-        self._deadline = deadline
-        self.limits: dict[str, float] = {}
-        self._update()
-
-    def tick(self, name: str, _info: Mapping[str, Any]) -> None:
-        """Before each step; what httpcore takes as its ``trace`` extension."""
-        if name.endswith(".started"):
-            self._update()
-
-    async def atick(self, name: str, info: Mapping[str, Any]) -> None:
-        """The same for the asynchronous client."""
-        self.tick(name, info)
-
-    def _update(self) -> None:
-        left = max(0.001, self._deadline.left)  # 0 would mean non-blocking sockets
-        self.limits.update({step: left if limit is None else min(left, limit) for step, limit in self._own.items()})
-
-
-class _Body:
-    """A reply's body, collected within its bounds of time and size."""
-
-    def __init__(self, ask: Ask, deadline: Deadline) -> None:
-        self._ask = ask
-        self._deadline = deadline
-        self._data = bytearray()
-
-    def add(self, piece: bytes) -> None:
-        if not self._deadline.left:
-            raise AttemptError(self._deadline.error())
-        self._data += piece
-        if len(self._data) > self._ask.most_bytes:
-            raise AttemptError(
-                ProtocolError(f"the reply is longer than {self._ask.most_bytes} bytes.", code="reply_too_long")
-            )
-
-    def reply(self, response: httpx.Response) -> Reply:
-        return Reply(response.status_code, response.headers, bytes(self._data), self._ask.headers["x-request-id"])
+            return body.reply()
 
 
 class _Living:
@@ -384,48 +317,6 @@ def _close_soon(clients: dict[asyncio.AbstractEventLoop, _Living]) -> None:
         loop, living = clients.popitem()
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(start, loop, living)
-
-
-def _in_threads(jobs: Sequence[Callable[[], T]], deadline: Deadline) -> list[T]:
-    """The results in order, or the first error; threads that are not needed any more are told to stop."""
-    futures: list[Future[T]] = [Future() for _ in jobs]
-    waiting = deque(zip(futures, jobs, strict=True))
-
-    def work() -> None:
-        while waiting:
-            try:
-                future, job = waiting.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            try:
-                future.set_result(job())
-            except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
-                future.set_exception(error)
-
-    try:
-        for _ in range(min(IN_PARALLEL, len(jobs))):
-            threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="rerank").start()
-        done, late = wait(futures, timeout=deadline.left, return_when=FIRST_EXCEPTION)
-        results = [future.result() for future in futures if future in done]  # raises the first error
-        if not late:
-            return results
-    except BaseException:
-        waiting.clear()
-        deadline.expire()
-        raise
-    waiting.clear()
-    deadline.expire()
-    raise deadline.error()
-
-
-def _request(ask: Ask, extensions: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "method": ask.method,
-        "url": ask.url,
-        "headers": ask.headers,
-        "content": ask.body() if ask.body else None,
-        "extensions": extensions,
-    }
 
 
 def _give_up(failure: AttemptError, ask: Ask) -> None:

@@ -119,10 +119,10 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
         return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
     if spec is not None:
         return _local(BUNDLED[spec.name], name, spec)
-    path = Path(name).expanduser()
-    if name and path.is_dir():
+    path = local_path(model)
+    if path is not None and path.is_dir():
         return _local(path, name)
-    if path.is_file() and path.suffix == ".onnx":
+    if path is not None and path.is_file() and path.suffix == ".onnx":
         folder = path.parent.parent if path.parent.name == "onnx" else path.parent
         return replace(_local(folder, name), onnx_file=path.relative_to(folder).as_posix())
     if isinstance(model, Path) or not _is_hub_id(name):
@@ -131,6 +131,18 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
             ".onnx file on this machine, and not a Hub id of the form 'owner/name'."
         )
     return _on_hub(name, name, None, revision, offline=local_files_only)
+
+
+def local_path(model: str | Path) -> Path | None:
+    """The file or folder of this name on this machine; None where there is none, however odd the name.
+
+    A file's own name stays, whatever it links to: the Hub's cache links ``model.onnx`` to a file without the suffix.
+    """
+    # Unlike pathlib's, these take names that no file system does, and homes of nobody, for names of nothing.
+    path = Path(os.path.expanduser(model))  # noqa: PTH111
+    if not str(model) or not os.path.exists(path):  # noqa: PTH110
+        return None
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def verify_bundled(folder: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rerank_core.errors import AuthenticationError, InvalidRequestError, RerankError
+from rerank_core.errors import AuthenticationError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
 from rerank_core.scoring.base import Scores
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rerank_core.client.retry import Deadline
     from rerank_core.client.steps import Client
     from rerank_core.client.transport import AsyncTransport, SyncTransport
+    from rerank_core.wire.dialect import Dialect
 
 T = TypeVar("T")
 
@@ -154,11 +156,8 @@ class ApiScorer:
             ProtocolError: when its answer is not a complete and sound one.
         """
         started = time.perf_counter()
-        try:
+        with self._failures():
             return self._report(self._run(self._client.score(query, texts)), started)
-        except RerankError as error:
-            emit(self._hooks, Failed(self.model, error.code))
-            raise
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text while the event loop goes on; cancelling closes the connections in use.
@@ -167,11 +166,8 @@ class ApiScorer:
             The same as :meth:`score`.
         """
         started = time.perf_counter()
-        try:
+        with self._failures():
             return self._report(await self._arun(self._client.score(query, texts)), started)
-        except RerankError as error:
-            emit(self._hooks, Failed(self.model, error.code))
-            raise
 
     def warm_up(self) -> None:
         """Make the HTTP client, and ask for the server's limits where it tells them. Scores nothing: that costs.
@@ -195,8 +191,9 @@ class ApiScorer:
 
     def _start(self) -> None:
         from rerank_core import __version__
+        from rerank_core.client.making import Certificates
         from rerank_core.client.steps import Client
-        from rerank_core.client.transport import AsyncTransport, Certificates, Settings, SyncTransport
+        from rerank_core.client.transport import AsyncTransport, Settings, SyncTransport
 
         self._service: Service = _service(self._model, self.provider, self.options)
         self._client: Client = Client(self._service, __version__)
@@ -210,6 +207,18 @@ class ApiScorer:
         certificates = Certificates()
         self._sync: SyncTransport = SyncTransport(settings, certificates)
         self._async: AsyncTransport = AsyncTransport(settings, certificates)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Errors are reported, and memory that runs out is one of them."""
+        try:
+            try:
+                yield
+            except MemoryError as error:
+                raise InferenceError(f"{self.url}: this process has no memory left.", code="out_of_memory") from error
+        except RerankError as error:
+            emit(self._hooks, Failed(self.model, error.code))
+            raise
 
     def _run(self, steps: Generator[list[Ask], list[Any], T]) -> T:
         deadline = self._deadline()
@@ -254,6 +263,7 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
     """Who is asked, from what the user wrote."""
     from rerank_core.client.exchange import Service
     from rerank_core.client.urls import endpoint, host_of
+    from rerank_core.wire.native import Native
     from rerank_core.wire.registry import dialect as find_dialect
 
     if not isinstance(provider, str):
@@ -264,9 +274,10 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
             f"model must be a name the service knows, got {type(model).__name__ if model else model!r}.", param="model"
         )
     if model is None and (dialect.model_required or "{model}" in dialect.path):
-        raise InvalidRequestError(
-            f"provider={provider!r} needs the name of a model.", code="missing_model", param="model"
-        )
+        # An address alone means the rerank API itself: then nobody has named a provider.
+        alone = options.base_url is not None and dialect.name == Native.name
+        who = "base_url= is the address of a rerank API, which" if alone else f"provider={provider!r}"
+        raise InvalidRequestError(f"{who} needs the name of a model: give model=.", code="missing_model", param="model")
     base_url = dialect.base_url if options.base_url is None else options.base_url
     if base_url is None:
         raise InvalidRequestError(
@@ -275,17 +286,19 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
     url = endpoint(base_url, dialect.path_for(model))
     hosted = dialect.base_url is not None and host_of(url) == host_of(dialect.base_url)
     given = None if options.api_key is None else _secret(options.api_key)
-    return Service(dialect, url, model, given or _key_of_environment(dialect.key_variable, provider, required=hosted))
+    return Service(dialect, url, model, given or _key_of_environment(dialect, provider, required=hosted))
 
 
-def _key_of_environment(variable: str | None, provider: str, *, required: bool) -> SecretStr | None:
+def _key_of_environment(dialect: Dialect, provider: str, *, required: bool) -> SecretStr | None:
     """The API key that stands in the environment.
 
     Raises:
         AuthenticationError: when a hosted service's key is missing.
         InvalidRequestError: when it cannot be sent.
     """
-    key = os.environ.get(variable) if variable else None
+    variable = dialect.key_variable
+    names = (*((variable,) if variable else ()), *dialect.other_key_variables)
+    key = next((value for value in map(os.environ.get, names) if value), None)
     if key:
         return _secret(key)
     if required and variable:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
+from rerank_core.models.source import local_path
 from rerank_core.scoring.base import Score, Scores
 
 if TYPE_CHECKING:
@@ -319,8 +320,7 @@ def _absolute(model: str | Path) -> str | Path:
     """A local path made absolute, so that a later change of the working folder does not change the model."""
     if isinstance(model, str) and model in REGISTRY:
         return model
-    path = Path(model).expanduser()
-    return path.resolve() if str(model) and path.exists() else model
+    return local_path(model) or model
 
 
 def _check_type(name: str, value: object, kinds: Any, expected: str) -> None:

@@ -29,6 +29,7 @@ class Cohere(NativeAlias):
     path = "/v2/rerank"
     base_url = "https://api.cohere.com"
     key_variable = "COHERE_API_KEY"
+    other_key_variables = ("CO_API_KEY",)
     max_documents = 1000
     model_required = True
     body = CohereBody

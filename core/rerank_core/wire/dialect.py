@@ -32,6 +32,7 @@ class Dialect:
         path: where requests are posted to, below the root of the API; ``{model}`` stands for the model's name.
         base_url: the hosted service's root; None for software people host themselves.
         key_variable: the environment variable that holds the API key.
+        other_key_variables: others that hold it where that one is not set: those that the vendor's own library reads.
         key_header: the header that carries the key; in ``Authorization`` it stands behind ``Bearer``.
         scores: what a score means: a probability (0..1) or a logit. A fact of the dialect, never guessed from values.
         max_documents: most documents of one request; None for no limit.
@@ -49,6 +50,7 @@ class Dialect:
     path: ClassVar[str]
     base_url: ClassVar[str | None] = None
     key_variable: ClassVar[str | None] = None
+    other_key_variables: ClassVar[tuple[str, ...]] = ()
     key_header: ClassVar[str] = "Authorization"
     scores: ClassVar[Literal["probability", "logit"]] = "probability"
     max_documents: ClassVar[int | None] = None

@@ -18,6 +18,7 @@ class LiteLlm(Dialect):
     name = "litellm"
     path = "/v1/rerank"
     key_variable = "LITELLM_API_KEY"
+    other_key_variables = ("LITELLM_PROXY_API_KEY",)
     max_documents = 100
     listwise = ("jina-reranker-v3", "jina_ai/jina-reranker-v3")
 
