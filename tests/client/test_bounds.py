@@ -24,12 +24,11 @@ from rerank_core import (
     RerankError,
     TimeoutError,  # noqa: A004  (ours)
 )
-from serving import until
+from waiting import BOUND, wait_for
 
 DOCUMENTS = ["private document one", "private document two", "private three"]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 GZIP_NAME = b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\x03"  # a header that says a file's name follows, up to a zero byte
-WAIT = 60
 
 
 def coded(data, coding, status=200):
@@ -146,7 +145,7 @@ def test_bytes_that_decompress_to_nothing_are_counted_too(ask, server, piece):
     with pytest.raises(ProtocolError) as caught:
         ask(DOCUMENTS)
     assert caught.value.code == "reply_too_long"
-    until(lambda: server.closed or len(sent) == 5_000, WAIT)
+    wait_for(lambda: server.closed or len(sent) == 5_000)
     assert sum(sent) < 50_000_000
 
 
@@ -196,8 +195,8 @@ def test_no_thread_and_no_connection_outlives_its_call(ask, server, what, client
 def _gives_up(ask, server, **options):
     with pytest.raises(TimeoutError):
         ask(DOCUMENTS, timeout=0.3, **options)
-    until(lambda: not our_threads(), WAIT)
-    until(lambda: len(server.closed) >= len({request.connection for request in server.requests}) > 0, WAIT)
+    wait_for(lambda: not our_threads())
+    wait_for(lambda: len(server.closed) >= len({request.connection for request in server.requests}) > 0)
 
 
 @pytest.mark.parametrize("what", ["status line", "headers", "body", "gzip name"])
@@ -209,8 +208,8 @@ def test_nor_does_one_that_was_kept_from_an_earlier_call(server, what):
         server.default = DRIPS[what]
         with pytest.raises(TimeoutError):
             reranker.rerank("q", DOCUMENTS)
-        until(lambda: not our_threads(), WAIT)
-        until(lambda: set(server.closed) == {1, 2}, WAIT)
+        wait_for(lambda: not our_threads())
+        wait_for(lambda: set(server.closed) == {1, 2})
     assert [request.connection for request in server.requests] == [1, 2, 2]
 
 
@@ -224,7 +223,7 @@ def test_a_proxy_that_drips_is_given_up_too(server, monkeypatch):
     ):
         reranker.rerank("q", DOCUMENTS)
     assert server.requests[0].method == "CONNECT"
-    until(lambda: not our_threads() and server.closed == [1], WAIT)
+    wait_for(lambda: not our_threads() and server.closed == [1])
 
 
 def test_a_handshake_that_never_ends_is_given_up(server, monkeypatch):
@@ -232,7 +231,7 @@ def test_a_handshake_that_never_ends_is_given_up(server, monkeypatch):
     with Reranker("m", base_url=server.url.replace("http:", "https:"), timeout=0.3) as reranker:
         with pytest.raises(RerankError):
             reranker.rerank("q", DOCUMENTS)
-        until(lambda: not our_threads() and server.closed == [1], WAIT)
+        wait_for(lambda: not our_threads() and server.closed == [1])
 
 
 @pytest.fixture
@@ -267,14 +266,14 @@ def test_one_failure_of_many_ends_the_threads_of_the_others(server):
         failing = threading.Event()
 
         def fail(_request, connection):
-            failing.wait(WAIT)
+            failing.wait(BOUND)
             return reply({}, 401)(_request, connection)
 
         server.then(fail)
-        threading.Thread(target=lambda: (until(lambda: len(server.requests) == 4, WAIT), failing.set())).start()
+        threading.Thread(target=lambda: (wait_for(lambda: len(server.requests) == 4), failing.set())).start()
         with pytest.raises(RerankError, match="401"):
             reranker.rerank("q", [f"{i} text" for i in range(400)])
-        until(lambda: not our_threads(), WAIT)
+        wait_for(lambda: not our_threads())
 
 
 # What the machine has no more of.
