@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from rerank_core import AuthenticationError, InvalidRequestError, OverloadedError, RateLimitError
 from rerank_core.cli import serve
+from rerank_core.server import create_app
 from rerank_core.server.admission import Admission
+from rerank_core.server.environment import check_environment
 from rerank_core.server.keys import KeyRing, TokenBucket
 from rerank_core.server.settings import ServerSettings, load_settings
 
@@ -69,14 +71,36 @@ def test_a_key_that_is_used_too_often_waits():
     ring.admit({"x-api-key": "a"})
 
 
-@pytest.mark.parametrize("content", ["", "# only a comment\n", "key 0\n", "key x\n", "one two three\n", "key -3"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "# only a comment\n", "key 0\n", "key x\n", "one two three\n", "key -3", "key \u00b2", "key \u0663",
+        "key " + "9" * 5000, "schl\u00fcssel", "\ufeff", "\x00\x01",
+    ],
+)  # fmt: skip
 def test_a_key_file_that_is_none(tmp_path, content):
     file = tmp_path / "keys"
-    file.write_text(content)
+    file.write_text(content, encoding="utf-8")
     with pytest.raises(InvalidRequestError) as caught:
         KeyRing().add_file(file)
     assert caught.value.param == "api_keys_file"
     assert "two" not in str(caught.value)
+    assert "schl" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("sesame-4711 5\n", encoding="utf-8-sig")
+    ring = KeyRing()
+    ring.add_file(file)
+    ring.admit({"x-api-key": "sesame-4711"})
+
+
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "two words", "", "tab\t"])
+def test_a_key_that_no_client_can_send_is_refused_without_repeating_it(key):
+    with pytest.raises(InvalidRequestError, match="printable ASCII") as caught:
+        ServerSettings(api_keys=(key,)).key_ring()
+    assert not key or key not in str(caught.value)
 
 
 def test_a_key_may_hold_a_number_sign(tmp_path):
@@ -146,6 +170,68 @@ def test_settings_from_the_environment(monkeypatch):
     assert "sesame" not in repr(settings)
 
 
+@pytest.mark.parametrize("value", ["", " ", " , ", ",,"])
+def test_keys_that_are_none_do_not_open_the_server(monkeypatch, value):
+    monkeypatch.setenv("RERANK_API_KEYS", value)
+    with pytest.raises(InvalidRequestError, match="holds no key"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("RERANK_API_KEY", "RERANK_API_KEYS"),
+        ("rerank_api_key", "RERANK_API_KEYS"),
+        ("RERANK_MAX_DOCUMENT", "RERANK_MAX_DOCUMENTS"),
+        ("RERANK_REQUESTS_TIMEOUT", "RERANK_REQUEST_TIMEOUT"),
+        ("RERANK_NOAUTH", "RERANK_NO_AUTH"),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_an_error_that_says_which_one_is_meant(monkeypatch, variable, meant):
+    monkeypatch.setenv(variable, "sesame-4711")
+    with pytest.raises(InvalidRequestError) as caught:
+        load_settings()
+    assert variable in str(caught.value)
+    assert f"did you mean {meant}?" in str(caught.value)
+    assert "sesame" not in str(caught.value)
+    with pytest.raises(InvalidRequestError):
+        create_app()
+
+
+def test_a_name_that_resembles_nothing_has_no_suggestion(monkeypatch):
+    monkeypatch.setenv("RERANK_QQQQQ", "1")
+    with pytest.raises(InvalidRequestError, match=r"RERANK_QQQQQ: there is no such setting\.$"):
+        load_settings()
+
+
+def test_every_setting_is_a_variable():
+    for name in ServerSettings.model_fields:
+        check_environment({f"RERANK_{name.upper()}": "x"}, ServerSettings.model_fields)
+
+
+def test_what_kubernetes_says_of_a_service_is_no_setting():
+    said = {
+        "RERANK_SERVICE_HOST": "10.0.0.1",
+        "RERANK_SERVICE_PORT": "8000",
+        "RERANK_SERVICE_PORT_HTTP": "8000",
+        "RERANK_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "RERANK_PORT_8000_TCP_PROTO": "tcp",
+        "RERANK_API_PORT": "tcp://10.0.0.1:8000",
+        "RERANK_API_SERVICE_HOST": "10.0.0.1",
+        "PATH": "/bin",
+    }
+    check_environment(said, ServerSettings.model_fields)
+    with pytest.raises(InvalidRequestError, match="enableServiceLinks"):
+        check_environment({"RERANK_PORT": "tcp://10.0.0.1:8000"}, ServerSettings.model_fields)
+
+
+def test_a_variable_in_small_letters_wins_over_a_file_as_well(monkeypatch, tmp_path):
+    file = tmp_path / "rerank.toml"
+    file.write_text("port = 1\n")
+    monkeypatch.setenv("rerank_port", "9000")
+    assert load_settings(file).port == 9000
+
+
 def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tmp_path):
     file = tmp_path / "rerank.toml"
     file.write_text('port = 1\nhost = "127.0.0.2"\nmax_documents = 7\nmodels = ["rerank-mini-en-v1"]\n')
@@ -165,6 +251,9 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
         ({"max_documents": 0}, "max_documents"),
         ({"request_timeout": 0}, "request_timeout"),
         ({"no_such_thing": 1}, "no such setting"),
+        ({"max_document": 1}, r"no such setting; did you mean max_documents\?$"),
+        ({"max_connections": 0}, "max_connections"),
+        ({"header_timeout": 0}, "header_timeout"),
         ({"backend": "tensorflow"}, "backend"),
     ],
 )

@@ -28,18 +28,26 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for any. Default: 8000.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")] = None,
     api_keys_file: Annotated[
-        Path | None, typer.Option(help="File of API keys, one a line.", rich_help_panel=_ACCESS)
+        Path | None, typer.Option(help="File of API keys, one per line.", rich_help_panel=_ACCESS)
     ] = None,
     no_auth: Annotated[
         bool | None,
         typer.Option("--no-auth", help="Listen anywhere without keys.", rich_help_panel=_ACCESS),
     ] = None,
     rate_limit: Annotated[
-        int | None, typer.Option(help="Requests a minute for each key.", rich_help_panel=_ACCESS)
+        int | None, typer.Option(help="Requests per minute for each key.", rich_help_panel=_ACCESS)
     ] = None,
     cors_origins: Annotated[
         list[str] | None,
         typer.Option("--cors-origin", help="Origin whose pages may call; may be repeated.", rich_help_panel=_ACCESS),
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            help="Host name that requests may name; may be repeated. Default without keys: this machine's own.",
+            rich_help_panel=_ACCESS,
+        ),
     ] = None,
     max_documents: Annotated[
         int | None, typer.Option(help="Most documents of a request. Default: 100.", rich_help_panel=_LIMITS)
@@ -52,6 +60,13 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     ] = None,
     max_in_flight_requests: Annotated[
         int | None, typer.Option(help="Most requests waiting for a model. Default: 256.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(help="Most connections at once. Default: 1024.", rich_help_panel=_LIMITS)
+    ] = None,
+    header_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds for the headers of a request. Default: 10.", rich_help_panel=_LIMITS),
     ] = None,
     request_timeout: Annotated[
         float | None, typer.Option(help="Seconds a request may take. Default: 60.", rich_help_panel=_LIMITS)
@@ -92,9 +107,11 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     file = options.pop("config")
     with exit_codes():
         try:
+            from rerank_core.server.run import leave
             from rerank_core.server.run import serve as serve_until_stopped
             from rerank_core.server.settings import load_settings
         except ImportError as error:
             raise missing_dependency(error.name or "fastapi", extra="server", what="rerank serve") from error
         given = {name: value for name, value in options.items() if value not in (None, [])}
         serve_until_stopped(load_settings(file, **given))
+        leave()

@@ -23,11 +23,12 @@ from rerank_core.server.admission import Admission
 from rerank_core.server.answers import error_response
 from rerank_core.server.discovery import model_routes, open_routes
 from rerank_core.server.exchange import Exchange, ExchangeMiddleware
+from rerank_core.server.guard import GuardMiddleware
 from rerank_core.server.handler import Server, rerank_endpoint
 from rerank_core.server.lifecycle import Lifecycle
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.openapi import document
-from rerank_core.server.settings import ServerSettings
+from rerank_core.server.settings import ServerSettings, load_settings
 from rerank_core.server.shelf import ServedModel, Shelf
 from rerank_core.wire.routes import ROUTES
 
@@ -54,7 +55,7 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
     Raises:
         InvalidRequestError: when the API keys cannot be read.
     """
-    settings = ServerSettings() if settings is None else settings
+    settings = load_settings() if settings is None else settings
     ring, metrics = settings.key_ring(), Metrics()
     shelf = _shelf(settings, metrics, rerankers or {})
     # Twice what the models accept: as many bodies may be arriving as there are requests being worked on.
@@ -96,6 +97,8 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
 
 def _middleware(settings: ServerSettings, metrics: Metrics) -> list[Middleware]:
     around = [Middleware(ExchangeMiddleware, metrics=metrics)]
+    if settings.allowed_hosts:
+        around.append(Middleware(GuardMiddleware, hosts=settings.allowed_hosts, origins=settings.cors_origins))
     if settings.cors_origins:
         around.append(
             Middleware(

@@ -7,12 +7,13 @@ not keep the process alive. The event loop's own executor does both.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from rerank_core.forks import in_child
 
 _THREADS = 4
 
@@ -28,8 +29,13 @@ class Aside:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
+        self._started = False
+        self._restart()
+        in_child(self._restart)
+
+    def _restart(self) -> None:
         self._queue: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
-        self._process: int | None = None
+        self._started = False
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work``. Cancelled before it has started, it never runs; afterwards its result is dropped.
@@ -37,14 +43,14 @@ class Aside:
         Raises:
             Exception: whatever ``work`` raises.
         """
-        if self._process != os.getpid():
+        if not self._started:
             self._start()
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put((work, result))
         return await result
 
     def _start(self) -> None:
-        self._process, self._queue = os.getpid(), SimpleQueue()
+        self._started = True
         for number in range(self._threads):
             name = f"rerank-aside-{number}"
             threading.Thread(target=_serve, args=(self._queue,), name=name, daemon=True).start()

@@ -12,13 +12,15 @@ from pathlib import Path
 from rerank_core.errors import AuthenticationError, InvalidRequestError, RateLimitError
 
 _COMMENT = re.compile(r"(?:^|\s)#")
+_KEY = re.compile(r"[!-~]+")  # what every client sends in a header, and in the same bytes
+_LIMIT = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class TokenBucket:
-    """Lets ``per_minute`` requests a minute through, at most that many at once.
+    """Lets ``per_minute`` requests per minute through, at most that many at once.
 
     Args:
-        per_minute: how many tokens flow in a minute, and how many the bucket holds.
+        per_minute: how many tokens flow per minute, and how many the bucket holds.
         clock: seconds that never go back.
     """
 
@@ -46,7 +48,7 @@ class KeyRing:
     Only SHA-256 digests are kept: keys are long random strings, which need no slow hash.
 
     Args:
-        rate_limit: requests a minute of a key that has no limit of its own; None for no limit.
+        rate_limit: requests per minute of a key that has no limit of its own; None for no limit.
         clock: for the rate limits.
     """
 
@@ -62,12 +64,20 @@ class KeyRing:
         return f"{type(self).__name__}({len(self)} keys)"
 
     def add(self, key: str, rate_limit: int | None = None) -> None:
-        """Let ``key`` in, ``rate_limit`` times a minute (None: as often as any key)."""
+        """Let ``key`` in, ``rate_limit`` times per minute (None: as often as any key).
+
+        Raises:
+            InvalidRequestError: when no client could send it in a header.
+        """
+        if not _KEY.fullmatch(key):
+            raise InvalidRequestError(
+                "an API key must be of printable ASCII characters, without spaces.", param="api_keys"
+            )
         limit = self._rate_limit if rate_limit is None else rate_limit
         self._buckets[_digest(key)] = None if limit is None else TokenBucket(limit, self._clock)
 
     def add_file(self, file: Path) -> None:
-        """Let the keys of a file in: one a line, optionally followed by its requests a minute.
+        """Let the keys of a file in: one per line, optionally followed by its requests per minute.
 
         A # at the beginning of a word begins a comment; keys may hold one elsewhere.
 
@@ -75,7 +85,7 @@ class KeyRing:
             InvalidRequestError: when the file cannot be read, has no keys, or a line is neither.
         """
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()  # some editors put a mark before the first key
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRequestError(f"cannot read the API keys in {file}.", param="api_keys_file") from error
         before = len(self)
@@ -83,12 +93,14 @@ class KeyRing:
             words = _COMMENT.split(line, maxsplit=1)[0].split()
             if not words:
                 continue
-            if len(words) > 2 or (len(words) == 2 and not (words[1].isdigit() and int(words[1]))):  # noqa: PLR2004  (a pair)
+            key, *limit = words
+            if len(limit) > 1 or not all(map(_LIMIT.fullmatch, limit)) or not _KEY.fullmatch(key):
                 raise InvalidRequestError(
-                    f"line {number} of {file} is not a key, optionally followed by its requests a minute.",
+                    f"line {number} of {file} is not a key of printable ASCII characters, optionally followed by its "
+                    "requests per minute (1 to 999999999).",
                     param="api_keys_file",
                 )
-            self.add(words[0], int(words[1]) if len(words) > 1 else None)
+            self.add(key, int(limit[0]) if limit else None)
         if len(self) == before:  # an empty file must not open the door
             raise InvalidRequestError(f"{file} holds no API keys.", param="api_keys_file")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
+import os
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -17,63 +17,109 @@ from rerank_core.errors import RerankError
 from rerank_core.server.app import create_app
 from rerank_core.server.exchange import JsonFormatter
 from rerank_core.server.handler import Server
+from rerank_core.server.protocol import MAX_HEADER_BYTES, ConnectionLimits, bounded_protocol
 from rerank_core.server.settings import ServerSettings
 from rerank_core.server.shelf import State
+from rerank_core.server.watchdog import Watchdog
 
 logger = logging.getLogger("rerank_core.server")
 
 _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 5  # after the drain, for answers on their way out
+_FAREWELL_SECONDS = 3.0  # after the last answer, for threads that are still at work
 _POLL_SECONDS = 0.05
+_BACKLOG = 1024  # connections that wait to be accepted; so many may be accepted before one is counted
+_OTHER_FILES = 128  # files and sockets of ours that are no connections
+_EXIT_STUCK = 1
+_EXIT_SIGNALLED = 128  # and the signal's number
 
 
 def serve(settings: ServerSettings) -> None:
     """Serve until SIGTERM or Ctrl-C; accepted requests are then finished before this returns.
 
+    A second signal ends the process at once. So does the end of the time to finish, when something holds it up.
+
     Raises:
         InvalidRequestError: when the settings are not safe, or the address cannot be listened on.
         RerankError: when a model cannot be loaded.
     """
-    settings.check_address(settings.key_ring())
+    ring = settings.key_ring()
+    settings.check_address(ring)
     _configure_logging(settings)
-    app = create_app(settings)
+    connections, backlog = _room_for(settings.max_connections)
+    app = create_app(settings.guarded(ring))
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=bounded_protocol(ConnectionLimits(connections, settings.header_timeout)),
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        backlog=backlog,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    process = _Process(config, app.state.server)
+    watchdog = Watchdog()
+    process = _Process(config, app.state.server, watchdog)
     try:
         process.run()
     except SystemExit:
         if process.failure is None:  # uvicorn has logged what was wrong with the address
             raise
+    finally:
+        watchdog.stand_down()
     if process.failure is not None:
         raise process.failure
+
+
+def leave() -> None:
+    """Let the process end by itself, and end it when threads that nobody waits for keep it alive."""
+    Watchdog().end_within(_FAREWELL_SECONDS, 0)
+
+
+def _room_for(connections: int) -> tuple[int, int]:
+    """How many connections there may be, and how many may wait, with the files this process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return connections, _BACKLOG
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + _BACKLOG + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return connections, _BACKLOG
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == needed:
+        return connections, _BACKLOG
+    half = max(1, (allowed - _OTHER_FILES) // 2)
+    logger.warning("this process may open %d files only, so at most %d connections (ulimit -n)", allowed, half)
+    return min(connections, half), min(_BACKLOG, half)
 
 
 class _Process(uvicorn.Server):
     """uvicorn, which drains before it stops, stops when a model cannot be loaded, and then exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+    def __init__(self, config: uvicorn.Config, server: Server, watchdog: Watchdog) -> None:
         super().__init__(config)
         self.failure: RerankError | None = None
         self._server = server
+        self._watchdog = watchdog
+        self._signalled = False
         self._background: set[asyncio.Task[None]] = set()
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals stop the server; uvicorn would raise them again afterwards and spoil the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, self.stop)
-        yield
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (uvicorn's signature)
+        """The first signal stops the server, the second one the process.
+
+        uvicorn would raise the first one again afterwards, and spoil the exit code.
+        """
+        if self._signalled:
+            os._exit(_EXIT_SIGNALLED + sig)
+        self._signalled = True
+        self._watchdog.end_within(self._server.settings.drain_seconds + 2 * _GRACE_SECONDS, _EXIT_STUCK)
+        asyncio.get_running_loop().call_soon_threadsafe(self.stop)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, say where, and watch the models load."""
@@ -85,11 +131,14 @@ class _Process(uvicorn.Server):
             logger.info("serving %s on http://%s:%d (documentation at /docs)", names, shown, port)
             self._in_background(self._watch_loading())
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Everybody has an answer afterwards; threads that still compute hold up nothing."""
+        await super().shutdown(sockets)
+        if self._signalled:
+            self._watchdog.end_within(_FAREWELL_SECONDS, 0)
+
     def stop(self) -> None:
-        """Take nothing new, finish what was accepted, and exit; at once when asked a second time."""
-        if self._server.lifecycle.draining:
-            self.should_exit = self.force_exit = True
-            return
+        """Take nothing new, finish what was accepted, and exit."""
         logger.info("stopping: accepted requests have %g seconds to finish", self._server.settings.drain_seconds)
         self._in_background(self._drain())
 

@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
+from rerank_core.server.environment import PREFIX, check_environment, did_you_mean
+from rerank_core.server.guard import LOOPBACK_HOSTS
 from rerank_core.server.keys import KeyRing
 
 
@@ -21,8 +23,16 @@ def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _split_keys(value: Any) -> Any:
+    """As above; a variable that is set and holds no key must not open the server."""
+    keys = _split_commas(value)
+    if isinstance(value, str) and not keys:
+        raise ValueError("it is set and holds no key; leave it out to serve without keys")
+    return keys
+
+
 Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_commas)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys)]
 Whole = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -39,15 +49,21 @@ class ServerSettings(BaseSettings):
         host: the address to listen on.
         port: the port to listen on; 0 picks a free one.
         api_keys: keys that are let in.
-        api_keys_file: a file of keys, one a line, each optionally followed by its requests a minute.
+        api_keys_file: a file of keys, one per line, each optionally followed by its requests per minute.
         no_auth: whether a server without keys may listen on an address that others can reach.
-        rate_limit: requests a minute each key may make, unless the file says otherwise; None for no limit.
+        rate_limit: requests per minute each key may make, unless the file says otherwise; None for no limit.
         max_documents: most documents of one request.
         max_body_bytes: most bytes of one request's body.
+        max_connections: most connections at once, as far as ``rerank serve`` listens; what is more is refused, after
+            those that are without a request have been closed.
+        header_timeout: seconds in which the headers of a request must arrive.
         max_queued_pairs: most query-document pairs accepted and not yet answered, for each model.
         max_in_flight_requests: most requests accepted and not yet answered, for each model.
-        request_timeout: seconds from acceptance to answer.
+        request_timeout: seconds from a request's headers to its answer: for its body, waiting, ranking and writing.
         drain_seconds: how long accepted requests may take to finish when the server stops.
+        allowed_hosts: host names that requests may name in their Host header, ``*.example.com`` for all below a name;
+            with none, any. A server without keys on a loopback address, as ``rerank serve`` starts it, answers to names
+            of this machine and to these only: web pages could otherwise call it under a name of their own.
         cors_origins: origins whose web pages may call the API; ``*`` for all.
         cache_entries: how many scores to remember for each model; 0 for none.
         long_documents, max_tokens, batch_tokens, threads, backend, device, dtype: as for
@@ -56,7 +72,7 @@ class ServerSettings(BaseSettings):
         log_format: ``text`` for people, ``json`` for programs.
     """
 
-    model_config = SettingsConfigDict(env_prefix="RERANK_", extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     models: Strings = (DEFAULT_MODEL,)
     host: str = "127.0.0.1"
@@ -67,10 +83,13 @@ class ServerSettings(BaseSettings):
     rate_limit: Whole | None = None
     max_documents: Whole = 100
     max_body_bytes: Whole = 8_000_000
+    max_connections: Whole = 1024
+    header_timeout: Seconds = 10.0
     max_queued_pairs: Whole = 4096
     max_in_flight_requests: Whole = 256
     request_timeout: Seconds = 60.0
     drain_seconds: Seconds = 30.0
+    allowed_hosts: Strings = ()
     cors_origins: Strings = ()
     cache_entries: Annotated[int, Field(ge=0)] = 0
     long_documents: Literal["truncate", "windows"] = "truncate"
@@ -119,6 +138,12 @@ class ServerSettings(BaseSettings):
             ring.add_file(self.api_keys_file)
         return ring
 
+    def guarded(self, ring: KeyRing) -> ServerSettings:
+        """These settings for a process that listens by itself: without keys it answers to its own names only."""
+        if ring or self.no_auth:
+            return self
+        return self.model_copy(update={"allowed_hosts": (*LOOPBACK_HOSTS, self.host, *self.allowed_hosts)})
+
     def check_address(self, ring: KeyRing) -> None:
         """Whether it is safe to listen.
 
@@ -140,22 +165,23 @@ def load_settings(file: Path | None = None, **arguments: Any) -> ServerSettings:
     Raises:
         InvalidRequestError: when a value, a name or the file is wrong; the message names the setting.
     """
+    check_environment(os.environ, ServerSettings.model_fields)
     given = {name: value for name, value in arguments.items() if value is not None}
+    in_environment = {variable.upper() for variable in os.environ}
     in_file = {} if file is None else _read_toml(file)
     for name, value in in_file.items():
-        if f"RERANK_{name}".upper() not in os.environ:
+        if PREFIX + name.upper() not in in_environment:
             given.setdefault(name, value)
     try:
         return ServerSettings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        reason = (
-            "there is no such setting"
-            if first["type"] == "extra_forbidden"
-            else first["msg"].removeprefix("Value error, ")
-        )
-        raise InvalidRequestError(f"{name}: {reason}.", code="invalid_setting", param=name) from None
+        if first["type"] == "extra_forbidden":
+            reason = "there is no such setting" + did_you_mean(name, ServerSettings.model_fields)
+        else:
+            reason = first["msg"].removeprefix("Value error, ") + "."
+        raise InvalidRequestError(f"{name}: {reason}", code="invalid_setting", param=name) from None
 
 
 def split_model(text: str) -> tuple[str, str]:
