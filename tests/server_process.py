@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from serving import until
+from waiting import wait_for
 
 # A parent may ignore Ctrl-C, and children inherit that.
 COMMAND = """
@@ -42,7 +42,7 @@ class Process:
         return "".join(self.lines)
 
     def url(self):
-        until(lambda: self.process.poll() is not None or "ready" in self.log)
+        wait_for(lambda: self.process.poll() is not None or "ready" in self.log)
         return re.search(r"http://[\w.:]+", self.log)[0]
 
     def close(self):

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from server_process import running
-from serving import SPEC_BODY, until
+from serving import SPEC_BODY
+from waiting import BOUND, wait_for
 
 MODEL = "rerank-mini-en-v1"
 HEAD = b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -28,8 +29,8 @@ def hasty():
 
 def connect(process):
     host, port = process.url().removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=60)
-    connection.settimeout(60)
+    connection = socket.create_connection((host, int(port)), timeout=BOUND)
+    connection.settimeout(BOUND)
     return connection
 
 
@@ -152,6 +153,6 @@ def test_an_answer_that_nobody_fetches_is_let_go():
         before = sockets(process)
         with connect(process) as connection:
             connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-            until(lambda: "documents=1" in process.log)
-            until(lambda: sockets(process) == before)
+            wait_for(lambda: "documents=1" in process.log)
+            wait_for(lambda: sockets(process) == before)
             assert connection.recv(10) == b"HTTP/1.1 2"  # some of it was on its way
