@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from rerank_core.scoring import FakeScorer
 from waiting import BOUND, async_wait_for
 
 T = TypeVar("T")
@@ -57,3 +58,24 @@ def held_model(monkeypatch: Any, reranker: Any) -> Held:
     held = Held(backend.run)
     monkeypatch.setattr(backend, "run", held)
     return held
+
+
+class GatedScorer(FakeScorer):
+    """Scores when it is let; remembers who came and who was sent away."""
+
+    def __init__(self, model="gated"):
+        super().__init__(model)
+        self.open = threading.Event()
+        self.waiting = 0
+        self.cancelled = 0
+
+    async def ascore(self, query, texts):
+        self.waiting += 1
+        try:
+            await async_wait_for(self.open.is_set)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.waiting -= 1
+        return await super().ascore(query, texts)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from contextlib import contextmanager
 
 import httpx
 import uvicorn
 
-from rerank_core.scoring import FakeScorer
 from rerank_core.server import ServerSettings, create_app
-from waiting import BOUND, async_wait_for, join
+from waiting import BOUND, join
 from waiting import wait_for as until
 
 SPEC_BODY = {
@@ -71,24 +69,3 @@ def serve_app(app):
     finally:
         server.should_exit = True
         join(thread)
-
-
-class GatedScorer(FakeScorer):
-    """Scores when it is let; remembers who came and who was sent away."""
-
-    def __init__(self, model="gated"):
-        super().__init__(model)
-        self.open = threading.Event()
-        self.waiting = 0
-        self.cancelled = 0
-
-    async def ascore(self, query, texts):
-        self.waiting += 1
-        try:
-            await async_wait_for(self.open.is_set)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.waiting -= 1
-        return await super().ascore(query, texts)

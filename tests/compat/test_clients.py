@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from loops import GatedScorer
 from rerank_core import Reranker
-from serving import SPEC_BODY, GatedScorer, serving, until
+from serving import SPEC_BODY, serving, until
 from third_party import CLIENTS, MODEL, cohere_v1, cohere_v2
 
 pytestmark = [

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from serving import GatedScorer, serving
+from loops import GatedScorer
+from serving import serving
 
 
 @pytest.fixture(scope="session")

@@ -11,30 +11,28 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
-from serving import SPEC_BODY, until
+from serving import SPEC_BODY
+from waiting import BOUND, ended, join, wait_for
 
 WORKING = 'rerank_queue_requests{model="rerank-mini-en-v1"} 1.0'
-LONG = [f"{i}, a long document of many words " * 100 for i in range(60)]
-SLOW = {**SPEC_BODY, "model": "rerank-mini-en-v1", "documents": LONG}
-
-
-# A parent may ignore Ctrl-C, and children inherit that.
-COMMAND = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from rerank_core.cli import main
-main()
-"""
+BODY = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
+PATIENT = ("--request-timeout", str(BOUND), "--drain-seconds", str(BOUND))  # nothing ends because a machine is busy
+COMMAND = Path(__file__).parents[1] / "gatedserve.py"
+HTTP = {"timeout": BOUND, "trust_env": False}
 
 
 class Process:
-    def __init__(self, *arguments):
+    """The command; its model waits while the file ``gate`` exists."""
+
+    def __init__(self, gate, *arguments):
+        self.gate = gate
         self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "serve", "--port", "0", *arguments],
+            [sys.executable, COMMAND, gate, "serve", "--port", "0", *arguments],
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -52,113 +50,132 @@ class Process:
         return "".join(self.lines)
 
     def url(self):
-        until(lambda: self.process.poll() is not None or "ready" in self.log)
+        wait_for(lambda: self.process.poll() is not None or "ready" in self.log)
         return re.search(r"http://[\w.:]+", self.log)[0]
+
+    def ended(self):
+        """Its status, once the log is complete."""
+        status = ended(self.process)
+        join(self._reader)
+        return status
 
     def close(self):
         self.process.kill()
-        self.process.wait()
-        self._reader.join()
+        self.ended()
 
 
-@contextmanager
-def running(*arguments):
-    process = Process(*arguments)
-    try:
-        yield process
-    finally:
-        process.close()
+@pytest.fixture
+def running(tmp_path):
+    """``with running(*arguments) as process``"""
+
+    @contextmanager
+    def run(*arguments):
+        process = Process(tmp_path / "gate", *arguments)
+        try:
+            yield process
+        finally:
+            process.close()
+
+    return run
 
 
 class Asking:
-    """A long request on its way."""
+    """A request on its way: the model has it, and waits."""
 
-    def __init__(self, url):
+    def __init__(self, process, url):
         self.reply = None
+        self._gate = process.gate
+        self._gate.touch()
         self._thread = threading.Thread(target=self._ask, args=(url,))
         self._thread.start()
-        until(lambda: WORKING in httpx.get(f"{url}/metrics", trust_env=False).text)
+        wait_for(lambda: WORKING in httpx.get(f"{url}/metrics", **HTTP).text)
 
     def _ask(self, url):
-        self.reply = httpx.post(f"{url}/v1/rerank", json=SLOW, timeout=60, trust_env=False)
+        self.reply = httpx.post(f"{url}/v1/rerank", json=BODY, **HTTP)
 
-    def wait(self):
-        self._thread.join()
+    def let_go(self):
+        self._gate.unlink()
+
+    def answer(self):
+        join(self._thread)
         return self.reply
 
 
-def test_it_starts_with_no_option_at_all_and_stops_with_0():
+def test_it_starts_with_no_option_at_all_and_stops_with_0(running):
     with running() as process:
         url = process.url()
-        body = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
-        reply = httpx.post(f"{url}/v1/rerank?sesame=4711", json=body, trust_env=False)
+        reply = httpx.post(f"{url}/v1/rerank?sesame=4711", json=BODY, **HTTP)
         assert [result["index"] for result in reply.json()["results"]] == [0, 2, 1, 3]
         process.process.send_signal(signal.SIGTERM)
-        assert process.process.wait(20) == 0
+        assert process.ended() == 0
         assert "status=200" in process.log
         assert "sesame" not in process.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_accepted_requests_finish(number):
-    with running() as process:
-        asking = Asking(process.url())
+def test_a_signal_lets_accepted_requests_finish(running, number):
+    with running(*PATIENT) as process:
+        asking = Asking(process, process.url())
         process.process.send_signal(number)
-        reply = asking.wait()
+        wait_for(lambda: "stopping" in process.log)
+        asking.let_go()
+        reply = asking.answer()
         assert reply.status_code == 200
-        assert len(reply.json()["results"]) == 60
-        assert process.process.wait(20) == 0
+        assert len(reply.json()["results"]) == 4
+        assert process.ended() == 0
 
 
-def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_served():
-    with running() as process:
+def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_served(running):
+    with running(*PATIENT) as process:
         url = process.url()
         host, port = url.removeprefix("http://").split(":")
-        asking = Asking(url)
-        body = json.dumps({**SPEC_BODY, "model": "rerank-mini-en-v1"}).encode()
-        begun = http.client.HTTPConnection(host, int(port), timeout=60)  # accepted, and still sending its body
+        asking = Asking(process, url)
+        body = json.dumps(BODY).encode()
+        begun = http.client.HTTPConnection(host, int(port), timeout=BOUND)  # accepted, and still sending its body
         begun.putrequest("POST", "/v1/rerank")
         begun.putheader("Content-Type", "application/json")
         begun.putheader("Content-Length", str(len(body)))
         begun.endheaders(body[:10])
-        until(lambda: httpx.get(f"{url}/health", trust_env=False).status_code == 200)
+        wait_for(lambda: httpx.get(f"{url}/health", **HTTP).status_code == 200)
         process.process.send_signal(signal.SIGTERM)
-        until(lambda: "stopping" in process.log)
-        ready = httpx.get(f"{url}/ready", trust_env=False)
+        wait_for(lambda: "stopping" in process.log)
+        ready = httpx.get(f"{url}/ready", **HTTP)
         assert (ready.status_code, ready.json()["status"]) == (503, "draining")
-        late = httpx.post(f"{url}/v1/rerank", json=SLOW, trust_env=False)
+        late = httpx.post(f"{url}/v1/rerank", json=BODY, **HTTP)
         assert (late.status_code, late.json()["error"]["code"]) == (503, "shutting_down")
         assert late.headers["retry-after"] == "1"
+        asking.let_go()
         begun.send(body[10:])
         assert begun.getresponse().status == 200
         begun.close()
-        assert asking.wait().status_code == 200
-        assert process.process.wait(20) == 0
+        assert asking.answer().status_code == 200
+        assert process.ended() == 0
 
 
-def test_what_does_not_finish_in_time_is_told_so():
+def test_what_does_not_finish_in_time_is_told_so(running):
     with running("--drain-seconds", "0.1") as process:
-        asking = Asking(process.url())
+        asking = Asking(process, process.url())
         process.process.send_signal(signal.SIGTERM)
-        reply = asking.wait()
+        reply = asking.answer()
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
-        assert process.process.wait(20) == 0
+        asking.let_go()
+        assert process.ended() == 0
 
 
-def test_settings_from_a_file_and_logs_as_json(tmp_path):
+def test_settings_from_a_file_and_logs_as_json(running, tmp_path):
     config, keys = tmp_path / "rerank.toml", tmp_path / "keys"
     keys.write_text("sesame-4711\n")
     config.write_text(f'models = ["m=rerank-mini-en-v1"]\nlog_format = "json"\napi_keys_file = "{keys}"\n')
     with running("--config", str(config), "--max-documents", "2") as process:
         url, headers = process.url(), {"authorization": "Bearer sesame-4711"}
-        assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
-        models = httpx.get(f"{url}/v1/models", headers=headers, trust_env=False).json()
+        assert httpx.get(f"{url}/v1/models", **HTTP).status_code == 401
+        models = httpx.get(f"{url}/v1/models", headers=headers, **HTTP).json()
         assert [model["id"] for model in models["data"]] == ["m"]
         body = {"model": "m", "query": "q", "documents": ["a", "b", "c"]}
-        reply = httpx.post(f"{url}/v1/rerank", json=body, headers=headers, trust_env=False)
+        reply = httpx.post(f"{url}/v1/rerank", json=body, headers=headers, **HTTP)
         assert reply.json()["error"]["message"] == "Too many documents. Maximum is 2."
         process.process.send_signal(signal.SIGTERM)
-        process.process.wait(20)
+        process.ended()
         lines = [json.loads(line) for line in process.lines]
         assert any(line.get("code") == "too_many_documents" for line in lines)
         assert "sesame" not in process.log
@@ -175,16 +192,16 @@ def test_settings_from_a_file_and_logs_as_json(tmp_path):
         (["--api-keys-file", "/no/such/file"], 2, "cannot read"),
     ],
 )
-def test_what_cannot_be_served_ends_with_a_reason(arguments, code, message):
+def test_what_cannot_be_served_ends_with_a_reason(running, arguments, code, message):
     with running(*arguments) as process:
-        assert process.process.wait(60) == code
-        until(lambda: message in process.log.replace("\n", " "))
+        assert process.ended() == code
+        wait_for(lambda: message in process.log.replace("\n", " "))
 
 
-def test_an_address_that_is_taken(api):
+def test_an_address_that_is_taken(running, api):
     with running("--port", api.url.rsplit(":", 1)[1]) as process:
-        assert process.process.wait(60) not in (0, None)
-        until(lambda: "in use" in process.log)
+        assert process.ended() not in (0, None)
+        wait_for(lambda: "in use" in process.log)
 
 
 def test_without_the_server_extra_the_command_says_what_to_install(tmp_path):
