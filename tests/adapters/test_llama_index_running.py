@@ -52,7 +52,9 @@ def test_a_failure_is_raised_and_reported():
         assert drop.err_str == "it broke"
     assert (len(spans.completed_spans), len(spans.dropped_spans), len(spans.open_spans)) == (0, 2, 0)
     assert len(callbacks.started) == len(callbacks.ended) == 2
-    assert callbacks.ended[0][1] == {EventPayload.EXCEPTION: error}
+    payload = callbacks.ended[0][1]
+    assert list(payload) == [EventPayload.EXCEPTION]
+    assert repr(payload[EventPayload.EXCEPTION]) == repr(error)
 
 
 def test_a_cancelled_call_ends_its_event_and_span():
