@@ -52,6 +52,7 @@ collect_ignore_glob = [name for name, module in NEEDS.items() if find_spec(modul
 import checkpoints  # noqa: E402  (after the environment is set)
 from rerank_core import Reranker  # noqa: E402  (as above)
 from rerank_core.inference.cpus import available_cpus  # noqa: E402  (as above)
+from rerank_core.models import digests  # noqa: E402  (as above)
 
 # How fast a machine is decides nothing; continuous integration runs the same examples every time.
 settings.register_profile(
@@ -82,6 +83,15 @@ def shared_folder(tmp_path_factory):
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digests_are_kept_elsewhere(tmp_path_factory):
+    """The user's own record of files' digests stays as it is."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

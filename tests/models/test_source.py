@@ -129,16 +129,6 @@ def test_a_folder_that_links_to_itself_is_an_error_of_ours(tmp_path):
         Reranker(tmp_path / "loop").rerank("q", ["a"])
 
 
-def test_the_fingerprint_follows_the_files(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    one = locate(tmp_path).fingerprint
-    assert locate(tmp_path).fingerprint == one
-    (tmp_path / "config.json").write_text('{"a": 1}')
-    assert locate(tmp_path).fingerprint != one
-    assert len({locate(name).fingerprint for name in BUNDLED}) == len(BUNDLED)
-    assert all(locate(name).fingerprint.startswith(name) for name in BUNDLED)
-
-
 def test_a_broken_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelLoadError, match=r"config\.json .* is not valid JSON"):
@@ -163,7 +153,7 @@ def test_a_hub_model_downloads_what_it_needs_once_and_then_works_offline(hub, on
     expected = [result.logit for result in Reranker().rerank("a cat", ["cats", "dogs"])]
     assert [result.logit for result in reranker.rerank("a cat", ["cats", "dogs"])] == expected
     assert (reranker.loaded.repository, reranker.loaded.revision) == ("tests/onnx-model", commit)
-    assert reranker.loaded.fingerprint == f"tests/onnx-model@{commit}"
+    assert reranker.loaded.fingerprint.startswith(f"tests/onnx-model@{commit}:")
     assert len(hub.downloads("onnx/model.onnx")) == 1
     assert hub.downloads(".safetensors") == []
     hub.requests.clear()

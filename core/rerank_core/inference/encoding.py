@@ -15,6 +15,9 @@ from rerank_core.errors import InvalidRequestError, ModelLoadError
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
 
+ENCODING_VERSION = 1
+"""Part of every identity under which scores are kept: raised whenever equal texts may become other inputs."""
+
 # Only the beginning of a text can matter when it is truncated. English has four to five characters a token;
 # when a prefix turns out too short, a longer one is taken.
 CHARACTERS_A_TOKEN = 16

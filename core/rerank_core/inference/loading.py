@@ -151,7 +151,7 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
     folder = files.fetch([name, f"{name}_data", f"{name}.data"])
     if not (folder / "tokenizer.json").is_file():
         raise ModelLoadError(f"model {files.name!r} has no tokenizer.json beside its ONNX file.")
-    device, fingerprint = options.device or "cpu", files.fingerprint
+    device, fingerprint = options.device or "cpu", files.fingerprint(name)
 
     def load() -> SharedModel:
         files.verify()
@@ -159,7 +159,7 @@ def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedMo
         backend = OnnxBackend(folder / name, device=device)
         return SharedModel(encoder, backend, _onnx_dtype(files, name), device, fingerprint)
 
-    shared, seconds = _share(("onnx", fingerprint, name, device), load)
+    shared, seconds = _share(("onnx", folder.resolve(), fingerprint, name, device), load)
     return LoadedModel(_info(files, shared, backend="onnx", file=name, reason=reason), shared, seconds)
 
 
@@ -180,7 +180,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
     if options.device_map is None and device in (None, (default := default_device()).partition(":")[0]):
         device = default  # cuda is cuda:0: one model under both names
     folder = files.fetch([*(_WEIGHTS if safetensors else _PICKLES), *code])
-    dtype, fingerprint = options.dtype or "float32", files.fingerprint
+    dtype, fingerprint = options.dtype or "float32", files.fingerprint()
 
     def load() -> SharedModel:
         backend = load_checkpoint(
@@ -195,7 +195,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
         return SharedModel(backend.encoder(), backend, dtype, backend.device, fingerprint)
 
     placement = (device, dtype, options.device_map, options.trust_remote_code)
-    shared, seconds = _share(("torch", fingerprint, *placement), load)
+    shared, seconds = _share(("torch", folder.resolve(), fingerprint, *placement), load)
     return LoadedModel(_info(files, shared, backend="torch", file=None, reason=reason), shared, seconds)
 
 

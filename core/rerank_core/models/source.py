@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import ModelLoadError, ModelNotFoundError
+from rerank_core.models.content import CONFIG_FILES, checkpoint_files, content_digest, onnx_files
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec, known
 
 BUNDLED = {spec.name: Path(__file__).parent / spec.name for spec in REGISTRY.values() if spec.repository is None}
@@ -68,25 +69,38 @@ class ModelFiles:
         return sorted(name for name in self.names if any(fnmatch(name, pattern) for pattern in patterns))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A small JSON file of the model, or ``{}`` where it does not exist.
+        """One of :data:`CONFIG_FILES`, or ``{}`` where it does not exist.
 
         Raises:
             ModelLoadError: when it is not JSON.
+            ValueError: when it is another file: what it holds would be missing from :meth:`fingerprint`.
         """
+        if name not in CONFIG_FILES:
+            raise ValueError(f"{name} is not in CONFIG_FILES, so the model's fingerprint would not have it.")
         return read_json(self.folder / name, self.name)
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the files may have changed: the Hub commit, or names, sizes and times."""
+    def fingerprint(self, graph: str | None = None) -> str:
+        """The bytes that decide the model's scores, as a digest: equal ones give equal scores.
+
+        What comes from the Hub is read like everything else: its cache can be changed, too. The name, or repository and
+        commit, stand before the digest for people.
+
+        Args:
+            graph: the ONNX file; None for a torch checkpoint.
+
+        Raises:
+            ModelLoadError: when a file cannot be read.
+        """
+        try:
+            names = checkpoint_files(self.folder) if graph is None else onnx_files(self.folder, graph)
+            digest = content_digest(self.folder, names)
+        except OSError as error:
+            file = Path(error.filename or self.folder).name
+            reason = error.strerror or type(error).__name__
+            raise ModelLoadError(f"{file} of model {self.name!r} cannot be read: {reason}.") from error
         if self.repository is not None:
-            return f"{self.repository}@{self.revision}"
-        if self.folder in BUNDLED.values():
-            return self.name + ":" + hashlib.sha256((self.folder / "sha256.json").read_bytes()).hexdigest()[:16]
-        digest = hashlib.sha256()
-        for name in sorted(self.names):
-            status = (self.folder / name).stat()
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
-        return f"{self.folder.resolve()}:{digest.hexdigest()[:16]}"
+            return f"{self.repository}@{self.revision}:{digest}"
+        return f"{self.name if self.folder in BUNDLED.values() else 'local'}:{digest}"
 
 
 def read_json(path: Path, model: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,17 +108,25 @@ class LocalScorer:
 
     @property
     def identity(self) -> str:
-        """Model, weights, precision and every option that changes a score. Loads the model."""
+        """The bytes of the model, and all else that decides a score: how and where it runs, and how texts are encoded.
+
+        Loads the model.
+        """
+        from rerank_core.inference.encoding import ENCODING_VERSION
+
         loaded = self._load()
-        info, options = loaded.info, self.options
+        info = loaded.info
         return repr(
             (
                 info.fingerprint,
                 info.file,
                 info.backend,
                 info.dtype,
+                info.device.partition(":")[0],
+                _versions(info.backend),
+                ENCODING_VERSION,
                 self._limit(loaded),
-                options.long_documents,
+                self.options.long_documents,
                 self._prompt(loaded),
             )
         )
@@ -296,6 +305,12 @@ class LocalScorer:
                 if query
                 else "a document was cut: long_documents='windows' reads all of it",
             )
+
+
+def _versions(backend: str) -> tuple[str, ...]:
+    """The libraries that compute, which are imported by now."""
+    libraries = ("torch", "transformers") if backend == "torch" else ("onnxruntime",)
+    return tuple(f"{name} {import_module(name).__version__}" for name in (*libraries, "tokenizers"))
 
 
 def _wait(future: Future[Any]) -> Any:

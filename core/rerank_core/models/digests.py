@@ -1,0 +1,118 @@
+"""The sha256 of files, computed once per machine for as long as a file stays as it is.
+
+What is remembered is looked up by device, inode, size and the times of the last change of content and of status. The
+last cannot be set by hand on POSIX, so a copy that was given the old file's name, size and time is another file. On
+Windows, where the system keeps no such time, a change in place that restores size and time goes unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rerank_core import forks
+
+_Key = tuple[int, int, int, int, int]
+
+# A change this soon after another may have the same times: clocks of file systems are coarse.
+_SETTLED_NS = 2_000_000_000
+_WORTH_KEEPING = 1 << 20  # bytes; smaller files are read as fast as the record of them
+_MOST_BYTES = 1 << 20
+_MOST_ENTRIES = 10_000
+_LINE = re.compile(r"(\d+) (\d+) (\d+) (\d+) (\d+) ([0-9a-f]{64})")
+
+_known: dict[_Key, str] = {}
+_read: set[Path] = set()
+_hashing = forks.SlowLock()
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    key = _key(path.stat())
+    known = _known.get(key)
+    if known is None and key[2] >= _WORTH_KEEPING:
+        _read_kept()
+        known = _known.get(key)
+    if known is not None:
+        return known
+    with _hashing:  # threads that ask at once read gigabytes once
+        return _known.get(key) or _computed(path)
+
+
+def cache_folder() -> Path | None:
+    """The user's folder for what can be made again, by the platform's convention; None for a user without a home."""
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no home
+        return None
+    return base / "rerank-plugins"
+
+
+def _computed(path: Path) -> str:
+    started = time.time_ns()
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = os.fstat(file.fileno())
+    key = _key(before)
+    if key == _key(after) and started - _last_change(before) > _SETTLED_NS:
+        if len(_known) >= _MOST_ENTRIES:
+            _known.clear()
+        _known[key] = digest
+        if before.st_size >= _WORTH_KEEPING:
+            _keep(key, digest)
+    return digest
+
+
+def _key(status: os.stat_result) -> _Key:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _last_change(status: os.stat_result) -> int:
+    return status.st_mtime_ns if sys.platform == "win32" else status.st_ctime_ns
+
+
+def _file() -> Path | None:
+    folder = cache_folder()
+    return None if folder is None else folder / "sha256-1.txt"
+
+
+def _read_kept() -> None:
+    """What other processes have computed. Only whole lines count, whatever else is in the file."""
+    file = _file()
+    if file is None or file in _read:
+        return
+    _read.add(file)
+    with suppress(OSError):
+        for line in file.read_text(encoding="ascii", errors="replace")[:_MOST_BYTES].splitlines():
+            match = _LINE.fullmatch(line)
+            if match is not None:
+                device, inode, size, changed, status, digest = match.groups()
+                _known.setdefault((int(device), int(inode), int(size), int(changed), int(status)), digest)
+
+
+def _keep(key: _Key, digest: str) -> None:
+    """Add a line for other processes; where nothing can be written, memory has to do."""
+    file = _file()
+    if file is None:
+        return
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists() and file.stat().st_size > _MOST_BYTES:
+            file.unlink()
+        with file.open("a", encoding="ascii") as lines:  # one write, so that processes do not mix theirs
+            lines.write(f"\n{' '.join(map(str, key))} {digest}\n")
