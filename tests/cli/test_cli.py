@@ -378,7 +378,7 @@ def test_progress_is_shown_on_a_terminal_only(manual, monkeypatch):
     from rerank_core.events import BatchScored, Encoded
 
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=True))  # noqa: ARG005  (its signature)
+    monkeypatch.setattr(progress, "Terminal", lambda stderr: Console(file=screen, force_terminal=True))  # noqa: ARG005  (its signature)
     with progress.progress_hook() as hook:
         hook(Encoded("m", 2, 2, 10, 0.0))
         hook(BatchScored("m", 2, 10, 0, 0.0))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+
+_STANDARD_STREAMS = (0, 1, 2)
 
 
 def main() -> None:
@@ -12,13 +15,29 @@ def main() -> None:
     # Ctrl-C while libraries are being imported ends the process at once; commands handle it themselves later.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows '?', not a traceback
     # Commands say what matters in their own words.
     logging.getLogger("rerank_core").addHandler(logging.NullHandler())
 
+    from rerank_core.cli.terminal import flushed, forget_odd_sizes
+
+    forget_odd_sizes()
     from rerank_core.cli import evaluate, serve  # noqa: F401  (they add their commands)
     from rerank_core.cli.app import app
 
-    app()
+    try:
+        app()
+    except SystemExit as done:
+        sys.exit(flushed(done.code))
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that are closed to the null device, or the next file opened would take their place."""
+    for descriptor in _STANDARD_STREAMS:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest descriptor that is free

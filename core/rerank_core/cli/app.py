@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import signal
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rerank_core.errors import InvalidRequestError, RerankError
-
-EXIT_FOUND = 0
-EXIT_NOTHING = 1
-EXIT_USAGE = 2
-EXIT_MODEL = 3
-EXIT_INTERRUPTED = 130
+from rerank_core.cli.commands import EXIT_FOUND, EXIT_NOTHING, Commands, interruptible
+from rerank_core.cli.terminal import say, say_json
+from rerank_core.errors import InvalidRequestError
 
 app = typer.Typer(
+    cls=Commands,
     help="Rank texts by relevance to a query, with a cross-encoder, offline.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -38,39 +29,6 @@ class Split(StrEnum):
     FILE = "file"
     PARAGRAPH = "paragraph"
     LINE = "line"
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Errors as one line on standard error and an exit code; Ctrl-C as silence."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see main()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except RerankError as error:
-        typer.echo(f"rerank: {error}", err=True)
-        code = EXIT_USAGE if isinstance(error, InvalidRequestError) else EXIT_MODEL
-        raise typer.Exit(code) from None
-    except BrokenPipeError:  # whoever reads has enough
-        raise
-    except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')
-        if _interrupted(error):
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        if isinstance(error, OSError):  # a full disk, a file that may not be read
-            typer.echo(f"rerank: {error}", err=True)
-            raise typer.Exit(EXIT_MODEL) from None
-        traceback.print_exc()
-        typer.echo(f"rerank: unexpected {type(error).__name__}; this is a bug, please report it.", err=True)
-        raise typer.Exit(EXIT_MODEL) from None
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: libraries turn it into errors of their own while they load."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _import_heavy_libraries() -> None:
@@ -93,24 +51,11 @@ def api_key_from(variable: str | None) -> str | None:
     return key
 
 
-def _json(value: object) -> str:
-    """JSON text; what JSON cannot express becomes a string, and numbers that are none become null."""
-    return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         from rerank_core import __version__
 
-        typer.echo(f"rerank-plugins {__version__}")
+        say(f"rerank-plugins {__version__}")
         raise typer.Exit
 
 
@@ -177,7 +122,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
 
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
-    with exit_codes(), progress_hook() as hook:
+    with interruptible(), progress_hook() as hook:
         documents = read_documents(files, split=split.value, field=field)
         with Reranker(
             model,
@@ -189,10 +134,10 @@ def query(  # noqa: PLR0917  (typer reads them by name)
         ) as reranker:
             response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
     if as_json:
-        typer.echo(_json(response.to_dict()))
+        say_json(response.to_dict())
     elif as_jsonl:
         for result in response:
-            typer.echo(_json(result.to_dict()))
+            say_json(result.to_dict())
     else:
         print_results(response, documents=len(documents))
     raise typer.Exit(EXIT_FOUND if len(response) else EXIT_NOTHING)
@@ -207,10 +152,10 @@ def models(
     from rerank_core.models import REGISTRY
     from rerank_core.models.source import is_cached
 
-    with exit_codes():
+    with interruptible():
         specs = [(spec, is_cached(spec)) for spec in REGISTRY.values()]
     if as_json:
-        typer.echo(_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs]))
+        say_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs])
     else:
         print_models(specs)
 
@@ -230,10 +175,10 @@ def export(
     from rerank_core.cli.progress import status
     from rerank_core.inference.export import export_onnx
 
-    with exit_codes(), status("starting") as on_step:
+    with interruptible(), status("starting") as on_step:
         report = export_onnx(model, folder, int8=int8, revision=revision, on_step=on_step)
     for path in report.files:
-        typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
-    typer.echo(f"float32: largest difference of a logit from torch {report.float32_difference:.1e}")
+        say(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    say(f"float32: largest difference of a logit from torch {report.float32_difference:.1e}")
     if report.int8_difference is not None:
-        typer.echo(f"int8: largest difference of a probability from torch {report.int8_difference:.4f}")
+        say(f"int8: largest difference of a probability from torch {report.int8_difference:.4f}")

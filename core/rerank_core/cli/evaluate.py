@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rerank_core.cli.app import api_key_from, app, exit_codes
+from rerank_core.cli.app import api_key_from, app
+from rerank_core.cli.commands import interruptible
+from rerank_core.cli.terminal import Terminal, say
 from rerank_core.errors import InvalidRequestError
+from rerank_core.files import accessing, resolved
 
 if TYPE_CHECKING:
     from rerank_core.evaluation import Evaluation
@@ -96,7 +99,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.evaluation.systems import Stores, Where, read_systems
     from rerank_core.evaluation.table import print_evaluation
 
-    with exit_codes():
+    with interruptible():
         _check_outputs({"--json": json_file, "--html": html_file}, data, queries, texts, qrels, run, cache)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
@@ -115,7 +118,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             )
         stores.close()
         try:
-            print_evaluation(found)
+            print_evaluation(found, console=Terminal())
             _say_reused(stores)
         finally:
             _write(found, json_file, html_file)
@@ -166,7 +169,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
 
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
-    with exit_codes():
+    with interruptible():
         _check_outputs({"--out": out}, data, queries, texts, qrels, run, cache)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
@@ -180,20 +183,20 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         fitted = fit_calibration(scores.pairs, model=scorer.model, method=method, origin=scores.origin)
         fitted.save(out)
     relevant, count = sum(label for _, label in scores.pairs), len(scores.pairs)
-    typer.echo(f"{out}: {method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant")
+    say(f"{out}: {method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant")
     for note in scores.left_out:
-        typer.echo(note)
+        say(note)
     _say_reused(stores)
 
 
 def _say_reused(stores: Stores) -> None:
     """Old scores are good only as long as they are known to be old."""
     if stores.failed:
-        typer.echo(f"Not all scores could be written to {stores.file}: the next run computes those again.")
+        say(f"Not all scores could be written to {stores.file}: the next run computes those again.")
     if stores.reused:
-        typer.echo(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
+        say(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
     elif stores.reused is not None:
-        typer.echo(f"The scores are kept in {stores.file}; delete it to be rid of them.")
+        say(f"The scores are kept in {stores.file}; delete it to be rid of them.")
 
 
 def _write(found: Evaluation, json_file: Path | None, html_file: Path | None) -> None:
@@ -211,13 +214,15 @@ def _check_outputs(outputs: dict[str, Path | None], *inputs: str | Path | None) 
     from rerank_core.evaluation.data import BEIR_FILES
 
     given = [Path(file) for file in inputs if file is not None]
-    taken = {file.resolve() for path in given for file in (path, *(path / name for name in BEIR_FILES.values()))}
+    taken = {resolved(file) for path in given for file in (path, *(path / name for name in BEIR_FILES.values()))}
     for option, file in outputs.items():
         if file is None:
             continue
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            problem = "is a folder" if file.is_dir() else "is in a folder that is not there"
-            raise InvalidRequestError(f"{option} {file} {problem}; name a file in a folder that is.")
-        if file.resolve() in taken and file.resolve() != Path(os.devnull):
+        with accessing(f"{option} {file}", "write"):
+            if file.is_dir() or not file.absolute().parent.is_dir():
+                problem = "is a folder" if file.is_dir() else "is in a folder that is not there"
+                raise InvalidRequestError(f"{option} {file} {problem}; name a file in a folder that is.")
+            place = file.resolve()
+        if place in taken and place != Path(os.devnull):
             raise InvalidRequestError(f"{option} {file} is used for something else already; name another file.")
-        taken.add(file.resolve())
+        taken.add(place)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rerank_core.cli.terminal import Terminal
 from rerank_core.events import BatchScored, Encoded, Event, Hook
 
 
@@ -27,7 +27,7 @@ def _columns() -> tuple[ProgressColumn, ...]:
 @contextmanager
 def progress_hook() -> Iterator[Hook]:
     """A hook that shows how many inputs have been scored; silent when standard error is not a terminal."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if not console.is_terminal:
         yield _ignore
         return
@@ -50,9 +50,9 @@ def _ignore(_event: Event) -> None:
 @contextmanager
 def status(first: str) -> Iterator[Callable[[str], None]]:
     """A line that says what is being done; call the yielded function with each next step."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if not console.is_terminal:
-        yield lambda step: console.print(f"{step} ...", highlight=False)
+        yield lambda step: console.print(f"{step} ...", markup=False, highlight=False)
         return
     with console.status(first) as line:
         yield line.update
@@ -61,7 +61,7 @@ def status(first: str) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def query_progress(count: int) -> Iterator[Callable[[str], None]]:
     """A bar for each system of an evaluation over ``count`` queries; call the yielded function with its name."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
         return

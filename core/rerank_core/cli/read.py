@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from rerank_core.errors import InvalidRequestError, missing_dependency
+from rerank_core.cli.terminal import say
+from rerank_core.errors import InvalidRequestError, MissingDependencyError
+from rerank_core.files import accessing, reason
+from rerank_core.optional import optional
 from rerank_core.results import Document
 
 STDIN = "-"
@@ -46,12 +47,12 @@ def _read(path: str, split: str, field: str) -> Iterator[Document]:
     if path == STDIN:
         if sys.stdin is None:
             raise InvalidRequestError("standard input is closed; name files, or pipe text in.")
-        yield from _split_text(_decode(sys.stdin.buffer.read(), "standard input"), "-", split)
+        with accessing("standard input"):
+            data = sys.stdin.buffer.read()
+        yield from _split_text(_decode(data, "standard input"), "-", split)
         return
-    try:
+    with accessing(path[:200]):
         files = _expand(Path(path))
-    except OSError as error:
-        raise InvalidRequestError(f"cannot read {path[:200]}: {error.strerror}.") from error
     problems: list[InvalidRequestError] = []
     for file in files:
         try:
@@ -63,7 +64,7 @@ def _read(path: str, split: str, field: str) -> Iterator[Document]:
     if len(problems) == len(files):
         raise problems[0]
     for left_out in problems:
-        typer.echo(f"rerank: left out: {left_out}", err=True)
+        say(f"rerank: left out: {left_out}", error=True)
 
 
 def _read_file(file: Path, split: str, field: str) -> Iterator[Document]:
@@ -99,10 +100,8 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _bytes(file: Path) -> bytes:
-    try:
+    with accessing(file):
         return file.read_bytes()
-    except OSError as error:
-        raise InvalidRequestError(f"cannot read {file}: {error.strerror}.") from error
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -206,16 +205,19 @@ def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
 
 def _read_parquet(file: Path) -> Iterator[tuple[int, Any]]:
     try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        needed = missing_dependency("pyarrow", extra="parquet", what="reading Parquet files")
-        raise InvalidRequestError(needed.message) from error  # an input that cannot be read, not a model
+        with optional("reading Parquet files", extra="parquet"):
+            from pyarrow import parquet
+    except MissingDependencyError as error:
+        raise InvalidRequestError(error.message) from error  # an input that cannot be read, not a model
+    with accessing(file), file.open("rb"):
+        pass
     try:
-        table = parquet.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise InvalidRequestError(f"{file} is not a Parquet file: {error}.") from error
-    yield from enumerate(table.to_pylist(), 1)
+        rows = parquet.read_table(file).to_pylist()
+    except MemoryError as error:
+        raise InvalidRequestError(f"cannot read {file}: {reason(error)}.") from error
+    except Exception as error:  # Arrow's own errors, and those of dates and numbers that Python has no room for
+        raise InvalidRequestError(f"{file} is not a Parquet file that can be read: {error}.") from error
+    yield from enumerate(rows, 1)
 
 
 _DATA_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {

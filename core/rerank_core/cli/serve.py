@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rerank_core.cli.app import app, exit_codes
-from rerank_core.errors import missing_dependency
+from rerank_core.cli.app import app
+from rerank_core.cli.commands import interruptible
+from rerank_core.optional import optional
 
 _MODELS, _ACCESS, _LIMITS, _ENGINE = "Models", "Access", "Limits", "Engine"
 
@@ -105,13 +106,11 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     """
     options = dict(locals())
     file = options.pop("config")
-    with exit_codes():
-        try:
+    with interruptible():
+        with optional("rerank serve", extra="server"):
             from rerank_core.server.run import leave
             from rerank_core.server.run import serve as serve_until_stopped
             from rerank_core.server.settings import load_settings
-        except ImportError as error:
-            raise missing_dependency(error.name or "fastapi", extra="server", what="rerank serve") from error
         given = {name: value for name, value in options.items() if value not in (None, [])}
         serve_until_stopped(load_settings(file, **given))
         leave()

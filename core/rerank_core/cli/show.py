@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rerank_core.cli.read import DATA_SUFFIXES
+from rerank_core.cli.terminal import Terminal
 from rerank_core.documents import one_line
 from rerank_core.models import ModelSpec
 from rerank_core.results import RerankResponse, RerankResult
@@ -26,7 +26,7 @@ def score_bar(score: float, width: int = _BAR) -> str:
 
 def print_results(response: RerankResponse, *, documents: int) -> None:
     """Print rank, score, place and text of every result."""
-    console = Console()
+    console = Terminal()
     if not len(response):
         console.print(f"nothing found in {documents} documents", style="dim")
         return
@@ -65,7 +65,7 @@ def print_models(specs: Sequence[tuple[ModelSpec, bool]]) -> None:
     for spec, here in specs:
         facts = f"{spec.languages}, {spec.licence}: {spec.description}"
         table.add_row(spec.name, "yes" if here else "", str(spec.size_mb), str(spec.max_tokens), facts)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _place(result: RerankResult) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rerank_core.errors import InvalidRequestError, missing_dependency
+from rerank_core.errors import InvalidRequestError
+from rerank_core.optional import optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +34,9 @@ class Bm25:
     """
 
     def __init__(self, texts: Sequence[str], *, language: str = "english") -> None:
-        try:
+        with optional("the BM25 first stage", extra="eval"):
             import bm25s
             import snowballstemmer
-        except ImportError as error:
-            raise missing_dependency(str(error.name), extra="eval", what="the BM25 first stage") from error
         if language not in snowballstemmer.algorithms():
             raise InvalidRequestError(
                 f"there is no stemmer for {language!r}; there are {', '.join(snowballstemmer.algorithms())}.",

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rerank_core.errors import InvalidRequestError, missing_dependency
+from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.thresholds import Labelled
+from rerank_core.optional import optional
 from rerank_core.scoring.calibrated import Calibration
 
 METHODS = ("logistic", "isotonic")
@@ -53,12 +54,10 @@ def fit_calibration(
     if method not in METHODS:
         raise InvalidRequestError(f"method must be one of {', '.join(METHODS)}; got {method!r}.", param="method")
     check_labels([label for _, label in pairs])
-    try:
+    with optional("calibration", extra="eval"):
         import numpy as np
         from sklearn.isotonic import IsotonicRegression
         from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise missing_dependency("scikit-learn", extra="eval", what="calibration") from error
     logits = np.array([logit for logit, _ in pairs])
     labels = np.array([label for _, label in pairs], int)
     if method == "logistic":

@@ -7,6 +7,7 @@ ones often come first, and a first stage must not know that.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
@@ -105,6 +106,9 @@ def digest(identifier: str) -> bytes:
 
 
 def _single(score: float) -> float:
-    """``score`` as a C float."""
-    value: float = struct.unpack("f", struct.pack("f", score))[0]
+    """``score`` as a C float, infinite where that has no room for it."""
+    try:
+        value: float = struct.unpack("f", struct.pack("f", score))[0]
+    except OverflowError:
+        return math.copysign(math.inf, score)
     return value

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import InvalidRequestError, missing_dependency
+from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.files import accessing
+from rerank_core.optional import optional
 
 Judgments = Mapping[str, Mapping[str, int]]
 """Query id to document id to grade; 0 is not relevant."""
@@ -127,7 +129,7 @@ def load_data(
     if path is not None and _is_file(path):
         _refuse(given, "a JSONL file")
         return _read_hand_written(path)
-    if path is not None and not path.is_dir():
+    if path is not None and not _is_folder(path):
         raise InvalidRequestError(f"there is no {path}: expected a BEIR folder, a JSONL file or ir_datasets:ID.")
     files = {name: given[name] or _inside(path, inside) for name, inside in BEIR_FILES.items()}
     missing = [f"--{name}" for name, file in files.items() if file is None or not _is_file(file)]
@@ -277,13 +279,13 @@ def _graded(file: Path, number: int, row: Mapping[str, Any]) -> tuple[list[str],
 
 
 def _read_ir_dataset(identifier: str) -> LabelledData:
-    try:
+    with optional("reading ir_datasets:ID", extra="ir-datasets"):
         import ir_datasets
-    except ImportError as error:
-        raise missing_dependency("ir_datasets", extra="ir-datasets", what="reading ir_datasets:ID") from error
     try:
         queries, documents, judgments = _ir_dataset_parts(ir_datasets.load, identifier)
-    except (RuntimeError, OSError) as error:  # a download that failed, files that are not there
+    except (RerankError, LookupError, AttributeError, TypeError, NameError):  # ours, or a mistake in its code
+        raise
+    except Exception as error:  # a download that failed, files that are absent or damaged: each format has its own
         raise InvalidRequestError(
             f"ir_datasets cannot read {identifier!r}: {type(error).__name__}. It downloads data at the first use: "
             "check the network. Licensed files have to be put in place as https://ir-datasets.com says."
@@ -374,7 +376,13 @@ def _said_twice(file: Path, number: int, what: str) -> InvalidRequestError:
 
 def _is_file(path: Path) -> bool:
     """Whether there are lines to read: in a file, or from a pipe."""
-    return path.exists() and not path.is_dir()
+    with accessing(path):
+        return path.exists() and not path.is_dir()
+
+
+def _is_folder(path: Path) -> bool:
+    with accessing(path):
+        return path.is_dir()
 
 
 def _inside(folder: Path | None, name: str) -> Path | None:
@@ -390,7 +398,7 @@ def _known(file: Path | None) -> Path:
 def _lines(file: Path, digest: hashlib._Hash | None = None) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers; ``digest`` gets all of them."""
     try:
-        with file.open("rb") as lines:
+        with accessing(file), file.open("rb") as lines:
             for number, raw in enumerate(lines, 1):
                 if digest is not None:
                     digest.update(raw)
@@ -399,8 +407,6 @@ def _lines(file: Path, digest: hashlib._Hash | None = None) -> Iterator[tuple[in
                     yield number, line.rstrip("\r\n")
     except UnicodeDecodeError:
         raise InvalidRequestError(f"{file.name}:{number}: this is not UTF-8; save the file as UTF-8.") from None
-    except OSError as error:
-        raise InvalidRequestError(f"cannot read {file}: {type(error).__name__}.") from error
 
 
 def _json(file: Path, number: int, line: str) -> Mapping[str, Any]:

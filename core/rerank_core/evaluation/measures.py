@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rerank_core.errors import missing_dependency
 from rerank_core.evaluation.candidates import Ranking
 from rerank_core.evaluation.data import Judgments
+from rerank_core.optional import optional
 
 PerQuery = Mapping[str, float]
 """Query id to value."""
@@ -38,11 +38,9 @@ def measure(
     Raises:
         MissingDependencyError: when the extra ``eval`` is not installed.
     """
-    try:
+    with optional("evaluation", extra="eval"):
         import ir_measures
         from ir_measures import AP, RR, P, R, nDCG
-    except ImportError as error:
-        raise missing_dependency("ir-measures", extra="eval", what="evaluation") from error
     rel = relevant_grade
     measures = {
         MAIN: nDCG @ 10,

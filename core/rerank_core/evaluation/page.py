@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import missing_dependency
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
 from rerank_core.evaluation.table import UNKNOWN, UNKNOWN_MEANS, cost_cells, plain, quality_cells, size, verdict_lines
+from rerank_core.files import accessing
+from rerank_core.optional import optional
 
 # A colour that nobody uses, so that it can be replaced by the page's own.
 _INK = "#010203"
@@ -54,6 +55,7 @@ def write_page(found: Evaluation, file: str | Path) -> None:
 
     Raises:
         MissingDependencyError: when the extra ``eval`` is not installed.
+        InvalidRequestError: when the file cannot be written.
     """
     date = _text(found.environment.get("date", ""))
     parts = [
@@ -72,7 +74,8 @@ def write_page(found: Evaluation, file: str | Path) -> None:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = "\n".join(parts)
     page = f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{body}</body></html>\n'
-    Path(file).write_text(page, encoding="utf-8")
+    with accessing(file, "write"):
+        Path(file).write_text(page, encoding="utf-8")
 
 
 def _verdicts(found: Evaluation) -> Iterator[str]:
@@ -196,11 +199,9 @@ def _label(name: str) -> str:
 
 def _figure(draw: Callable[[Any], None], caption: str) -> str:
     """A picture as SVG in the page's own ink, with a caption that says what it shows."""
-    try:
+    with optional("the HTML report", extra="eval"):
         import matplotlib as mpl
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_dependency("matplotlib", extra="eval", what="the HTML report") from error
     style: Any = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
     style |= {"svg.hashsalt": "rerank", "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
     style["text.parse_math"] = False  # names may have dollar signs

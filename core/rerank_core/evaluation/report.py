@@ -11,6 +11,8 @@ from typing import Any
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.measures import MAIN, mean
 from rerank_core.evaluation.significance import Comparison
+from rerank_core.files import accessing
+from rerank_core.shown import json_text
 
 FORMAT = 1
 
@@ -172,21 +174,28 @@ class Evaluation:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         systems = [system.to_dict() | {"dollars_per_1000_queries": self.dollars(system)} for system in self.systems]
         values |= {"format": FORMAT, "systems": systems}
-        return json.dumps(values, indent=1, ensure_ascii=False)
+        return json_text(values, indent=1)
 
     def save(self, file: str | Path) -> None:
-        """Write :meth:`to_json` to ``file``."""
-        Path(file).write_text(self.to_json() + "\n", encoding="utf-8")
+        """Write :meth:`to_json` to ``file``.
+
+        Raises:
+            InvalidRequestError: when it cannot be written.
+        """
+        with accessing(file, "write"):
+            Path(file).write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: str | Path) -> Evaluation:
         """Read what :meth:`save` has written.
 
         Raises:
-            InvalidRequestError: when the file is not one.
+            InvalidRequestError: when the file cannot be read, or is not one.
         """
+        with accessing(file):
+            text = Path(file).read_bytes()
         try:
-            data = json.loads(Path(file).read_text(encoding="utf-8"))
+            data = json.loads(text.decode())
             if data["format"] != FORMAT:
                 raise ValueError(data["format"])  # noqa: TRY301  (one message for all of them)
             values = {each.name: data[each.name] for each in fields(cls)}
@@ -194,5 +203,5 @@ class Evaluation:
             values |= {"queries": int(data["queries"]), "candidates": float(data["candidates"])}
             values |= {name: dict(data[name]) for name in ("settings", "environment")}
             return cls(**values | {"systems": (first, *rest), "left_out": tuple(map(str, data["left_out"]))})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidRequestError(f"{file} is not a saved evaluation.") from error

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rerank_core.errors import missing_dependency
+from rerank_core.optional import optional
 
 FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["helps", "no difference found", "hurts"]
@@ -95,10 +95,8 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
 
 def _randomised(differences: FloatArray) -> tuple[float, FloatArray]:
     """The two-sided p-value of the mean, and the mean after every sign flip, the flips from a fixed seed."""
-    try:
+    with optional("the significance test", extra="eval"):
         from scipy.stats import permutation_test
-    except ImportError as error:
-        raise missing_dependency("scipy", extra="eval", what="the significance test") from error
     if len(differences) == 1:  # both signs are as extreme
         return 1.0, np.concatenate([differences, -differences])
     found = permutation_test(

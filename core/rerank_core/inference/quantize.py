@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.errors import missing_dependency
 from rerank_core.inference.norms import spell_out_norms
 from rerank_core.inference.observing import Feeds, Observed, observe
 from rerank_core.inference.rounding import round_compensated, round_symmetric
+from rerank_core.optional import optional
 
 _WEIGHT_LEVELS = 63.0
 _TABLE_LEVELS = 127.0
@@ -68,10 +68,8 @@ def quantize_int8(source: Path, target: Path, calibration: Iterable[Feeds] | Non
     Raises:
         MissingDependencyError: when the ``onnx`` package is not installed.
     """
-    try:
+    with optional("int8 quantisation", extra="torch"):
         import onnx
-    except ImportError as error:
-        raise missing_dependency("onnx", extra="torch", what="int8 quantisation") from error
     model = onnx.load(source)
     quantizer = _GraphQuantizer(model.graph)
     if calibration is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.files import accessing
 from rerank_core.models.registry import same_model
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring.base import Score, Scorer, Scores
@@ -69,26 +70,26 @@ class Calibration:
         return min(between, probabilities[right])  # rounding may overshoot
 
     def save(self, file: Path) -> None:
-        """Write it as JSON."""
+        """Write it as JSON.
+
+        Raises:
+            InvalidRequestError: when the file cannot be written.
+        """
         text = json.dumps({"calibration": 1, **asdict(self)}, indent=1, allow_nan=False)
-        file.write_text(text + "\n", encoding="utf-8")
+        with accessing(file, "write"):
+            file.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: str | Path) -> Calibration:
         """Read what :meth:`save` has written.
 
         Raises:
-            InvalidRequestError: when the file is not one.
+            InvalidRequestError: when the file cannot be read, or is not one.
         """
+        with accessing(file, param="calibration"):
+            content = Path(file).read_bytes()
         try:
-            text = Path(file).read_text(encoding="utf-8")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise InvalidRequestError(f"{file} cannot be read: {reason}.", param="calibration") from error
-        except ValueError as error:
-            raise _not_one(file) from error
-        try:
-            data = json.loads(text)
+            data = json.loads(content.decode())
             if data["calibration"] != 1 or data["method"] not in _METHODS:
                 raise _not_one(file)
             return cls(str(data["model"]), data["method"], tuple(data["values"]), dict(data.get("origin", {})))

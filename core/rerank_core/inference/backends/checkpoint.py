@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import ModelLoadError, missing_dependency
+from rerank_core.errors import ModelLoadError
 from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.quiet import quiet_loggers
 from rerank_core.models.source import read_json
+from rerank_core.optional import optional
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -33,11 +34,9 @@ def load_checkpoint(
         ModelLoadError: when the checkpoint needs remote code that was not allowed, lacks weights, has more than
             two labels, or cannot be read.
     """
-    try:
+    with optional("the torch backend", extra="torch"):
         import torch
         from sentence_transformers import CrossEncoder
-    except ImportError as error:
-        raise missing_dependency("sentence-transformers", extra="torch", what="the torch backend") from error
     check_remote_code(folder, trust_remote_code=trust_remote_code, revision=revision)
     model_kwargs: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if prefer_safetensors:
@@ -83,10 +82,8 @@ def default_device() -> str:
     Raises:
         MissingDependencyError: when it is not installed.
     """
-    try:
+    with optional("the torch backend", extra="torch"):
         from sentence_transformers.util import get_device_name
-    except ImportError as error:
-        raise missing_dependency("sentence-transformers", extra="torch", what="the torch backend") from error
     name: str = get_device_name()
     return name
 

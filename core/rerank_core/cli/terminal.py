@@ -1,0 +1,94 @@
+"""The one way to the terminal: everything that commands print goes through here.
+
+Styles and cursor movements are our own. Text from outside is made harmless, wherever it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from rerank_core.shown import STEERING, escaped, json_text, visible
+
+_WIDEST = 10_000
+_SUCCESS, _FAILED = (None, 0, 1), 3  # 1: nothing found
+_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
+
+
+class Terminal(Console):
+    """A console that text cannot steer: what is rendered on it is text, styles are ours."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What :class:`rich.console.Console` renders, with :func:`visible` text."""
+        if isinstance(renderable, str):
+            renderable = visible(renderable)
+        elif isinstance(renderable, Text):  # before it is laid out, so that columns fit
+            renderable = _visible_text(renderable)
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a message; lines after its first are indented, so that no name with a line break looks like a message.
+
+    Args:
+        text: the message.
+        error: whether it goes to standard error, where failing to print is no failure of the command.
+    """
+    import typer  # reads the terminal's size when it is imported
+
+    shown = visible(text).replace("\n", "\n  ")
+    if not error:
+        typer.echo(shown)
+        return
+    with suppress(OSError):
+        typer.echo(shown, err=True)
+
+
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON, whatever the encoding of standard output is."""
+    import typer
+
+    typer.echo(json_text(value, encoding=getattr(sys.stdout, "encoding", None) or "ascii"))
+
+
+def forget_odd_sizes() -> None:
+    """Drop sizes of the terminal that are none from the environment: libraries turn them into errors, or gigabytes."""
+    for name in _SIZES:
+        size = os.environ.get(name, "1")
+        if not (size.isascii() and size.isdigit() and len(size) <= len(str(_WIDEST)) and 0 < int(size) <= _WIDEST):
+            del os.environ[name]
+
+
+def flushed(code: str | int | None) -> str | int | None:
+    """The exit code of a command that ended with ``code``, once all it printed is written: 3 where it cannot be."""
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError) or code not in _SUCCESS:
+            return code
+        say(f"rerank: cannot write to standard output: {error.strerror}.", error=True)
+        return _FAILED
+    return code
+
+
+def _visible_text(text: Text) -> Text:
+    if STEERING.search(text.plain) is None:
+        return text
+    shown, end = text.blank_copy(), 0
+    for found in STEERING.finditer(text.plain):
+        shown.append_text(text[end : found.start()])
+        shown.append(escaped(found[0]))
+        end = found.end()
+    shown.append_text(text[end:])
+    return shown

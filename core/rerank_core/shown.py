@@ -1,0 +1,65 @@
+"""Text from outside, as it may be shown: file names, keys, headers, replies and messages that hold any of them.
+
+A terminal obeys control characters, and bidirectional ones reorder what a person reads. Whatever is written for people
+passes :func:`visible` on its way; JSON passes :func:`json_text`, which loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+STEERING = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f"  # C0 without tab and line feed
+    "\x7f-\x9f"  # delete, and C1: one-character forms of escape sequences
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks, embeddings, overrides, isolates
+    "\u2028\u2029"  # line and paragraph separators
+    "\ud800-\udfff"  # lone surrogates, which no encoding of a terminal has
+    "]"
+)
+"""What steers a terminal, or cannot be written to one."""
+
+
+def visible(text: str) -> str:
+    r"""``text`` with everything that would steer a terminal as an escape: ``\x1b``, ``\u202e``.
+
+    Tabs and line feeds stay. Ordinary text comes back as it is.
+    """
+    return STEERING.sub(lambda found: escaped(found[0]), text)
+
+
+def escaped(character: str) -> str:
+    """One character as Python writes it in a string literal."""
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def json_text(value: object, *, encoding: str = "utf-8", indent: int | None = None) -> str:
+    r"""JSON that ``encoding`` can hold and no terminal obeys; a reader gets back every character.
+
+    What the encoding lacks, and what steers a terminal, is written as ``\uXXXX``. Values that JSON has no form for
+    become strings, and numbers that are none become null.
+    """
+    plain = _finite(value)
+    text = json.dumps(plain, ensure_ascii=False, default=str, allow_nan=False, indent=indent)
+    if not _fits(STEERING.sub("", text), encoding):
+        text = json.dumps(plain, default=str, allow_nan=False, indent=indent)
+    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _fits(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
