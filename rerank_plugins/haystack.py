@@ -6,12 +6,10 @@ told to trust it.
 
 from __future__ import annotations
 
-from rerank_core.errors import missing_dependency
+from rerank_core.optional import optional
 
-try:
+with optional("CrossEncoderRanker", extra="haystack"):
     import haystack  # noqa: F401  (to tell its absence from a fault in the ranker)
-except ImportError as error:
-    raise missing_dependency("haystack-ai", extra="haystack", what="CrossEncoderRanker") from error
 
 from haystack_integrations.components.rankers.rerank_plugins.ranker import CrossEncoderRanker
 

@@ -19,23 +19,19 @@ from typing_extensions import TypedDict  # pydantic asks for it below Python 3.1
 from rerank_core import Document as PlainDocument
 from rerank_core import InvalidRequestError, ProtocolError, RerankResponse, RerankResult
 from rerank_core.documents import DocumentLike, check_documents
-from rerank_core.errors import missing_dependency
 from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.optional import optional
 from rerank_core.reranker import provider_of
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions, facts
 
-try:
-    import langchain_core  # noqa: F401  (only whether it is there; what it lacks then speaks for itself)
-except ImportError as error:
-    raise missing_dependency("langchain-core", extra="langchain", what="rerank_plugins.langchain") from error
-
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
-from langchain_core.cross_encoders import BaseCrossEncoder
-from langchain_core.documents import BaseDocumentCompressor, Document
-from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
-from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, ensure_config
+with optional("rerank_plugins.langchain", extra="langchain"):
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
+    from langchain_core.cross_encoders import BaseCrossEncoder
+    from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
+    from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
+    from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, ensure_config
 
 __all__ = ["CrossEncoderCompressor", "CrossEncoderScorer", "RerankInput", "RerankRetriever"]
 

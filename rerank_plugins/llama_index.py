@@ -14,21 +14,17 @@ from pydantic import BaseModel, Field, field_serializer, field_validator
 
 from rerank_core import InvalidRequestError, ProtocolError, Reranker
 from rerank_core.documents import check_query
-from rerank_core.errors import missing_dependency
+from rerank_core.optional import optional
 from rerank_core.results import RerankResult
 from rerank_plugins.options import EngineOptions, facts
 
-try:
+with optional("CrossEncoderPostprocessor", extra="llama-index"):
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
     from llama_index.core.callbacks.base import EventContext
     from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # it lacks an __all__
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
-except ModuleNotFoundError as error:
-    if (error.name or "").split(".")[0] != "llama_index":
-        raise
-    raise missing_dependency("llama-index-core", extra="llama-index", what="CrossEncoderPostprocessor") from error
 
 __all__ = ["CrossEncoderPostprocessor"]
 

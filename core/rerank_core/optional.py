@@ -6,6 +6,14 @@ from types import TracebackType
 
 from rerank_core.errors import MissingDependencyError, missing_dependency
 
+_PACKAGES = {
+    "haystack": "haystack-ai",
+    "llama_index": "llama-index-core",
+    "opentelemetry": "opentelemetry-api",
+    "sklearn": "scikit-learn",
+}
+"""What is installed under another name than it is imported under, underscores apart."""
+
 
 class optional:  # noqa: N801  (reads as a statement: with optional("the HTML report", extra="eval"))
     """A block of imports that need an extra; nothing else belongs in it.
@@ -33,6 +41,7 @@ class optional:  # noqa: N801  (reads as a statement: with optional("the HTML re
             return
         library = (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and library:
+            library = _PACKAGES.get(library, library.replace("_", "-"))
             raise missing_dependency(library, extra=self._extra, what=self._what) from error
         raise MissingDependencyError(
             f"{self._what} needs a library that is installed and cannot be imported: {type(error).__name__}: {error}. "

@@ -57,27 +57,33 @@ NEEDED = {
 }
 
 
+def normal(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
 def closure(extra: str) -> set[str]:
     """The distributions that an install of the package with this extra brings."""
-    found: set[str] = set()
     waiting = [Requirement(f"rerank-plugins[{extra}]" if extra else "rerank-plugins")]
+    seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         wanted = waiting.pop()
-        key = re.sub("[-_.]+", "-", wanted.name).lower()
-        try:
-            requires = distribution(wanted.name).requires or []
-        except PackageNotFoundError:
+        key = (normal(wanted.name), frozenset(wanted.extras))
+        if key in seen or find_distribution(wanted.name) is None:
             continue
-        found.add(key)
-        for text in requires:
-            needed = Requirement(text)
-            extras = wanted.extras or {""}
-            if needed.marker is None or any(needed.marker.evaluate({"extra": each}) for each in extras):
-                if re.sub("[-_.]+", "-", needed.name).lower() not in found or needed.extras:
-                    waiting.append(needed)
-        if len(found) > 500:
-            raise AssertionError("requirements without an end")
-    return found
+        seen.add(key)
+        waiting.extend(
+            needed
+            for needed in map(Requirement, find_distribution(wanted.name).requires or [])
+            if needed.marker is None or any(needed.marker.evaluate({"extra": each}) for each in wanted.extras or {""})
+        )
+    return {name for name, _ in seen}
+
+
+def find_distribution(name: str):
+    try:
+        return distribution(name)
+    except PackageNotFoundError:
+        return None
 
 
 def modules_of(distributions: set[str]) -> set[str]:
@@ -85,7 +91,7 @@ def modules_of(distributions: set[str]) -> set[str]:
     return {
         module
         for module, names in packages_distributions().items()
-        if {re.sub("[-_.]+", "-", name).lower() for name in names} <= distributions and module.isidentifier()
+        if set(map(normal, names)) <= distributions and module.isidentifier()
     }
 
 
