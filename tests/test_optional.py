@@ -31,7 +31,7 @@ BEHIND = {
     "haystack_integrations/": "rerank_plugins/haystack.py",
 }
 # What one of the extra's packages always brings along.
-BROUGHT = {"starlette": "fastapi", "transformers": "sentence-transformers", "torch": "torch"}
+BROUGHT = {"starlette": "fastapi", "h11": "uvicorn", "transformers": "sentence-transformers", "torch": "torch"}
 
 
 def normal(name):

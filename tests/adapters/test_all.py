@@ -189,7 +189,7 @@ def test_a_calibrated_threshold_is_one_for_calibrated_scores(adapter, asynchrono
 
 @ADAPTERS
 def test_a_calibration_is_checked_when_it_is_given(adapter, calibration, tmp_path):
-    with pytest.raises(ValueError, match="cannot read .*absent.json: No such file"):
+    with pytest.raises(ValueError, match=r"cannot read .*absent\.json: No such file"):
         adapter(calibration=str(tmp_path / "absent.json"))
     with pytest.raises(ValueError, match="this calibration is for 'rerank-mini-en-v1'"):
         adapter(model="m", base_url="http://127.0.0.1:9", calibration=calibration)
@@ -202,7 +202,7 @@ def test_a_calibration_is_checked_when_it_is_given(adapter, calibration, tmp_pat
 def test_a_calibration_that_is_set_later_counts(adapter, calibration, tmp_path):
     made = adapter()
     before = made.rank(QUERY, made.inputs(TEXTS))
-    with pytest.raises(ValueError, match="cannot read .*absent.json: No such file"):
+    with pytest.raises(ValueError, match=r"cannot read .*absent\.json: No such file"):
         made.adapter.calibration = str(tmp_path / "absent.json")
     assert made.adapter.calibration is None
     made.adapter.calibration = calibration
