@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from rerank_core import InferenceError, ModelLoadError, Reranker
 from rerank_core.scoring import FakeScorer
-from rerank_core.server.exchange import JsonFormatter
+from rerank_core.server.exchange import JsonFormatter, TextFormatter
 from serving import SPEC_BODY, serving, until
 
 MODEL = "bge-reranker-v2"
@@ -119,6 +119,28 @@ def test_a_log_line_says_what_happened_and_not_what_was_asked(api, caplog):
     assert lines()[1].facts["code"] == "invalid_document"
     ours = [record for record in caplog.records if record.name.startswith("rerank_core")]
     assert not any(secret in record.getMessage() for record in ours)
+
+
+def test_what_is_refused_or_fails_is_louder_than_what_works(api, caplog):
+    caplog.set_level(logging.DEBUG)
+    expected = {"/v1/rerank": logging.INFO, "/nothing": logging.WARNING, "/health": logging.DEBUG}
+    api.http.post("/v1/rerank", json=SPEC_BODY, headers={"x-request-id": "loud"})
+    api.http.post("/nothing", headers={"x-request-id": "loud"})
+    api.http.get("/health", headers={"x-request-id": "loud"})
+
+    def lines():
+        return [record for record in caplog.records if getattr(record, "facts", {}).get("request_id") == "loud"]
+
+    until(lambda: len(lines()) == 3)
+    assert [record.levelno for record in lines()] == list(expected.values())
+    assert [record.facts["route"] for record in lines()] == ["/v1/rerank", "unmatched", "/health"]
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter("%(asctime)s %(message)s")])
+def test_times_say_their_zone(formatter):
+    record = logging.LogRecord("x", logging.INFO, "", 0, "hello", (), None)
+    record.created = 1795657858.25
+    assert "2026-11-26T01:50:58.250Z" in formatter.format(record)
 
 
 def test_json_logs_are_json_with_the_facts_as_fields():

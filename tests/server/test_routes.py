@@ -8,11 +8,14 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from rerank_core.server.discovery import base_paths
 from rerank_core.wire.messages import WireRequest
 from rerank_core.wire.routes import ROUTES
 from serving import SPEC_BODY, serving, until
 
-OPEN = {"/health", "/ping", "/ready", "/metrics", "/docs", "/openapi.json", "/docs/oauth2-redirect"}
+DOCS = {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"}
+OPEN = {"/health", "/ping", "/ready", "/metrics"} | DOCS
+MODELS = {f"{base}/models" for base in base_paths()} | {f"{base}/models/{{model:path}}" for base in base_paths()}
 SPOKEN = [
     pytest.param(route, dialect, id=f"{route.path} {dialect.name}") for route in ROUTES for dialect in route.dialects
 ]
@@ -105,7 +108,7 @@ def test_no_route_is_reachable_without_a_key_but_those_meant_to_be(locked):
             assert response.json()["error"]["code"] == "invalid_api_key"
         assert response.headers["www-authenticate"].startswith("Bearer")
     posts = {route.path.replace("{model}", "{model:path}") for route in ROUTES}
-    assert posts | OPEN | {"/v1/models", "/v1/models/{model:path}", "/models", "/info", "/tei/info"} == seen
+    assert posts | OPEN | MODELS | {"/info", "/tei/info"} == seen
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,45 @@ def test_models(api):
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.parametrize(
+    "base", ["", "/v1", "/v2", "/infinity", "/voyage/v1", "/cohere/v1", "/cohere/v2", "/nim/v1", "/pinecone", "/tei"]
+)
+def test_the_models_are_below_every_base_url(api, base):
+    assert api.http.get(f"{base}/models").json() == api.http.get("/v1/models").json()
+    assert api.http.get(f"{base}/models/rerank-mini-en-v1").json()["id"] == "rerank-mini-en-v1"
+
+
+def test_every_rerank_path_is_below_a_base_url_that_has_the_models():
+    for route in ROUTES:
+        assert any(route.path.startswith(f"{base}/") for base in base_paths()), route.path
+    assert {"/compatible-api/v1", "/api/v1", "/api", "/inference/v1"} <= set(base_paths())
+
+
+def test_cohere_lists_the_models(api):
+    cohere = pytest.importorskip("cohere")
+    for base in ("", "/cohere"):
+        with cohere.Client("key", base_url=f"{api.url}{base}") as client:
+            assert [model.name for model in client.models.list().models] == ["bge-reranker-v2", "rerank-mini-en-v1"]
+            assert client.models.get("rerank-mini-en-v1").endpoints == ["rerank"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/ping", "/ready", "/metrics", "/v1/models", "/info", "/docs", "/openapi.json"]
+)
+def test_head_is_answered_wherever_get_is(api, path):
+    head, get = api.http.head(path), api.http.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    if path != "/metrics":  # whose numbers have changed by then
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_head_needs_a_key_where_get_does(locked):
+    assert locked.http.head("/v1/models").status_code == 401
+    assert locked.http.head("/v1/rerank").status_code == 405
+    assert locked.http.post("/health").headers["allow"] == "GET, HEAD"
+
+
 def test_the_settings_own_limit_is_told_with_a_cache_too():
     with serving(models=("rerank-mini-en-v1",), cache_entries=10, max_tokens=64) as served:
         assert served.http.get("/v1/models/rerank-mini-en-v1").json()["max_tokens"] == 64
@@ -156,6 +198,15 @@ def test_info_says_what_a_tei_client_wants_to_know(api):
     assert info["max_client_batch_size"] == 100
     assert info["max_input_length"] == 512
     assert "reranker" in info["model_type"]
+    assert info["served_model_name"] == info["model_id"] == "bge-reranker-v2"
+    loaded = api.server.shelf.models[0].loaded
+    assert info["max_batch_tokens"] == loaded.batch_tokens > 0
+    assert info["tokenization_workers"] == loaded.workers > 0
+
+
+def test_info_tells_the_settings_own_budget():
+    with serving(batch_tokens=999) as served:
+        assert served.http.get("/info").json()["max_batch_tokens"] == 999
 
 
 def test_a_model_in_the_path_may_hold_a_slash(api):

@@ -215,6 +215,8 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
         folder=files.folder,
         fingerprint=shared.fingerprint,
         default_prompt=default_prompt(files),
+        batch_tokens=shared.backend.batch_tokens,
+        workers=shared.backend.workers.size,
     )
 
 

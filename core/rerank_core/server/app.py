@@ -22,6 +22,7 @@ from rerank_core.scoring.local import LocalOptions, LocalScorer
 from rerank_core.server.admission import Admission
 from rerank_core.server.answers import error_response
 from rerank_core.server.discovery import model_routes, open_routes
+from rerank_core.server.docs import docs_routes
 from rerank_core.server.exchange import Exchange, ExchangeMiddleware
 from rerank_core.server.guard import GuardMiddleware
 from rerank_core.server.handler import Server, rerank_endpoint
@@ -79,7 +80,9 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
         version=__version__,
         lifespan=lifespan,
         middleware=_middleware(settings, metrics),
+        docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     app.add_exception_handler(HTTPException, _http_error)
@@ -91,7 +94,8 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
         )
     app.include_router(model_routes(server), dependencies=[Depends(admit)])
     app.include_router(open_routes(server))
-    app.openapi = document(app, ROUTES)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.openapi = document(app, server)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.include_router(docs_routes(app.openapi))
     return app
 
 
@@ -158,6 +162,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     allowed = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
+    if allowed == "GET":
+        allowed = "GET, HEAD"
     translated = {
         404: InvalidRequestError(_NOT_FOUND, code="not_found", status=404),
         405: InvalidRequestError(f"This path takes {allowed or 'POST'}.", code="method_not_allowed", status=405),

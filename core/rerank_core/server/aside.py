@@ -30,10 +30,10 @@ class Aside:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._started = False
-        self._restart()
-        in_child(self._restart)
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Begin without threads; for a forked child, where the parent's do not exist."""
         self._queue: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
         self._started = False
 
@@ -85,3 +85,10 @@ def _finish(result: asyncio.Future[Any], value: Any, error: BaseException | None
 
 
 ASIDE = Aside(_THREADS)
+
+
+def _restart_in_child() -> None:
+    ASIDE.restart()
+
+
+in_child(_restart_in_child)

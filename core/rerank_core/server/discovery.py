@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -12,6 +13,9 @@ from rerank_core.models.registry import REGISTRY
 from rerank_core.server.answers import json_response
 from rerank_core.server.handler import Server
 from rerank_core.server.shelf import ServedModel, State
+from rerank_core.wire.routes import ROUTES
+
+_VERSIONED = re.compile(r"(.*?/v\d+)/")
 
 
 class Readiness(BaseModel):
@@ -25,14 +29,13 @@ def open_routes(server: Server) -> APIRouter:
     """Health, readiness and metrics: for load balancers and monitors, without a key."""
     router = APIRouter(tags=["operation"])
 
-    @router.get("/health", summary="Whether the process is alive")
+    @router.get("/health")
     @router.get("/ping", include_in_schema=False)
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @router.get(
         "/ready",
-        summary="Whether every model can answer",
         response_model=None,
         responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not yet, or no longer."}},
     )
@@ -51,7 +54,7 @@ def open_routes(server: Server) -> APIRouter:
         code = 200 if status == "ready" else 503
         return json_response({"status": status, "models": models}, status=code, headers=headers)
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         for model in server.shelf.models:
             server.metrics.queued_pairs.labels(model.name).set(model.admission.pairs)
@@ -62,19 +65,22 @@ def open_routes(server: Server) -> APIRouter:
 
 
 def model_routes(server: Server) -> APIRouter:
-    """The models, in OpenAI's shape, and TEI's ``/info``."""
+    """The models below every base URL that clients of a dialect have, and TEI's ``/info``."""
     router = APIRouter(tags=["models"])
 
-    @router.get("/v1/models", summary="The models served")
-    @router.get("/models", include_in_schema=False)
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_description(model) for model in server.shelf.models]}
+        described = [_description(model) for model in server.shelf.models]
+        return {"object": "list", "data": described, "models": described}
 
-    @router.get("/v1/models/{model:path}", summary="One model")
     async def one(model: str) -> dict[str, Any]:
         return _description(server.shelf.find(model))
 
-    @router.get("/info", summary="Limits, as Text Embeddings Inference tells them")
+    for base in base_paths():
+        shown = base == "/v1"
+        router.add_api_route(f"{base}/models", models, include_in_schema=shown)
+        router.add_api_route(f"{base}/models/{{model:path}}", one, include_in_schema=shown)
+
+    @router.get("/info")
     @router.get("/tei/info", include_in_schema=False)
     async def info() -> dict[str, Any]:
         return _tei_info(server)
@@ -82,15 +88,28 @@ def model_routes(server: Server) -> APIRouter:
     return router
 
 
+def base_paths() -> list[str]:
+    """What clients have as base URL, below the server's root: the version in a path, or else the folder it is in."""
+    return sorted({_base(route.path) for route in ROUTES})
+
+
+def _base(path: str) -> str:
+    versioned = _VERSIONED.match(path)
+    return versioned[1] if versioned else path.rpartition("/")[0]
+
+
 def _description(model: ServedModel) -> dict[str, Any]:
+    """One model, in the words of OpenAI's clients and, from ``name`` on, of Xinference's and Cohere's."""
     return {
         "id": model.name,
         "object": "model",
         "created": 0,
         "owned_by": "rerank-plugins",
-        "model_type": "rerank",  # Xinference's clients look for it
         "max_tokens": _max_tokens(model),
         "state": str(model.state),
+        "name": model.name,
+        "model_type": "rerank",
+        "endpoints": ["rerank"],
     }
 
 
@@ -106,14 +125,19 @@ def _tei_info(server: Server) -> dict[str, Any]:
     from rerank_core import __version__
 
     model, settings = server.shelf.find(None), server.settings
+    loaded = model.loaded
     return {
         "model_id": model.name,
+        "served_model_name": model.name,
         "model_sha": None,
-        "model_dtype": model.loaded.dtype if model.loaded else None,
+        "model_dtype": loaded.dtype if loaded else None,
         "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
         "max_concurrent_requests": settings.max_in_flight_requests,
         "max_input_length": _max_tokens(model),
+        "max_batch_tokens": settings.batch_tokens or (loaded.batch_tokens if loaded else None),
+        "max_batch_requests": None,
         "max_client_batch_size": settings.max_documents,
         "auto_truncate": True,
+        "tokenization_workers": loaded.workers if loaded else None,
         "version": __version__,
     }

@@ -9,6 +9,7 @@ import time
 import traceback
 import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,6 +23,8 @@ logger = logging.getLogger("rerank_core.server")
 
 _KEY = "rerank_core.exchange"
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_FAILED = (500, 504)
+_REFUSED = 400
 CLIENT_GONE = 499  # nginx's status for a client that closed the connection; nobody receives it
 
 
@@ -30,6 +33,7 @@ class Exchange:
     """The facts of one exchange that a log line and the metrics show. Never keys, queries or documents."""
 
     id: str
+    method: str = ""
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
     code: str = ""
@@ -62,12 +66,17 @@ class ExchangeMiddleware:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        exchange = scope[_KEY] = Exchange(given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex)
+        exchange = Exchange(given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex, scope["method"])
+        only_head = scope["method"] == "HEAD"
+        # HEAD is answered wherever GET is, with the same headers (RFC 9110, 9.3.2).
+        scope = {**scope, _KEY: exchange, "method": "GET" if only_head else scope["method"]}
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 MutableHeaders(scope=message)["x-request-id"] = exchange.id
+            elif only_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -83,7 +92,7 @@ class ExchangeMiddleware:
             self._account(scope, exchange)
 
     def _account(self, scope: Scope, exchange: Exchange) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
+        route = getattr(scope.get("route"), "path", "unmatched")  # never the path itself, which may hold anything
         seconds = time.perf_counter() - exchange.started
         self._metrics.requests.labels(route, str(exchange.status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
@@ -92,7 +101,7 @@ class ExchangeMiddleware:
         quiet = route in ("/health", "/ready", "/ping", "/metrics")
         facts = {
             "request_id": exchange.id,
-            "method": scope["method"],
+            "method": exchange.method,
             "route": route,
             "status": exchange.status,
             "code": exchange.code,
@@ -102,16 +111,38 @@ class ExchangeMiddleware:
             "seconds": round(seconds, 4),
         }
         shown = " ".join(f"{name}={value}" for name, value in facts.items() if value not in ("", 0) or name == "status")
-        logger.log(logging.DEBUG if quiet else logging.INFO, "%s", shown, extra={"facts": facts})
+        logger.log(_level(exchange.status, quiet=quiet), "%s", shown, extra={"facts": facts})
+
+
+def _level(status: int, *, quiet: bool) -> int:
+    """How loud an answer is in the log: what the server failed at, what was refused, what worked."""
+    if status in _FAILED:
+        return logging.ERROR
+    if status >= _REFUSED:
+        return logging.WARNING
+    return logging.DEBUG if quiet else logging.INFO
+
+
+def zoned_time(record: logging.LogRecord) -> str:
+    """When it happened, in UTC and saying so (RFC 3339)."""
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
+        """The time with its zone."""
+        return zoned_time(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; the facts of an exchange become fields of their own."""
         facts: dict[str, Any] = getattr(record, "facts", None) or {"message": record.getMessage()}
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name, **facts}
+        line = {"time": zoned_time(record), "level": record.levelname.lower(), "logger": record.name, **facts}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

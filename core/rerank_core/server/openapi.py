@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from rerank_core.wire.dialect import Dialect, ErrorBody
-from rerank_core.wire.routes import Route
+from rerank_core.server.handler import Server
+from rerank_core.server.operations import ABOUT, DESCRIPTION, MAIN, ONE_MODEL, TAGS, examples
+from rerank_core.wire.dialect import ErrorBody
+from rerank_core.wire.routes import ROUTES, Route
 from rerank_core.wire.tei import Tei, TeiError
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The request is wrong: `error.code` says how.",
     401: "The API key is missing or not valid.",
+    403: "The server does not answer requests for this host name, or of this web page (`Host`, `Origin`).",
     404: "No model of that name.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not plain JSON: `Content-Type` or `Content-Encoding` says otherwise, or the former is missing.",
     429: "Too many requests with this key (`rate_limit_exceeded`), or the server is full (`overloaded`).",
     500: "The server failed.",
     503: "The model is loading, or the server is stopping.",
@@ -29,31 +32,45 @@ _ERRORS = {
 _TEI_ERRORS = {422: "The request is wrong.", 424: "The model failed."}
 
 
-def document(app: FastAPI, routes: Sequence[Route]) -> Callable[[], dict[str, Any]]:
+def document(app: FastAPI, server: Server) -> Callable[[], dict[str, Any]]:
     """The function that gives the application's OpenAPI document, made once."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            made = get_openapi(
+                title=app.title, version=app.version, summary=app.summary, description=DESCRIPTION, routes=app.routes
+            )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            error = _schema(ErrorBody, schemas)
-            for path, operations in made["paths"].items():
-                for operation in operations.values():
-                    if path.startswith(("/v1/models", "/info")):
-                        _add_key(operation, error)
-                    if path.startswith("/v1/models/"):
-                        operation["responses"]["404"] = _answer("No model of that name.", error)
-                    operation["responses"].pop("422", None)  # FastAPI's own, which is never given
-            for route in routes:
-                made["paths"][route.path]["post"] = _operation(route, schemas)
+            model = server.shelf.find(None).name
+            _complete(made["paths"], model, _schema(ErrorBody, schemas))
+            for route in ROUTES:
+                made["paths"][route.path]["post"] = _operation(route, model, schemas)
+            made["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items()]
             app.openapi_schema = made
         return app.openapi_schema
 
     return openapi
 
 
-def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+def _complete(paths: dict[str, Any], model: str, error: dict[str, Any]) -> None:
+    """What FastAPI does not know of the operations that are no rankings."""
+    for path, operations in paths.items():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # FastAPI's own, which is never given
+            operation |= {"summary": ABOUT[path].summary, "description": ABOUT[path].description}
+            if path.startswith(("/v1/models", "/info")):
+                _add_key(operation, error)
+            if path == ONE_MODEL:
+                operation["responses"]["404"] = _answer("No model of that name.", error)
+                operation["parameters"] = [_model_parameter(model)]
+
+
+def _model_parameter(model: str) -> dict[str, Any]:
+    return {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": model}
+
+
+def _operation(route: Route, model: str, schemas: dict[str, Any]) -> dict[str, Any]:
     bodies = [_schema(dialect.body, schemas) for dialect in route.dialects]
     replies = [_schema(dialect.reply, schemas) for dialect in route.dialects]
     errors = [_schema(ErrorBody, schemas)]
@@ -63,28 +80,28 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         described |= _TEI_ERRORS
     responses = {"200": _answer("The ranking, best first.", *replies)}
     responses |= {str(status): _answer(text, *errors) for status, text in described.items()}
+    about = ABOUT[route.path]
     operation: dict[str, Any] = {
-        "tags": ["rerank"],
-        "summary": "Rank documents by relevance to a query",
-        "description": _description(route.dialects),
+        "tags": ["rerank" if route.path in MAIN else "other clients"],
+        "summary": about.summary,
+        "description": about.description,
         "operationId": "rerank" + route.path.replace("/", "_").replace("-", "_").replace("{model}", "model"),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _any_of(bodies)}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _any_of(bodies), **examples(route, model)}},
+        },
         "responses": responses,
         "security": [{"key": []}],
     }
     if "{model}" in route.path:
-        operation["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
+        operation["parameters"] = [_model_parameter(model)]
     return operation
 
 
 def _add_key(operation: dict[str, Any], error: dict[str, Any]) -> None:
     operation["security"] = [{"key": []}]
-    for status in (401, 429):
+    for status in (401, 403, 429):
         operation["responses"][str(status)] = _answer(_ERRORS[status], error)
-
-
-def _description(dialects: Sequence[Dialect]) -> str:
-    return " or ".join((type(dialect).__doc__ or "").split("\n", 1)[0] for dialect in dialects)
 
 
 def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import uvicorn
 
 from rerank_core.errors import RerankError
 from rerank_core.server.app import create_app
-from rerank_core.server.exchange import JsonFormatter
+from rerank_core.server.exchange import JsonFormatter, TextFormatter
 from rerank_core.server.handler import Server
 from rerank_core.server.protocol import MAX_HEADER_BYTES, ConnectionLimits, bounded_protocol
 from rerank_core.server.settings import ServerSettings
@@ -167,7 +167,7 @@ class _Process(uvicorn.Server):
 def _configure_logging(settings: ServerSettings) -> None:
     logging.getLogger("uvicorn.access").disabled = True  # its lines hold query strings; ours do not
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     for name, level in (("rerank_core", logging.INFO), ("uvicorn.error", logging.WARNING)):
         log = logging.getLogger(name)

@@ -58,6 +58,8 @@ class LoadedModelInfo:
         folder: where the files are on this machine.
         fingerprint: changes whenever scores may change.
         default_prompt: the checkpoint's own prompt, used where no other is asked for; empty where it has none.
+        batch_tokens: token budget of a batch unless another is asked for; 0 where inputs run one at a time.
+        workers: how many threads tokenise and run batches.
     """
 
     model: str
@@ -73,6 +75,8 @@ class LoadedModelInfo:
     folder: Path
     fingerprint: str
     default_prompt: str = ""
+    batch_tokens: int = 0
+    workers: int = 1
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
