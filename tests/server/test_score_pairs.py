@@ -42,3 +42,13 @@ def test_a_query_that_is_asked_twice_is_one_call_of_the_model():
 def test_a_pair_that_fails_fails_the_request_and_a_blank_query_is_told(api):
     reply = api.http.post("/score", json={"text_1": ["q", " "], "text_2": ["a", "b"]})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "empty_query")
+
+
+@pytest.mark.parametrize("query", ["a", 1])
+def test_queries_are_counted_before_they_are_looked_at(api, monkeypatch, query):
+    looked_at = []
+    monkeypatch.setattr("rerank_core.wire.fields.clean_text", lambda text: looked_at.append(text) or text)
+    reply = api.http.post("/score", json={"text_1": [query] * 101, "text_2": ["a"]})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "too_many_documents")
+    assert len(looked_at) == 0
+    assert len(reply.text) < 500

@@ -188,6 +188,18 @@ def _limits(info: ValidationInfo) -> Limits:
     return info.context if isinstance(info.context, Limits) else UNLIMITED
 
 
+def check_count(value: Any, info: ValidationInfo) -> None:
+    """Whether a list is within the limit of documents; before anything is done for its items.
+
+    Raises:
+        PydanticCustomError: when it is longer (code ``too_many_documents``).
+    """
+    most = _limits(info).documents
+    if most is not None and isinstance(value, list) and len(value) > most:
+        name = info.field_name or "documents"
+        raise wrong("too_many_documents", f"Too many documents. Maximum is {most}.", name)
+
+
 def _model(value: Any) -> str:
     name = _optional_model(value)
     if name is None:
@@ -253,9 +265,7 @@ def _documents(value: Any, info: ValidationInfo) -> list[Any]:
         raise wrong("invalid_documents", f"{name} must be an array, got {_json_type(value)}.", name)
     if not value:
         raise wrong(*_NO_DOCUMENTS, name)
-    most = _limits(info).documents
-    if most is not None and len(value) > most:
-        raise wrong("too_many_documents", f"Too many documents. Maximum is {most}.", name)
+    check_count(value, info)
     for position, document in enumerate(value):
         if not isinstance(document, str | dict):
             raise wrong(

@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.wire.dialect import Dialect, chosen_score, present
-from rerank_core.wire.fields import Body, Count, Documents, Flag, OptionalModelName, Query
+from rerank_core.wire.fields import Body, Count, Documents, Flag, OptionalModelName, Query, check_count
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
 from rerank_core.wire.texts import texts_of
@@ -38,7 +38,8 @@ class Vllm(Dialect):
         }
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: Any, info: ValidationInfo) -> Any:
+    check_count(value, info)
     return [value] if isinstance(value, str) else value
 
 
