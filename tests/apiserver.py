@@ -136,7 +136,10 @@ def _read(connection: socket.socket, number: int, stopping: threading.Event) -> 
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(1 << 20)
+        piece = connection.recv(1 << 20)
+        if not piece:  # the client has left
+            return None
+        body += piece
     method, target, _ = first.split(" ")
     return Request(method, target, headers, body, number, stopping)
 

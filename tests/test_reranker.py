@@ -369,17 +369,6 @@ except KeyboardInterrupt:
     assert fresh(code) == "2\n"
 
 
-def test_a_thread_that_ranks_while_the_interpreter_exits_does_not_hang():
-    code = (
-        "import threading\n"
-        "from rerank_core import Reranker\n"
-        "reranker = Reranker(); reranker.warm_up()\n"
-        "texts = [f'text {i} ' * 200 for i in range(3000)]\n"
-        "threading.Thread(target=reranker.rerank, args=('q', texts)).start()\n"
-    )
-    fresh(code)
-
-
 def test_a_short_request_is_not_stuck_behind_long_ones_being_tokenised(bundled):
     done = []
     long = threading.Thread(target=lambda: done.append(bundled.rerank(QUERY, ["word " * 100_000] * 30).id))

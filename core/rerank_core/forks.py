@@ -140,6 +140,13 @@ def give_way() -> None:
         pass
 
 
+def hold_for_good(seconds: float) -> None:
+    """At exit: wait until native code has come back, at most so long, and let no other begin."""
+    end = time.monotonic() + seconds
+    for lock in (*_living(_outer), _gate):
+        lock.acquire(timeout=max(0.0, end - time.monotonic()))
+
+
 def is_registered(lock: object) -> bool:
     """Whether a lock comes from here."""
     return any(locks.get(id(lock)) is lock for locks in (_outer, _inner, _slow)) or lock is _gate
@@ -181,9 +188,9 @@ def _before_fork() -> None:
     while (missing := _take(_in_order(first), patience)) is not None:
         _let_go()
         first = [missing, *(lock for lock in first if lock is not missing)]
-        patience *= 2
-        if time.monotonic() >= end:
-            patience = _FIRST_PATIENCE
+        left = end - time.monotonic()
+        patience = max(_FIRST_PATIENCE, min(2 * patience, left))
+        if left <= 0:
             _stuck.add(missing)
             _forking.given_up.append(missing)
     _call(_before)

@@ -112,13 +112,14 @@ def test_little_work_is_split_among_free_workers():
     assert [len(batch) for batch in (queue.next_batch(2)[0][1], queue.next_batch(1)[0][1])] == [5, 5]
 
 
-def test_what_is_removed_is_not_run():
+def test_what_is_dropped_is_not_run():
     queue = BatchQueue()
     gone, kept = (Waiting(name, [10] * 100, budget=64, limit=9) for name in ("gone", "kept"))
     queue.add(gone)
     queue.add(kept)
-    queue.remove(gone)
-    queue.remove(gone)
+    gone.drop()
+    gone.drop()
+    assert queue.ready == kept.most_batches
     assert {name for batch in drain(queue) for name, _ in batch} == {"kept"}
 
 

@@ -27,6 +27,7 @@ class Waiting(Generic[Owner]):
     Attributes:
         out: how many batches with any of them are out.
         had_a_turn: whether it has been at the head of a batch.
+        dropped: whether nobody waits for it any more.
     """
 
     def __init__(self, owner: Owner, lengths: Sequence[int], *, budget: int, limit: int) -> None:
@@ -35,6 +36,7 @@ class Waiting(Generic[Owner]):
         self.limit = limit
         self.out = 0
         self.had_a_turn = False
+        self.dropped = False
         self._positions = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         self._lengths = [lengths[i] for i in self._positions]
         self.tokens = sum(lengths)
@@ -42,10 +44,19 @@ class Waiting(Generic[Owner]):
     def __len__(self) -> int:
         return len(self._positions)
 
+    def drop(self) -> None:
+        """Have nothing more taken from it; from any thread, at any moment."""
+        self.dropped = True
+
     @property
     def ready(self) -> bool:
         """Whether another batch may take from it."""
-        return bool(self._positions) and self.out < self.limit
+        return bool(self.most_batches)
+
+    @property
+    def most_batches(self) -> int:
+        """How many more batches may take from it at this moment, at most."""
+        return 0 if self.dropped else max(0, min(self.limit - self.out, len(self)))
 
     @property
     def longest(self) -> int:
@@ -82,15 +93,25 @@ class BatchQueue(Generic[Owner]):
     def __iter__(self) -> Iterator[Waiting[Owner]]:
         return iter(self._line)
 
+    @property
+    def ready(self) -> int:
+        """About how many batches can leave at this moment, and not fewer than one if any can.
+
+        Little work does not make as many batches as there are inputs: see :data:`_LEAST_TOKENS`.
+        """
+        singly = sum(waiting.most_batches for waiting in self._line if not waiting.budget)
+        packed = [waiting for waiting in self._line if waiting.budget and waiting.ready]
+        tokens = sum(waiting.tokens for waiting in packed)
+        return singly + min(sum(waiting.most_batches for waiting in packed), -(-tokens // _LEAST_TOKENS))
+
     def add(self, waiting: Waiting[Owner]) -> None:
         """Put a request at the end of the line."""
         if len(waiting):
             self._line.append(waiting)
 
-    def remove(self, waiting: Waiting[Owner]) -> None:
-        """Forget what is left of a request."""
-        if waiting in self._line:
-            self._line.remove(waiting)
+    def forget_dropped(self) -> None:
+        """Let go of requests that nobody waits for."""
+        self._line = deque(waiting for waiting in self._line if not waiting.dropped)
 
     def next_batch(self, workers: int) -> list[tuple[Waiting[Owner], list[int]]]:
         """The next batch: positions of inputs by request; empty when there is nothing to do.
@@ -98,6 +119,7 @@ class BatchQueue(Generic[Owner]):
         Args:
             workers: how many workers are free, this one included; little work is split among them.
         """
+        self.forget_dropped()
         head = self._head()
         if head is None:
             return []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
+from rerank_core.inference.workers import run_aside
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
 from rerank_core.scoring.base import Score, Scores
@@ -146,10 +148,11 @@ class LocalScorer:
             InferenceError: when the model fails.
         """
         try:
-            steps = self._steps(self._load(), query, texts)
-            future = next(steps)
-            while True:
-                future = steps.send(_wait(future))
+            with _droppable() as make_future:
+                steps = self._steps(self._load(), query, texts, make_future)
+                future = next(steps)
+                while True:
+                    future = steps.send(future.result())
         except StopIteration as done:
             scores: Scores = done.value
             return scores
@@ -165,15 +168,17 @@ class LocalScorer:
         """
         try:
             loaded = self._loaded
-            steps = self._steps(await asyncio.to_thread(self._load) if loaded is None else loaded, query, texts)
-            future = next(steps)
-            while True:
-                result = await asyncio.wrap_future(future)
-                try:
-                    future = steps.send(result)
-                except StopIteration as done:  # must not leave a coroutine
-                    scores: Scores = done.value
-                    return scores
+            loaded = await run_aside(self._load) if loaded is None else loaded
+            with _droppable() as make_future:
+                steps = self._steps(loaded, query, texts, make_future)
+                future = next(steps)
+                while True:
+                    result = await asyncio.wrap_future(future)
+                    try:
+                        future = steps.send(result)
+                    except StopIteration as done:  # must not leave a coroutine
+                        scores: Scores = done.value
+                        return scores
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
@@ -214,7 +219,9 @@ class LocalScorer:
             self._loaded = None if self._closed else loaded
         return loaded
 
-    def _steps(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> Generator[Future[Any], Any, Scores]:
+    def _steps(
+        self, loaded: LoadedModel, query: str, texts: Sequence[str], make_future: Callable[[], Future[Any]]
+    ) -> Generator[Future[Any], Any, Scores]:
         """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
         from rerank_core.inference.plan import chunk_texts, encode_chunk
 
@@ -232,9 +239,9 @@ class LocalScorer:
             return encode, encode_chunk(encode, texts, first)
 
         # Query and first texts in one task: each turn in the workers' line costs a small request most of its time.
-        encode, inputs = yield workers.submit(begin)
+        encode, inputs = yield workers.submit(begin, make_future())
         parts: list[list[ModelInput]] = yield workers.map(
-            lambda chunk: encode_chunk(encode, texts, chunk), others, limit=in_flight
+            lambda chunk: encode_chunk(encode, texts, chunk), others, limit=in_flight, future=make_future()
         )
         inputs += [item for part in parts for item in part]
         tokens = sum(len(item.ids) for item in inputs)
@@ -243,7 +250,7 @@ class LocalScorer:
         # 0 says that this graph must see one input at a time; no option overrides that.
         budget = loaded.backend.batch_tokens and (options.batch_tokens or loaded.backend.batch_tokens)
         logits: NDArray[np.float32] = yield loaded.scheduler.submit(
-            inputs, budget=budget, limit=in_flight, report=self._report_batch
+            inputs, budget=budget, limit=in_flight, report=self._report_batch, future=make_future()
         )
         inference = time.perf_counter() - encoded
         return self._scores(loaded, inputs, logits, tokens=tokens, encode=encoded - started, inference=inference)
@@ -313,13 +320,20 @@ def _versions(backend: str) -> tuple[str, ...]:
     return tuple(f"{name} {import_module(name).__version__}" for name in (*libraries, "tokenizers"))
 
 
-def _wait(future: Future[Any]) -> Any:
-    """The future's result; what has not started is dropped when the wait is interrupted."""
+@contextmanager
+def _droppable() -> Iterator[Callable[[], Future[Any]]]:
+    """Makes futures for work to come: whatever interrupts a request, and wherever, what has not started is dropped."""
+    futures: list[Future[Any]] = []
+
+    def make() -> Future[Any]:
+        futures.append(Future())
+        return futures[-1]
+
     try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+        yield make
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _check_token_limit(max_tokens: int | None, info: LoadedModelInfo) -> None:
