@@ -91,6 +91,14 @@ def test_local_scores_are_kept_on_the_machine(hand_written, machine):
     assert machine.is_file()
 
 
+def test_there_is_one_store_of_each_kind_and_it_is_closed(machine):
+    stores = Stores()
+    assert stores.store(local=True) is stores.store(local=True)
+    assert stores.store(local=False) is stores.store(local=False) is not stores.store(local=True)
+    stores.close()
+    assert [path.name for path in machine.parent.iterdir()] == [machine.name]  # no journal of a connection left open
+
+
 def test_local_and_hosted_in_one_run(hand_written, server, tmp_path, machine):
     models = [f"local:{MINI}", "assisters:far", f"{MINI}>assisters:far".replace(MINI, f"local:{MINI}", 1)]
     options = [option for model in models for option in ("-m", model)]

@@ -14,7 +14,7 @@ from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Loss, SystemReport, Threshold
 from rerank_core.evaluation.significance import compare
 from rerank_core.evaluation.thresholds import suggest_threshold
-from rerank_core.scoring.base import Score
+from rerank_core.scoring.base import Score, Scores
 
 DEPTHS = (10, 20, 50, 100)
 _LOSSES = 5
@@ -23,7 +23,13 @@ _EXCERPT = 160
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """One query's scores by document, and what they cost when they were computed."""
+    """One query's scores by document, and what they cost.
+
+    Attributes:
+        scores: by document.
+        seconds: how long they took; None where they were not all computed in this run.
+        tokens: fed to the model; None where nobody knows.
+    """
 
     scores: Mapping[str, Score]
     seconds: float | None
@@ -31,10 +37,7 @@ class Answer:
 
     def keys(self) -> dict[str, float]:
         """What to sort the documents by: logits where every score has one."""
-        logits = {document: score.logit for document, score in self.scores.items() if score.logit is not None}
-        if len(logits) == len(self.scores):
-            return logits
-        return {document: score.relevance_score for document, score in self.scores.items()}
+        return dict(zip(self.scores, Scores(tuple(self.scores.values()), "").keys(), strict=True))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -132,8 +135,10 @@ def lost(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int])
 
 
 def _timed(answers: Iterable[Answer]) -> list[tuple[float, int]]:
-    """Seconds and number of documents of the queries whose time is known."""
-    return [(answer.seconds, len(answer.scores)) for answer in answers if answer.seconds]
+    """Seconds and number of documents of all queries, or nothing: those of a part would stand beside all of others."""
+    asked = [answer for answer in answers if answer.scores]
+    timed = [(answer.seconds, len(answer.scores)) for answer in asked if answer.seconds is not None]
+    return timed if len(timed) == len(asked) else []
 
 
 def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ What is fitted is kept and applied by :mod:`rerank_core.scoring.calibrated`, whi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,8 @@ def fit_calibration(
     if method not in METHODS:
         raise InvalidRequestError(f"method must be one of {', '.join(METHODS)}; got {method!r}.", param="method")
     check_labels([label for _, label in pairs])
+    if not all(math.isfinite(logit) for logit, _ in pairs):
+        raise InvalidRequestError("a calibration needs finite logits; one of these is NaN or infinity.")
     with optional("calibration", extra="eval"):
         import numpy as np
         from sklearn.isotonic import IsotonicRegression

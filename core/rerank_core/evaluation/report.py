@@ -69,10 +69,10 @@ class SystemReport:
         comparison: nDCG@10 against the first stage; None for the first stage itself.
         by_depth: nDCG@10 when only so many candidates are reranked; only the full depth where scores depend on what
             else is in the request (cascades, list-wise models).
-        seconds_by_depth: median seconds a query at these depths, by the share of its candidates; None where nothing was
-            computed or remembered.
+        seconds_by_depth: median seconds per query at these depths, by the share of its candidates; None where not all
+            scores were computed in this run.
         losses: the worst losses, worst first.
-        seconds: median seconds a query; None where nothing was computed or remembered.
+        seconds: median seconds per query; None where not all scores were computed in this run.
         seconds_95: 95 % of the queries took at most this.
         documents_per_second: over all queries that were computed.
         tokens: mean tokens a query; None where nobody told them.

@@ -254,7 +254,6 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
     """Every query's candidates through the engine, like any caller's."""
     reranker = Reranker(scorer=scorer)
     reranker.warm_up()  # so that loading counts for no query
-    where = (_machine(), version("rerank-plugins"))  # scores are the same everywhere, times are not
     answers: dict[str, Answer] = {}
     for query, documents in bench.ranking.items():
         texts = [bench.data.documents[document] for document in documents]
@@ -265,10 +264,12 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
                 "scores are not the model's. Evaluate without on_failure= and FallbackScorer, or try again.",
                 code="degraded",
             )
-        key = _cost_key((scorer.identity if texts else "", *where, bench.data.queries[query], *texts))
-        if len(response) and not any(result.cached for result in response):
-            store.keep_cost(key, response.timings.total, response.usage.total_tokens)
-        seconds, tokens = store.cost(key) or (None, None)
+        key = _request_key((scorer.identity if texts else "", bench.data.queries[query], *texts))
+        if any(result.cached for result in response):
+            seconds, tokens = None, store.tokens(key)  # tokens are the same every time, times are not
+        else:
+            seconds, tokens = response.timings.total, response.usage.total_tokens
+            store.keep_tokens(key, tokens)
         scores = {
             documents[result.index]: Score(result.relevance_score, result.logit, truncated=result.truncated)
             for result in response
@@ -278,11 +279,13 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
     return answers
 
 
-def _cost_key(parts: Sequence[str]) -> str:
+def _request_key(parts: Sequence[str]) -> bytes:
+    """A digest in which no two different requests can meet: every part is preceded by its length."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
 
 
 def _machine() -> str:

@@ -121,9 +121,11 @@ class Stores:
     def store(self, *, local: bool) -> ScoreStore:
         """The store for a local model's scores, or for an API's."""
         if local or self._given is not None:
-            self._kept = self._kept or ScoreStore(self.file)
+            if self._kept is None:  # not "or": a store without scores is false
+                self._kept = ScoreStore(self.file, ours=self._given is None)
             return self._kept
-        self._passing = self._passing or ScoreStore()
+        if self._passing is None:
+            self._passing = ScoreStore()
         return self._passing
 
     def close(self) -> None:
