@@ -122,3 +122,22 @@ def test_a_body_that_is_still_arriving_does_not_hold_up_the_end():
         assert (reply.status, json.loads(reply.read())["error"]["code"]) == (503, "shutting_down")
         connection.close()
         assert ended(process.process) == 0
+
+
+LOADING = """
+import sys, time
+from rerank_core.scoring.local import LocalScorer
+
+def slow(_):
+    print("dawdling", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+LocalScorer.warm_up = slow
+"""
+
+
+def test_a_model_that_is_still_loading_does_not_hold_up_the_end():
+    with running(before=LOADING) as process:
+        wait_for(lambda: "serving" in process.log and "dawdling" in process.log)
+        process.process.send_signal(signal.SIGTERM)
+        assert ended(process.process) == 0
