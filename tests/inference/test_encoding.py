@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import checkpoints
 from rerank_core import InvalidRequestError, ModelLoadError
 from rerank_core.inference.encoding import PairEncoder, pad_block, share_tokens
+from rerank_core.inference.plan import Portion
 
 LIMIT = 24
 WORDPIECE = checkpoints.wordpiece()
@@ -29,7 +30,10 @@ TEXTS = st.lists(
 
 def encode(texts, *, query="machine learning", limit=LIMIT, windows=False, encoder=ENCODER, prompt=None):
     encode_text = encoder.start(query, max_tokens=limit, windows=windows, prompt=prompt)
-    return [item for position, text in enumerate(texts) for item in encode_text(position, text)]
+    portion = Portion(encode_text, texts, range(len(texts)))
+    while not portion.done:
+        portion.turn()
+    return portion.inputs
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(2, 100))
@@ -79,11 +83,11 @@ def test_a_query_beyond_its_share_is_cut_and_said():
     assert not encode(["short"])[0].query_truncated
 
 
-@pytest.mark.parametrize("encoder", [ENCODER, BYTE_ENCODER])
+@pytest.mark.parametrize(("encoder", "tokenizer"), [(ENCODER, WORDPIECE), (BYTE_ENCODER, BYTES)])
 @given(text=TEXTS)
-def test_windows_cover_the_text_and_their_spans_map_back_to_it(encoder, text):
+def test_windows_cover_the_text_and_their_spans_map_back_to_it(encoder, tokenizer, text):
     inputs = encode([text], windows=True, encoder=encoder)
-    tokens = encoder._tokenizer.encode(text, add_special_tokens=False)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
     covered = {i for item in inputs for i in range(*item.window)}
     read = {i for start, stop in tokens.offsets for i in range(start, stop)}
     assert read <= covered
@@ -163,34 +167,33 @@ def test_the_padding_token_is_found_in_the_file_or_by_name(tmp_path, name, expec
     assert PairEncoder.from_file(tmp_path / "tokenizer.json")._pad_id == 5
 
 
-def test_the_time_to_cut_windows_grows_with_the_text_not_with_its_square():
-    """Tokens are read from the tokenizer's result once a text, not once a window."""
-    reads = 0
-
-    class Counting:
-        def __init__(self, encoding):
-            self._encoding = encoding
-
-        def __getattr__(self, name):
-            nonlocal reads
-            reads += 1
-            return getattr(self._encoding, name)
-
-    encoder = PairEncoder(Tokenizer.from_str(WORDPIECE.to_str()))
-    tokens = encoder._tokens
-    encoder._tokens = lambda text: Counting(tokens(text))
-    assert len(encode(["machine " * 2000], windows=True, encoder=encoder)) > 100
-    assert reads < 10
+def test_windows_are_cut_in_turns():
+    """A long text's windows are not all cut in one go."""
+    portion = Portion(ENCODER.start("machine", max_tokens=LIMIT, windows=True), ["machine " * 2000], range(1))
+    turns = 0
+    while not portion.done:
+        portion.turn()
+        turns += 1
+    assert len(portion.inputs) > 100
+    assert turns == 1 + len(portion.inputs) // 64
 
 
-def test_a_very_long_text_is_not_tokenised_to_its_end_to_be_truncated():
-    lengths = []
-    encoder = PairEncoder(Tokenizer.from_str(WORDPIECE.to_str()))
-    tokens = encoder._tokens
-    encoder._tokens = lambda text: lengths.append(len(text)) or tokens(text)
-    (item,) = encode(["machine " * 100_000], encoder=encoder)
-    assert item.truncated
-    assert max(lengths) < 10_000
+def test_white_space_is_read_over():
     spaces = "machine" + " " * 5000 + "learning " * 20
-    (item,) = encode([spaces], encoder=encoder)
+    (item,) = encode([spaces])
     assert item.ids.tolist() == encode(["machine " + "learning " * 20])[0].ids.tolist()
+
+
+@pytest.mark.parametrize("windows", [True, False])
+@pytest.mark.parametrize(("word", "cut"), [("x" * 101, True), ("x" * 100, False), ("한" * 40, True), ("☃" * 9, False)])
+def test_a_word_that_is_unknown_for_its_length_is_truncated(word, cut, windows):
+    """Of decomposed Hangul three letters are one character of the text; an unknown symbol was read."""
+    (item,) = encode([f"machine {word} learning"], limit=256, windows=windows)
+    assert (item.truncated, item.query_truncated) == (cut, False)
+    (item,) = encode(["machine"], query=word, limit=256, windows=windows)
+    assert (item.truncated, item.query_truncated) == (cut, cut)
+
+
+def test_what_unknown_words_beyond_the_cut_are_does_not_matter():
+    assert not encode(["machine"], query="learning")[0].truncated
+    assert encode(["machine " * 50 + "x" * 101])[0].truncated

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rerank_core.errors import InvalidRequestError, ModelLoadError
 from rerank_core.inference.encoding import (
-    CHARACTERS_A_TOKEN,
     Block,
     ModelInput,
+    ModelInputs,
     TextEncoder,
     copy_tokenizer,
     pad_block,
     share_tokens,
 )
+from rerank_core.inference.tokens import CHARACTERS_A_TOKEN, TextTokenizer, Tokens
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
+
+_WINDOWS_A_TURN = 8  # rendering costs some milliseconds
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Query:
+    """What is read of a query, and whether that is less than all of it."""
+
+    text: str
+    cut: bool
 
 
 class ChatEncoder:
@@ -35,7 +47,8 @@ class ChatEncoder:
         self._model = model
         tokenizer = model[0].tokenizer
         self._pad_id = int(tokenizer.pad_token_id)
-        self._tokenizer = copy_tokenizer(tokenizer.backend_tokenizer)  # rendering truncates with the library's own
+        # A copy: rendering switches truncation on and off in the library's own.
+        self._tokenizer = TextTokenizer(copy_tokenizer(tokenizer.backend_tokenizer))
         try:
             self._render("a", "a", None, limit=None)
         except Exception as error:  # sentence-transformers' own words say what the template lacks
@@ -56,23 +69,31 @@ class ChatEncoder:
                 f"max_tokens={max_tokens} leaves no room for text: the template and instruction take {frame}.",
                 param="max_tokens",
             )
-        query_offsets = self._offsets(query)
+        read = self._tokenizer.beginning(query, budget, offsets=True)
 
-        def encode(position: int, text: str) -> list[ModelInput]:
-            # A query within its share stays whole whatever the text is; only beyond it the text's length counts.
-            long_query = len(query_offsets) > budget // 2
-            offsets = self._offsets(text) if windows or long_query else []
-            kept_query, kept_text = share_tokens(len(query_offsets), len(offsets), budget)
-            cut = kept_query < len(query_offsets)
-            short = query[: character_span(query_offsets, 0, kept_query).end] if cut else query
-            if not windows:
-                return [self._whole(position, short, text, prompt, max_tokens, cut=cut)]
-            inputs = []
-            for start, stop in window_ranges(len(offsets), max(1, kept_text)):
-                span = character_span(offsets, start, stop)
-                ids = self._render(short, text[span.start : span.end], prompt, limit=max_tokens)
-                inputs.append(_model_input(position, ids, cut=False, cut_query=cut, window=span))
+        def render_windows(
+            position: int, short: _Query, text: str, tokens: Tokens, ranges: list[tuple[int, int]]
+        ) -> ModelInputs:
+            inputs: list[ModelInput] = []
+            for start, stop in ranges:
+                if len(inputs) % _WINDOWS_A_TURN == _WINDOWS_A_TURN - 1:
+                    yield
+                span = character_span(tokens.offsets, start, stop)
+                ids = self._render(short.text, text[span.start : span.end], prompt, limit=max_tokens)
+                inputs.append(_model_input(position, ids, short, cut=not tokens.complete, window=span))
             return inputs
+
+        def encode(position: int, text: str) -> ModelInputs:
+            if windows:
+                tokens = yield from self._tokenizer.all(text)
+                kept_query, kept_text = share_tokens(len(read.ids), len(tokens.ids), budget)
+                ranges = window_ranges(len(tokens.ids), max(1, kept_text))
+                return (yield from render_windows(position, _shorten(query, read, kept_query), text, tokens, ranges))
+            # A query within its share stays whole whatever the text is; only beyond it the text's length counts.
+            long_query = len(read.ids) > budget // 2
+            length = len(self._tokenizer.beginning(text, budget).ids) if long_query else 0
+            kept_query, _ = share_tokens(len(read.ids), length, budget)
+            return [self._whole(position, _shorten(query, read, kept_query), text, prompt, max_tokens)]
 
         return encode
 
@@ -80,21 +101,17 @@ class ChatEncoder:
         """One block of the given inputs, filled up on the left: the answer is read at the last position."""
         return pad_block(inputs, pad_id=self._pad_id, left=True)
 
-    def _whole(self, position: int, query: str, text: str, prompt: str | None, limit: int, *, cut: bool) -> ModelInput:
+    def _whole(self, position: int, query: _Query, text: str, prompt: str | None, limit: int) -> ModelInput:
         """The pair in one piece, its document shortened if it must be."""
-        space = text.find(" ", CHARACTERS_A_TOKEN * limit)
-        if space >= 0:  # the beginning of a very long text fills the limit, or it is read whole after all
-            ids = self._render(query, text[:space], prompt, limit=limit)
-            if len(ids) >= limit:
-                return _model_input(position, ids, cut=True, cut_query=cut)
-        ids = self._render(query, text, prompt, limit=limit)
-        cut_text = len(ids) >= limit and len(self._render(query, text, prompt, limit=None)) > limit
-        return _model_input(position, ids, cut=cut_text, cut_query=cut)
-
-    def _offsets(self, text: str) -> list[tuple[int, int]]:
-        """The character offsets of the text's tokens."""
-        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
-        return list(encoding.offsets)
+        end, complete = len(text), True
+        if end > CHARACTERS_A_TOKEN * limit:
+            tokens = self._tokenizer.beginning(text, limit)
+            end, complete = tokens.end, tokens.complete
+        ids = self._render(query.text, text[:end], prompt, limit=limit)
+        cut = not complete or (
+            len(ids) >= limit and len(self._render(query.text, text[:end], prompt, limit=None)) > limit
+        )
+        return _model_input(position, ids, query, cut=cut)
 
     def _render(self, query: str, document: str, prompt: str | None, *, limit: int | None) -> list[int]:
         text: dict[str, Any] = {"truncation": False} if limit is None else {"max_length": limit}
@@ -103,8 +120,13 @@ class ChatEncoder:
         return ids
 
 
-def _model_input(
-    position: int, ids: list[int], *, cut: bool, cut_query: bool, window: Span | None = None
-) -> ModelInput:
+def _shorten(query: str, read: Tokens, kept: int) -> _Query:
+    """The text of the first ``kept`` tokens of a query."""
+    if read.complete and kept == len(read.ids):
+        return _Query(query, cut=False)
+    return _Query(query[: character_span(read.offsets, 0, kept).end], cut=True)
+
+
+def _model_input(position: int, ids: list[int], query: _Query, *, cut: bool, window: Span | None = None) -> ModelInput:
     types = np.zeros(len(ids), np.int8)
-    return ModelInput(position, np.array(ids, np.int32), types, cut or cut_query, cut_query, window)
+    return ModelInput(position, np.array(ids, np.int32), types, cut or query.cut, query.cut, window)

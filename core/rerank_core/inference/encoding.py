@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from rerank_core.errors import InvalidRequestError, ModelLoadError
+from rerank_core.inference.tokens import TextTokenizer, Tokens
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """Part of every identity under which scores are kept: raised whenever equal texts may become other inputs."""
 
-# Only the beginning of a text can matter when it is truncated. English has four to five characters a token;
-# when a prefix turns out too short, a longer one is taken.
-CHARACTERS_A_TOKEN = 16
-_MARGIN = 16  # tokens beyond what fits, so that the cut of the prefix itself never shows
+_WINDOWS_A_TURN = 64
 
 
 # No repr for what holds tokens: they are the text.
@@ -33,8 +31,9 @@ class ModelInput:
         text: position of the text this belongs to.
         ids: token ids, shape [length], special tokens included.
         types: segment ids, shape [length].
-        truncated: whether tokens of the document or the query were left out.
-        query_truncated: whether tokens of the query were left out.
+        truncated: whether the model reads less than the document and the query: tokens were left out, or the tokenizer
+            took a word for unknown because of its length.
+        query_truncated: whether it reads less than the query.
         window: the document's characters in this window, when windows are used.
     """
 
@@ -46,8 +45,11 @@ class ModelInput:
     window: Span | None = None
 
 
-TextEncoder = Callable[[int, str], list[ModelInput]]
-"""Takes a text's position and the text; gives its model inputs, at least one."""
+ModelInputs = Generator[None, None, list[ModelInput]]
+"""The work on one text: yields where others may have a turn, returns its model inputs, at least one."""
+
+TextEncoder = Callable[[int, str], ModelInputs]
+"""Takes a text's position and the text."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -154,9 +156,12 @@ class PairTemplate:
             types=(*types[: first + 1], *types[first_end : second + 1], *types[second_end:]),
         )
 
-    def assemble(self, query: list[int], document: list[int]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    def assemble(
+        self, query: NDArray[np.int32], document: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
         """Token and segment ids of the pair, each of shape [length]."""
-        ids = np.array([*self.prefix, *query, *self.middle, *document, *self.suffix], np.int32)
+        parts = (self.prefix, query, self.middle, document, self.suffix)
+        ids = np.concatenate([np.asarray(part, np.int32) for part in parts])
         runs = [1] * len(self.types)
         runs[len(self.prefix)] = len(query)
         runs[len(self.prefix) + 1 + len(self.middle)] = len(document)
@@ -180,9 +185,7 @@ class PairEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, pad_id: int = 0) -> None:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        self._tokenizer = tokenizer
+        self._tokenizer = TextTokenizer(tokenizer)
         self._template = PairTemplate.of(tokenizer)
         self._pad_id = pad_id
 
@@ -216,11 +219,14 @@ class PairEncoder:
                 f"{self._template.special_tokens}.",
                 param="max_tokens",
             )
-        query_ids = self._tokens((prompt or "") + query).ids
+        read = self._tokenizer.beginning((prompt or "") + query, budget)
+        most = budget - min(len(read.ids), budget // 2)  # the largest share a document can have
 
-        def encode(position: int, text: str) -> list[ModelInput]:
-            encoding = self._tokens(text) if windows else self._first_tokens(text, budget)
-            return self._inputs(position, query_ids, encoding, budget, windows=windows)
+        def encode(position: int, text: str) -> ModelInputs:
+            if not windows:
+                return [self._cut(position, read, self._tokenizer.beginning(text, most), budget)]
+            tokens = yield from self._tokenizer.all(text)
+            return (yield from self._windows(position, read, tokens, budget))
 
         return encode
 
@@ -228,35 +234,26 @@ class PairEncoder:
         """One block of the given inputs, filled up on the right."""
         return pad_block(inputs, pad_id=self._pad_id)
 
-    def _inputs(
-        self, position: int, query: list[int], encoding: Encoding, budget: int, *, windows: bool
-    ) -> list[ModelInput]:
-        ids = encoding.ids
-        kept_query, kept_text = share_tokens(len(query), len(ids), budget)
-        cut_query = kept_query < len(query)
-        offsets = encoding.offsets if windows else []
-        inputs = []
-        for start, stop in window_ranges(len(ids), max(1, kept_text)) if windows else [(0, kept_text)]:
-            pair, types = self._template.assemble(query[:kept_query], ids[start:stop])
-            cut = cut_query or (not windows and stop < len(ids))
-            span = character_span(offsets, start, stop) if windows else None
-            inputs.append(ModelInput(position, pair, types, truncated=cut, query_truncated=cut_query, window=span))
+    def _cut(self, position: int, query: Tokens, text: Tokens, budget: int) -> ModelInput:
+        """The one input of a text that is cut to what fits."""
+        kept_query, kept_text = share_tokens(len(query.ids), len(text.ids), budget)
+        ids, types = self._template.assemble(query.ids[:kept_query], text.ids[:kept_text])
+        cut_query = not query.complete or kept_query < len(query.ids)
+        cut = cut_query or not text.complete or kept_text < len(text.ids)
+        return ModelInput(position, ids, types, truncated=cut, query_truncated=cut_query)
+
+    def _windows(self, position: int, query: Tokens, text: Tokens, budget: int) -> ModelInputs:
+        """The inputs of a text that is read to its end."""
+        kept_query, kept_text = share_tokens(len(query.ids), len(text.ids), budget)
+        cut_query = not query.complete or kept_query < len(query.ids)
+        inputs: list[ModelInput] = []
+        for start, stop in window_ranges(len(text.ids), max(1, kept_text)):
+            if len(inputs) % _WINDOWS_A_TURN == _WINDOWS_A_TURN - 1:
+                yield
+            ids, types = self._template.assemble(query.ids[:kept_query], text.ids[start:stop])
+            span = character_span(text.offsets, start, stop)
+            inputs.append(ModelInput(position, ids, types, cut_query or not text.complete, cut_query, span))
         return inputs
-
-    def _first_tokens(self, text: str, needed: int) -> Encoding:
-        """The tokens of a beginning of ``text`` that is certainly long enough for ``needed`` of them."""
-        length = CHARACTERS_A_TOKEN * needed
-        while (space := text.find(" ", length)) >= 0:
-            encoding = self._tokens(text[:space])
-            if len(encoding.ids) > needed + _MARGIN:
-                return encoding
-            length = 4 * space
-        return self._tokens(text)
-
-    def _tokens(self, text: str) -> Encoding:
-        # As a batch of one, the library tokenises without holding Python's global lock, and on one thread.
-        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
-        return encoding
 
 
 def _pad_id_by_name(tokenizer: Tokenizer) -> int:

@@ -19,6 +19,7 @@ from rerank_core.inference.backends.onnx import OnnxBackend
 from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.encoding import Block, ModelInput, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
+from rerank_core.inference.plan import Portion
 from rerank_core.inference.prompts import PROMPT_FILES
 from rerank_core.inference.quantize import quantize_int8
 from rerank_core.inference.quiet import quiet_loggers
@@ -140,7 +141,10 @@ def _require(library: str) -> None:
 
 def _samples(encoder: PairEncoder, info: LoadedModelInfo) -> list[ModelInput]:
     encode = encoder.start(_QUERY, max_tokens=min(info.max_tokens, 512), windows=False, prompt=info.default_prompt)
-    return [item for position, text in enumerate(_DOCUMENTS) for item in encode(position, text)]
+    portion = Portion(encode, _DOCUMENTS, range(len(_DOCUMENTS)))
+    while not portion.done:
+        portion.turn()
+    return portion.inputs
 
 
 def _run(backend: TorchBackend | OnnxBackend, encoder: PairEncoder, samples: list[ModelInput]) -> NDArray[np.float32]:

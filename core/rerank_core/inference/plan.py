@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,36 +11,77 @@ from numpy.typing import NDArray
 from rerank_core.errors import InferenceError, RerankError
 from rerank_core.inference.encoding import ModelInput, TextEncoder
 
-_CHUNK_TEXTS = 32
-_CHUNK_CHARACTERS = 100_000
+_PORTION_TEXTS = 32
+_PORTION_CHARACTERS = 32_768
 
 
-def chunk_texts(texts: Sequence[str]) -> list[range]:
-    """Positions of the texts in portions that are quickly tokenised, so that requests can take turns."""
-    chunks: list[range] = []
+def share_out(texts: Sequence[str], most: int | None = None) -> list[range]:
+    """Positions of the texts in portions that are quickly tokenised, so that requests can take turns.
+
+    Args:
+        texts: what to share out.
+        most: how many characters of a text are read; None means all.
+    """
+    portions: list[range] = []
     start = characters = 0
     for position, text in enumerate(texts):
-        characters += len(text)
-        if characters >= _CHUNK_CHARACTERS or position - start + 1 >= _CHUNK_TEXTS:
-            chunks.append(range(start, position + 1))
+        characters += len(text) if most is None else min(len(text), most)
+        if characters >= _PORTION_CHARACTERS or position - start + 1 >= _PORTION_TEXTS:
+            portions.append(range(start, position + 1))
             start, characters = position + 1, 0
     if start < len(texts):
-        chunks.append(range(start, len(texts)))
-    return chunks
+        portions.append(range(start, len(texts)))
+    return portions
 
 
-def encode_chunk(encode: TextEncoder, texts: Sequence[str], chunk: range) -> list[ModelInput]:
-    """The model inputs of one portion of the texts.
+@contextmanager
+def tokenizer_errors() -> Iterator[None]:
+    """Turn the errors of a tokenizer, which may hold the text, into one that does not.
 
     Raises:
         InferenceError: when the tokenizer fails.
     """
     try:
-        return [item for position in chunk for item in encode(position, texts[position])]
+        yield
     except RerankError:
         raise
     except Exception as error:  # tokenizers raises bare Exception
         raise InferenceError(f"the tokenizer failed: {type(error).__name__}.") from error
+
+
+class Portion:
+    """Some texts of a request on their way to model inputs. Each turn does a part of the work.
+
+    Args:
+        encode: encodes a text.
+        texts: all texts of the request.
+        positions: which of them these are.
+
+    Attributes:
+        inputs: their model inputs, in order; complete once ``done``.
+        done: whether there is nothing left to do.
+    """
+
+    def __init__(self, encode: TextEncoder, texts: Sequence[str], positions: range) -> None:
+        self.inputs: list[ModelInput] = []
+        self.done = False
+        self._work = self._encode(encode, texts, positions)
+
+    def turn(self) -> None:
+        """Work for some milliseconds.
+
+        Raises:
+            InferenceError: when the tokenizer fails.
+        """
+        with tokenizer_errors():
+            try:
+                next(self._work)
+            except StopIteration:
+                self.done = True
+
+    def _encode(self, encode: TextEncoder, texts: Sequence[str], positions: range) -> Generator[None, None, None]:
+        for position in positions:
+            self.inputs += yield from encode(position, texts[position])
 
 
 def best_inputs(inputs: Sequence[ModelInput], logits: NDArray[np.float32]) -> list[tuple[float, ModelInput]]:

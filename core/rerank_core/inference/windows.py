@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
 
 from rerank_core.results import Span
 
@@ -25,13 +26,12 @@ def window_ranges(length: int, size: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-def character_span(offsets: Sequence[tuple[int, int]], start: int, stop: int) -> Span:
-    """The characters covered by tokens ``start..stop``, from the tokenizer's per-token character offsets.
+def character_span(offsets: NDArray[np.int64], start: int, stop: int) -> Span:
+    """The characters covered by tokens ``start..stop``, from their character offsets, shape [tokens, 2].
 
     Several tokens may share one character (bytes of an emoji) and some characters have no token (white space),
     so the span runs from the first character of any token to the last.
     """
     if start >= stop:
         return Span(0, 0)
-    covered = offsets[start:stop]
-    return Span(min(first for first, _ in covered), max(last for _, last in covered))
+    return Span(int(offsets[start:stop, 0].min()), int(offsets[start:stop, 1].max()))

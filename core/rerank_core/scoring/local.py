@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo
-    from rerank_core.inference.encoding import ModelInput, TextEncoder
+    from rerank_core.inference.encoding import ModelInput
     from rerank_core.inference.scheduler import BatchReport
 
 LONG_DOCUMENTS = ("truncate", "windows")
@@ -223,27 +223,27 @@ class LocalScorer:
         self, loaded: LoadedModel, query: str, texts: Sequence[str], make_future: Callable[[], Future[Any]]
     ) -> Generator[Future[Any], Any, Scores]:
         """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
-        from rerank_core.inference.plan import chunk_texts, encode_chunk
+        from rerank_core.inference.plan import Portion, share_out, tokenizer_errors
+        from rerank_core.inference.tokens import CHARACTERS_A_TOKEN
 
         workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
         started = time.perf_counter()
-        first, *others = chunk_texts(texts)
+        windows, limit = options.long_documents == "windows", self._limit(loaded)
 
-        def begin() -> tuple[TextEncoder, list[ModelInput]]:
-            encode = loaded.encoder.start(
-                query,
-                max_tokens=self._limit(loaded),
-                windows=options.long_documents == "windows",
-                prompt=self._prompt(loaded),
-            )
-            return encode, encode_chunk(encode, texts, first)
+        def begin() -> list[Portion]:
+            with tokenizer_errors():
+                prompt = self._prompt(loaded)
+                encode = loaded.encoder.start(query, max_tokens=limit, windows=windows, prompt=prompt)
+            most = None if windows else CHARACTERS_A_TOKEN * limit
+            portions = [Portion(encode, texts, positions) for positions in share_out(texts, most)]
+            portions[0].turn()
+            return portions
 
-        # Query and first texts in one task: each turn in the workers' line costs a small request most of its time.
-        encode, inputs = yield workers.submit(begin, make_future())
-        parts: list[list[ModelInput]] = yield workers.map(
-            lambda chunk: encode_chunk(encode, texts, chunk), others, limit=in_flight, future=make_future()
-        )
-        inputs += [item for part in parts for item in part]
+        # Query and first texts in one task: each turn in the workers' queue costs a small request most of its time.
+        portions: list[Portion] = yield workers.submit(begin, make_future())
+        while waiting := [portion for portion in portions if not portion.done]:
+            yield workers.map(Portion.turn, waiting, limit=in_flight, future=make_future())
+        inputs = [item for portion in portions for item in portion.inputs]
         tokens = sum(len(item.ids) for item in inputs)
         encoded = time.perf_counter()
         emit(self._hooks, Encoded(self.model, len(texts), len(inputs), tokens, encoded - started))
@@ -308,9 +308,7 @@ class LocalScorer:
                 "This is said once.",
                 self.model,
                 limit,
-                "the query was cut: shorten it"
-                if query
-                else "a document was cut: long_documents='windows' reads all of it",
+                _what_was_cut(query=query, windows=self.options.long_documents == "windows"),
             )
 
 
@@ -334,6 +332,16 @@ def _droppable() -> Iterator[Callable[[], Future[Any]]]:
     finally:
         for future in futures:
             future.cancel()
+
+
+def _what_was_cut(*, query: bool, windows: bool) -> str:
+    if query:
+        return "the query was cut: shorten it"
+    if windows:
+        return "a document has a word longer than the tokenizer reads"
+    return (
+        "a document was cut (long_documents='windows' reads all of it), or has a word longer than the tokenizer reads"
+    )
 
 
 def _check_token_limit(max_tokens: int | None, info: LoadedModelInfo) -> None:
