@@ -18,6 +18,8 @@ from waiting import join
 # What is done with a connection: True keeps it open for the next request.
 Action = Callable[["Request", socket.socket], bool]
 
+_DRIP = 0.01  # seconds from one byte to the next
+
 
 @dataclass
 class Request:
@@ -65,6 +67,11 @@ class ApiServer:
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
+
+    @property
+    def connections(self) -> int:
+        """How many have been accepted."""
+        return len(self._connections)
 
     def then(self, *actions: Action) -> ApiServer:
         self.script.extend(actions)
@@ -173,7 +180,7 @@ def dripping(data: bytes, again: bytes) -> Action:
     def act(request: Request, connection: socket.socket) -> bool:
         for byte in chain(data, cycle(again)):
             connection.sendall(bytes([byte]))
-            if request.stopping.wait(0.01):
+            if request.stopping.wait(_DRIP):
                 break
         return False
 

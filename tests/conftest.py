@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -9,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -75,7 +75,8 @@ def shared_folder(tmp_path_factory):
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
         folder, done = root / f"shared-{name}", root / f"shared-{name}.done"
-        with FileLock(root / f"shared-{name}.lock"):
+        with (root / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # what a failure left
                 make(folder)

@@ -7,6 +7,8 @@ how fast it is; ``tests/test_habits.py`` keeps it so.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -87,6 +89,26 @@ def ended(process: subprocess.Popen) -> int:
         subprocess.TimeoutExpired: when it still runs after ``BOUND`` seconds.
     """
     return process.wait(BOUND)
+
+
+def child_status(pid: int) -> int:
+    """The exit status of a forked child, once it has ended.
+
+    Raises:
+        AssertionError: when it still runs after ``BOUND`` seconds; it is killed.
+    """
+    try:
+        _, status = wait_for(lambda: (seen := os.waitpid(pid, os.WNOHANG))[0] and seen)
+    except AssertionError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    return os.waitstatus_to_exitcode(status)
+
+
+def linger() -> None:
+    """A moment for something wrong to happen; a test that is right passes however long or short it is."""
+    time.sleep(0.05)
 
 
 def _name(condition: Callable[[], object]) -> str:

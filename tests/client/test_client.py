@@ -13,6 +13,7 @@ from rerank_core import InvalidRequestError, Reranker, __version__
 from rerank_core.events import Scored, Truncated
 from rerank_core.ranking import sigmoid
 from rerank_core.wire.registry import CLIENT_DIALECTS
+from waiting import BOUND
 
 DOCUMENTS = ["5 five", "9 nine", "7 seven"]
 
@@ -214,7 +215,7 @@ def test_every_dialect_can_be_asked(server, provider):
 
 
 def test_a_client_of_ones_own_is_used_and_not_closed(server):
-    with httpx.Client(headers={"x-mine": "1"}) as client:
+    with httpx.Client(timeout=BOUND, headers={"x-mine": "1"}) as client:
         with Reranker("m", base_url=server.url, http_client=client) as reranker:
             reranker.rerank("q", DOCUMENTS)
             with pytest.raises(InvalidRequestError, match="AsyncClient"):
@@ -225,7 +226,7 @@ def test_a_client_of_ones_own_is_used_and_not_closed(server):
 
 def test_an_async_client_of_ones_own_is_used_and_not_closed(server):
     async def main():
-        async with httpx.AsyncClient(headers={"x-mine": "1"}) as client:
+        async with httpx.AsyncClient(timeout=BOUND, headers={"x-mine": "1"}) as client:
             async with Reranker("m", base_url=server.url, http_client=client) as reranker:
                 reranker.warm_up()
                 await reranker.arerank("q", DOCUMENTS)

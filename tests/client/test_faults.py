@@ -229,7 +229,7 @@ def test_a_clients_own_wish_to_follow_redirects_does_not_count(server):
     import httpx
 
     server.default = reply({}, 307, Location=f"{server.url}/elsewhere")
-    with httpx.Client(follow_redirects=True) as client, pytest.raises(ProtocolError, match="redirects"):
+    with httpx.Client(timeout=BOUND, follow_redirects=True) as client, pytest.raises(ProtocolError, match="redirects"):
         Reranker("m", base_url=server.url, http_client=client).rerank("q", ["a"])
     assert len(server.requests) == 1
 

@@ -12,7 +12,7 @@ from rerank_core import InferenceError, forks
 from rerank_core.inference.encoding import ModelInput
 from rerank_core.inference.scheduler import Scheduler
 from rerank_core.inference.workers import Workers
-from waiting import BOUND, Crowd, join, wait_for
+from waiting import BOUND, Crowd, child_status, join, wait_for
 
 
 def inputs(lengths, first=0):
@@ -226,7 +226,7 @@ def test_a_forked_child_starts_with_an_empty_queue_even_if_a_batch_never_ends(on
         gate.batches.clear()
         ok = submit(scheduler, [5], first=42).result(BOUND).tolist() == [42.0] and gate.batches == [[42]]
         os._exit(0 if ok else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert child_status(child) == 0
     gate.opened.set()
     assert [len(future.result(BOUND)) for future in pending] == [3, 1]
 

@@ -13,7 +13,7 @@ from rerank_core.inference.cpus import available_cpus
 from rerank_core.inference.workers import Workers, shared_workers
 from rerank_core.models import DEFAULT_MODEL
 from rerank_core.models.source import BUNDLED
-from waiting import BOUND, Crowd, join
+from waiting import BOUND, Crowd, child_status, join
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_forked_child_gets_threads_of_its_own(workers):
     if child == 0:
         ok = all(pool.submit(lambda: 7).result(BOUND) == 7 for pool in (workers, shared_workers()))
         os._exit(0 if ok else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert child_status(child) == 0
 
 
 def test_closed_workers_say_so_and_whoever_waits_hears_of_it():

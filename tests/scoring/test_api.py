@@ -34,6 +34,7 @@ from rerank_core.scoring import (
     KeepOrderScorer,
     Scorer,
 )
+from waiting import BOUND
 
 SECRET = "sk-live-0123456789abcdef"  # noqa: S105  (of nobody)
 DOCUMENTS = ["5 five", "9 nine", "7 seven"]
@@ -245,7 +246,7 @@ def test_a_copy_in_this_process_keeps_the_key_and_has_connections_of_its_own(ser
 
 
 def test_a_scorer_with_a_client_of_ones_own_cannot_be_pickled():
-    with httpx.Client() as client, pytest.raises(TypeError, match="http_client"):
+    with httpx.Client(timeout=BOUND) as client, pytest.raises(TypeError, match="http_client"):
         pickle.dumps(Reranker("m", base_url="http://localhost", http_client=client))
 
 

@@ -46,7 +46,7 @@ def all_of(connection):
 
 
 def is_served(process):
-    return httpx.post(f"{process.url()}/v1/rerank", json={**SPEC_BODY, "model": MODEL}, trust_env=False)
+    return httpx.post(f"{process.url()}/v1/rerank", json={**SPEC_BODY, "model": MODEL}, timeout=BOUND, trust_env=False)
 
 
 @pytest.mark.parametrize("sent", [b"G", b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nX-Header: half of"])

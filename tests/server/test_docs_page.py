@@ -87,7 +87,9 @@ def test_a_mounted_application_has_its_page_and_addresses_below_its_path(tmp_pat
     outer, inner = FastAPI(), create_app(ServerSettings())
     outer.mount("/search", inner)
     with serve_app(outer) as url:
-        assert httpx.get(f"{url}/search/openapi.json", trust_env=False).json()["servers"] == [{"url": "/search"}]
+        assert httpx.get(f"{url}/search/openapi.json", timeout=BOUND, trust_env=False).json()["servers"] == [
+            {"url": "/search"}
+        ]
         dom, _ = drawn(f"{url}/search/docs", tmp_path)
     assert "Rank documents by relevance to a query" in dom
     inner.state.server.shelf.close()

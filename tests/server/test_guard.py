@@ -9,6 +9,7 @@ from rerank_core.server.guard import host_name
 from rerank_core.server.settings import ServerSettings
 from server_process import running
 from serving import SPEC_BODY, serving
+from waiting import BOUND
 
 BODY = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
 
@@ -21,7 +22,7 @@ def keyless():
 
 
 def post(url, **headers):
-    return httpx.post(f"{url}/v1/rerank", json=BODY, headers=headers, trust_env=False)
+    return httpx.post(f"{url}/v1/rerank", json=BODY, headers=headers, timeout=BOUND, trust_env=False)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_it_answers_to_the_names_of_this_machine(keyless, host):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_page_whose_name_points_here_gets_nothing(keyless, method, host):
     path = {"GET": "/v1/models", "POST": "/v1/rerank"}[method]
-    reply = httpx.request(method, f"{keyless}{path}", json=BODY, headers={"host": host}, trust_env=False)
+    reply = httpx.request(method, f"{keyless}{path}", json=BODY, headers={"host": host}, timeout=BOUND, trust_env=False)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "host_not_allowed")
     assert "evil" not in reply.text
 
@@ -57,7 +58,7 @@ def test_the_servers_own_page_may_call(keyless):
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
 def test_what_a_page_may_send_without_asking_is_not_taken(keyless, kind):
     headers = {} if kind is None else {"content-type": kind}
-    reply = httpx.post(f"{keyless}/v1/rerank", content=b"{}", headers=headers, trust_env=False)
+    reply = httpx.post(f"{keyless}/v1/rerank", content=b"{}", headers=headers, timeout=BOUND, trust_env=False)
     assert reply.status_code == 415
 
 

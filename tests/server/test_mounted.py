@@ -7,12 +7,13 @@ from fastapi import FastAPI
 
 from rerank_core.server import ServerSettings, create_app
 from serving import SPEC_BODY, serve_app, until
+from waiting import BOUND
 
 
 def test_a_mounted_application_loads_its_models_when_somebody_looks():
     outer, inner = FastAPI(), create_app(ServerSettings())
     outer.mount("/search", inner)
-    with serve_app(outer) as url, httpx.Client(base_url=f"{url}/search", trust_env=False) as client:
+    with serve_app(outer) as url, httpx.Client(base_url=f"{url}/search", timeout=BOUND, trust_env=False) as client:
         body = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
         assert client.get("/health").status_code == 200
         until(lambda: client.get("/ready").status_code == 200)  # the first probe makes it load

@@ -78,7 +78,7 @@ class Asking:
 def test_work_that_is_never_done_is_answered_in_time_and_holds_up_nothing(before):
     with running("--request-timeout", "10", before=before) as process:
         assert Asking(process, LARGE).answer() == (504, "deadline_exceeded")
-        assert httpx.get(f"{process.url()}/health", trust_env=False).status_code == 200
+        assert httpx.get(f"{process.url()}/health", timeout=BOUND, trust_env=False).status_code == 200
         process.process.send_signal(signal.SIGTERM)
         assert ended(process.process) == 0
 
@@ -116,7 +116,7 @@ def test_a_body_that_is_still_arriving_does_not_hold_up_the_end():
         connection.putheader("Content-Type", "application/json")
         connection.putheader("Content-Length", "1000")
         connection.endheaders(b"{")
-        wait_for(lambda: httpx.get(f"{process.url()}/health", trust_env=False).status_code == 200)
+        wait_for(lambda: httpx.get(f"{process.url()}/health", timeout=BOUND, trust_env=False).status_code == 200)
         process.process.send_signal(signal.SIGTERM)
         reply = connection.getresponse()
         assert (reply.status, json.loads(reply.read())["error"]["code"]) == (503, "shutting_down")

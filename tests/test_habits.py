@@ -1,0 +1,84 @@
+"""What tests do not do: hope that a machine is fast enough, and leave something behind for the next test."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+ALLOWED = {TESTS / "waiting.py", TESTS / "alone.py"}  # the one place that waits, and a script
+FILES = sorted(set(TESTS.rglob("*.py")) - ALLOWED)
+
+CLOCKS = {
+    "time", "monotonic", "perf_counter", "process_time", "thread_time",
+    "time_ns", "monotonic_ns", "perf_counter_ns", "process_time_ns", "thread_time_ns",
+}  # fmt: skip
+BOUNDED = {"join", "wait", "result", "communicate", "get"}  # with a number: how long to wait at most
+REQUESTS = {"get", "post", "put", "delete", "head", "options", "patch", "request", "stream", "Client", "AsyncClient"}
+
+
+def faults(source: str) -> list[str]:
+    """``line: what is wrong`` for each bad habit in the source of a test."""
+    return [f"{node.lineno}: {fault}" for node in ast.walk(ast.parse(source)) if (fault := _fault(node))]
+
+
+def _fault(node: ast.AST) -> str | None:  # noqa: C901, PLR0911  (a table)
+    match node:
+        case ast.ImportFrom(module="time"):
+            return "import the module time"
+        case ast.Call(func=ast.Attribute(value=ast.Name("time" | "asyncio"), attr="sleep"), args=[ast.Constant(0)]):
+            return None
+        case ast.Call(func=ast.Attribute(value=ast.Name("time" | "asyncio"), attr="sleep")):
+            return "sleeps; wait for what should happen (waiting.wait_for)"
+        case ast.Attribute(value=ast.Name("time"), attr=name) if name in CLOCKS:
+            return "reads a clock; count work, or say who waits for whom"
+        case ast.Call(func=ast.Attribute(attr="time"), args=[], keywords=[]):
+            return "reads a clock; count work, or say who waits for whom"
+        case ast.Call(func=ast.Attribute(value=ast.Name("threading"), attr="Timer")):
+            return "a timer hopes that something has happened by then"
+        case ast.Call(func=ast.Attribute(attr="join"), args=[ast.Constant(int() | float())]):
+            return "may give up silently; use waiting.join"
+        case ast.Call(func=ast.Attribute(attr=name), args=[ast.Constant(int() | float())]) if name in BOUNDED:
+            return "a bound of its own, or a sleep; use waiting.BOUND"
+        case ast.Call(func=ast.Attribute(value=ast.Name("httpx"), attr=name), keywords=options) if name in REQUESTS:
+            given = {option.arg for option in options}
+            return None if given & {"timeout", "transport", None} else "waits for 5 s only; timeout=waiting.BOUND"
+        case ast.Attribute(value=ast.Name("sys"), attr="modules"):
+            return "what is imported meanwhile stays broken; run it in an interpreter of its own (fresh.fresh)"
+    return None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(TESTS).as_posix())
+def test_tests_have_no_bad_habits(file):
+    assert faults(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "time.sleep(0.5)",
+        "await asyncio.sleep(1)",
+        "assert time.monotonic() - started < 5",
+        "clock = time.perf_counter",
+        "from time import sleep",
+        "asyncio.get_running_loop().time()",
+        "threading.Timer(0.3, stop)",
+        "thread.join(10)",
+        "future.result(20)",
+        "event.wait(0.1)",
+        "httpx.get(url)",
+        "monkeypatch.setitem(sys.modules, 'torch', None)",
+    ],
+)
+def test_a_bad_habit_is_seen(line):
+    assert len(faults(line)) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["await asyncio.sleep(0)", "','.join(words)", "event.wait(BOUND)", "httpx.get(url, **HTTP)", "queue.get()"],
+)
+def test_a_good_habit_is_left_alone(line):
+    assert faults(line) == []
