@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from waiting import wait_for
+from waiting import ended, join, wait_for
 
 # A parent may ignore Ctrl-C, and children inherit that.
 COMMAND = """
@@ -45,10 +45,15 @@ class Process:
         wait_for(lambda: self.process.poll() is not None or "ready" in self.log)
         return re.search(r"http://[\w.:]+", self.log)[0]
 
+    def ended(self):
+        """Its status, once it has ended and the log is complete."""
+        status = ended(self.process)
+        join(self._reader)
+        return status
+
     def close(self):
         self.process.kill()
-        self.process.wait()
-        self._reader.join()
+        self.ended()
 
 
 @contextmanager

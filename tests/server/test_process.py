@@ -5,86 +5,40 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
+from server_process import running
 from serving import SPEC_BODY
-from waiting import BOUND, ended, join, wait_for
+from waiting import BOUND, join, wait_for
 
 WORKING = 'rerank_queue_requests{model="rerank-mini-en-v1"} 1.0'
 BODY = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
 PATIENT = ("--request-timeout", str(BOUND), "--drain-seconds", str(BOUND))  # nothing ends because a machine is busy
-COMMAND = Path(__file__).parents[1] / "gatedserve.py"
 HTTP = {"timeout": BOUND, "trust_env": False}
 
 
-class Process:
-    """The command; its model waits while the file ``gate`` exists."""
-
-    def __init__(self, gate, *arguments):
-        self.gate = gate
-        self.process = subprocess.Popen(
-            [sys.executable, COMMAND, gate, "serve", "--port", "0", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        self.lines = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self):
-        with self.process.stderr as stream:
-            self.lines.extend(stream)
-
-    @property
-    def log(self):
-        return "".join(self.lines)
-
-    def url(self):
-        wait_for(lambda: self.process.poll() is not None or "ready" in self.log)
-        return re.search(r"http://[\w.:]+", self.log)[0]
-
-    def ended(self):
-        """Its status, once the log is complete."""
-        status = ended(self.process)
-        join(self._reader)
-        return status
-
-    def close(self):
-        self.process.kill()
-        self.ended()
-
-
 @pytest.fixture
-def running(tmp_path):
-    """``with running(*arguments) as process``"""
+def gate(tmp_path):
+    """A file; while it exists, models of a process that was started with ``before=hold(gate)`` wait."""
+    return tmp_path / "gate"
 
-    @contextmanager
-    def run(*arguments):
-        process = Process(tmp_path / "gate", *arguments)
-        try:
-            yield process
-        finally:
-            process.close()
 
-    return run
+def hold(gate):
+    return f"import gates; gates.hold({str(gate)!r})"
 
 
 class Asking:
     """A request on its way: the model has it, and waits."""
 
-    def __init__(self, process, url):
+    def __init__(self, url, gate):
         self.reply = None
-        self._gate = process.gate
+        self._gate = gate
         self._gate.touch()
         self._thread = threading.Thread(target=self._ask, args=(url,))
         self._thread.start()
@@ -101,7 +55,7 @@ class Asking:
         return self.reply
 
 
-def test_it_starts_with_no_option_at_all_and_stops_with_0(running):
+def test_it_starts_with_no_option_at_all_and_stops_with_0():
     with running() as process:
         url = process.url()
         reply = httpx.post(f"{url}/v1/rerank?sesame=4711", json=BODY, **HTTP)
@@ -113,9 +67,9 @@ def test_it_starts_with_no_option_at_all_and_stops_with_0(running):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_accepted_requests_finish(running, number):
-    with running(*PATIENT) as process:
-        asking = Asking(process, process.url())
+def test_a_signal_lets_accepted_requests_finish(gate, number):
+    with running(*PATIENT, before=hold(gate)) as process:
+        asking = Asking(process.url(), gate)
         process.process.send_signal(number)
         wait_for(lambda: "stopping" in process.log)
         asking.let_go()
@@ -125,11 +79,11 @@ def test_a_signal_lets_accepted_requests_finish(running, number):
         assert process.ended() == 0
 
 
-def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_served(running):
-    with running(*PATIENT) as process:
+def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_served(gate):
+    with running(*PATIENT, before=hold(gate)) as process:
         url = process.url()
         host, port = url.removeprefix("http://").split(":")
-        asking = Asking(process, url)
+        asking = Asking(url, gate)
         body = json.dumps(BODY).encode()
         begun = http.client.HTTPConnection(host, int(port), timeout=BOUND)  # accepted, and still sending its body
         begun.putrequest("POST", "/v1/rerank")
@@ -152,9 +106,9 @@ def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_serve
         assert process.ended() == 0
 
 
-def test_what_does_not_finish_in_time_is_told_so(running):
-    with running("--drain-seconds", "0.1") as process:
-        asking = Asking(process, process.url())
+def test_what_does_not_finish_in_time_is_told_so(gate):
+    with running("--drain-seconds", "0.1", before=hold(gate)) as process:
+        asking = Asking(process.url(), gate)
         process.process.send_signal(signal.SIGTERM)
         reply = asking.answer()
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
@@ -162,7 +116,7 @@ def test_what_does_not_finish_in_time_is_told_so(running):
         assert process.ended() == 0
 
 
-def test_settings_from_a_file_and_logs_as_json(running, tmp_path):
+def test_settings_from_a_file_and_logs_as_json(tmp_path):
     config, keys = tmp_path / "rerank.toml", tmp_path / "keys"
     keys.write_text("sesame-4711\n")
     config.write_text(f'models = ["m=rerank-mini-en-v1"]\nlog_format = "json"\napi_keys_file = "{keys}"\n')
@@ -192,13 +146,13 @@ def test_settings_from_a_file_and_logs_as_json(running, tmp_path):
         (["--api-keys-file", "/no/such/file"], 2, "cannot read"),
     ],
 )
-def test_what_cannot_be_served_ends_with_a_reason(running, arguments, code, message):
+def test_what_cannot_be_served_ends_with_a_reason(arguments, code, message):
     with running(*arguments) as process:
         assert process.ended() == code
         wait_for(lambda: message in process.log.replace("\n", " "))
 
 
-def test_an_address_that_is_taken(running, api):
+def test_an_address_that_is_taken(api):
     with running("--port", api.url.rsplit(":", 1)[1]) as process:
         assert process.ended() not in (0, None)
         wait_for(lambda: "in use" in process.log)
