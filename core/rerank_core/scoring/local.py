@@ -104,9 +104,11 @@ class LocalScorer:
 
     @property
     def loaded(self) -> LoadedModelInfo | None:
-        """What was loaded and why, with the limit in force here; None before the first use."""
+        """What was loaded and why, with what is in force here; None before the first use."""
         loaded = self._loaded
-        return None if loaded is None else replace(loaded.info, max_tokens=self._limit(loaded))
+        if loaded is None:
+            return None
+        return replace(loaded.info, max_tokens=self._limit(loaded), long_documents=self.options.long_documents)
 
     @property
     def identity(self) -> str:

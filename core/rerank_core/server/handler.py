@@ -15,6 +15,7 @@ from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.errors import TimeoutError as DeadlineError
 from rerank_core.server.answers import error_response, json_bytes
 from rerank_core.server.aside import ASIDE
+from rerank_core.server.asked import check_after, check_before
 from rerank_core.server.body import ClientDisconnect, check_body_headers, read_body
 from rerank_core.server.exchange import CLIENT_GONE, Exchange, log_failure
 from rerank_core.server.lifecycle import Lifecycle, stopping
@@ -91,9 +92,11 @@ class _Call:
         self.exchange.model, self.exchange.documents = model.name, len(asked.texts)
         server.shelf.start()
         model.check_ready()
+        check_before(asked, model.loaded)
         with span(self._request.headers, model.name, len(asked.texts)) as note:
             with model.admission.admitted(len(asked.texts)):
                 outcome = await rank(model.reranker, asked, model.name)
+            check_after(asked, outcome.response.truncated, self.dialect, model.loaded)
             note(outcome.response)
         self.exchange.tokens = outcome.response.tokens
         server.metrics.documents.labels(model.name).inc(len(asked.texts))

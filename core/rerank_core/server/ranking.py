@@ -18,7 +18,7 @@ class Outcome:
 
     Attributes:
         response: the answer, for any dialect to write: best first, or in the order of the texts where there were
-            several queries.
+            several queries. Texts that were cut are named also where they are not among the results.
         timings: seconds; of several rankings the sums, of their ``total`` the longest.
     """
 
@@ -39,11 +39,11 @@ async def rank(reranker: Reranker, asked: WireRequest, model: str) -> Outcome:
     """
     groups = _positions_by_query(asked)
     work = [
-        asyncio.ensure_future(reranker.arerank(query, [asked.texts[i] for i in positions], top_n=asked.top_n))
+        asyncio.ensure_future(reranker.arerank(query, [asked.texts[i] for i in positions]))
         for query, positions in groups.items()
     ]
     try:
-        return _outcome(list(groups.values()), await asyncio.gather(*work), model)
+        return _outcome(list(groups.values()), await asyncio.gather(*work), model, asked.top_n)
     finally:
         for task in work:
             task.cancel()
@@ -58,14 +58,16 @@ def _positions_by_query(asked: WireRequest) -> dict[str, Sequence[int]]:
     return dict(groups)
 
 
-def _outcome(positions: Sequence[Sequence[int]], rankings: Sequence[RerankResponse], model: str) -> Outcome:
+def _outcome(
+    positions: Sequence[Sequence[int]], rankings: Sequence[RerankResponse], model: str, top_n: int | None
+) -> Outcome:
     found = [(where[item.index], item) for where, ranking in zip(positions, rankings, strict=True) for item in ranking]
     if len(rankings) > 1:  # scores for different queries are no ranking
         found.sort(key=itemgetter(0))
     timings = [ranking.timings for ranking in rankings]
     return Outcome(
         WireResponse(
-            results=tuple(WireResult(index, item.relevance_score, item.logit) for index, item in found),
+            results=tuple(WireResult(index, item.relevance_score, item.logit) for index, item in found[:top_n]),
             id=rankings[0].id,
             model=model,
             tokens=sum(ranking.usage.total_tokens for ranking in rankings),

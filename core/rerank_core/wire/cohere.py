@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, present
-from rerank_core.wire.fields import Flag, TopN
+from rerank_core.wire.fields import LIMIT, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest
 from rerank_core.wire.native import LenientBody, NativeAlias
 
@@ -18,8 +20,8 @@ from rerank_core.wire.native import LenientBody, NativeAlias
 class CohereBody(LenientBody):
     """A rerank request; documents are not returned unless asked for."""
 
-    top_n: TopN = None
-    return_documents: Flag = False
+    top_n: TopN = Field(default=None, validation_alias=LIMIT)
+    return_documents: ReturnDocuments = False
 
 
 class Cohere(NativeAlias):

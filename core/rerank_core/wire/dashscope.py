@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeResult, native_results
+from rerank_core.wire.options import Instruction
 from rerank_core.wire.texts import texts_of
 
 _BASE_URL = "https://dashscope.aliyuncs.com"
@@ -33,7 +34,8 @@ class DashScopeParameters(Body):
     """How to answer."""
 
     top_n: TopN = None
-    return_documents: Flag = False
+    return_documents: ReturnDocuments = False
+    instruct: Instruction = None
 
 
 class DashScopeBody(Body):

@@ -14,6 +14,7 @@ documents over several requests, and a reply with fewer results than documents i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from pydantic import BaseModel
 from rerank_core.errors import InvalidRequestError, ProtocolError, RerankError
 from rerank_core.wire.fields import UNLIMITED, Body, Limits, is_finite_number, parse
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
+from rerank_core.wire.options import options_of
 
 
 class Dialect:
@@ -39,6 +41,7 @@ class Dialect:
         max_bytes: most bytes of one request's texts.
         info_path: where a server tells its limits, or None (TEI).
         model_required: whether a request must name a model.
+        too_long: what an error calls a text that does not fit into the model's ``{limit}``.
         refuses_empty_text: whether one empty document makes the service refuse the whole request.
         listwise: beginnings of the names of models that compare the documents of a request with each other, so
             that their scores cannot be compared across requests.
@@ -57,6 +60,7 @@ class Dialect:
     max_bytes: ClassVar[int] = 4_000_000
     info_path: ClassVar[str | None] = None
     model_required: ClassVar[bool] = True
+    too_long: ClassVar[str] = "A query and document have more than the {limit} tokens that the model reads"
     refuses_empty_text: ClassVar[bool] = False
     listwise: ClassVar[tuple[str, ...]] = ()
     body: ClassVar[type[Body] | None] = None
@@ -101,7 +105,8 @@ class Dialect:
         """
         if self.body is None:
             raise NotImplementedError
-        request = self.to_request(parse(self.body, body, limits))
+        asked = parse(self.body, body, limits)
+        request = replace(self.to_request(asked), **options_of(asked))
         most = limits.document_characters
         if most is not None:
             for position, text in enumerate(request.texts):

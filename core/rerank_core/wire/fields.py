@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from rerank_core.documents import clean_text
 from rerank_core.errors import InvalidRequestError
+from rerank_core.wire.effects import Honoured
 
 M = TypeVar("M", bound="Body")
 
@@ -277,29 +279,44 @@ def _documents(value: Any, info: ValidationInfo) -> list[Any]:
 
 
 # mode="before" checks see what arrived; pydantic's own check afterwards only confirms the type.
-Query = Annotated[str, BeforeValidator(_query), WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"\S"})]
-ModelName = Annotated[str, BeforeValidator(_model), WithJsonSchema({"type": "string", "minLength": 1})]
-OptionalModelName = Annotated[
-    str | None, BeforeValidator(_optional_model), WithJsonSchema({"type": ["string", "null"]})
+Query = Annotated[
+    str,
+    BeforeValidator(_query),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"\S"}),
+    Honoured("what documents are scored against", usual="feline pets", other="stock markets"),
 ]
+_MODEL = Honoured("which of the server's models scores", usual="rerank-mini-en-v1", other="rerank-tiny-en-v1")
+ModelName = Annotated[str, BeforeValidator(_model), WithJsonSchema({"type": "string", "minLength": 1}), _MODEL]
+OptionalModelName = Annotated[
+    str | None, BeforeValidator(_optional_model), WithJsonSchema({"type": ["string", "null"]}), _MODEL
+]
+_TOP_N = Honoured("most results; all without it", usual=1000, other=1)
 TopN = Annotated[
-    int | None, BeforeValidator(_top_n), WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "default": None})
+    int | None,
+    BeforeValidator(_top_n),
+    WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "default": None}),
+    _TOP_N,
 ]
 TopNOrZero = Annotated[
     int | None,
     BeforeValidator(_top_n_or_zero),
     WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None}),
+    replace(_TOP_N, why="most results; all without it, or with 0", usual=0),
 ]
 Flag = Annotated[
     bool,
     BeforeValidator(_flag),
     WithJsonSchema({"anyOf": [{"type": ["boolean", "null"]}, {"enum": ["true", "false"]}]}),
 ]
+# Two names for the same, because clients send each other's.
+LIMIT = AliasChoices("top_n", "top_k")
+ReturnDocuments = Annotated[Flag, Honoured("whether results hold their documents", usual=False, other=True)]
 Count = Annotated[int | None, BeforeValidator(_count), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})]
 RankFields = Annotated[
     list[str] | None,
     BeforeValidator(_rank_fields),
     WithJsonSchema({"type": ["array", "null"], "items": {"type": "string"}, "maxItems": _MOST_RANK_FIELDS}),
+    Honoured("the fields of an object that are read, in this order", usual=["text"], other=["title", "text"]),
 ]
 Documents = Annotated[
     list[Any],
@@ -316,6 +333,7 @@ Documents = Annotated[
             },
         }
     ),
+    Honoured("what is ranked", usual=["Cats purr.", "Dogs bark."], other=["Dogs bark.", "Cats purr.", "Shares fell."]),
 ]
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, chosen_score, plain_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.options import RawScores
 from rerank_core.wire.texts import texts_of
 
 # Infinity refuses a request with a longer text. No model reads that many characters, so they are cut here.
@@ -24,8 +25,8 @@ class InfinityBody(Body):
     query: Query
     documents: Documents
     top_n: TopN = None
-    return_documents: Flag = False
-    raw_scores: Flag = False
+    return_documents: ReturnDocuments = False
+    raw_scores: RawScores = False
 
 
 class InfinityResult(BaseModel):
@@ -81,7 +82,6 @@ class Infinity(Dialect):
             top_n=asked.top_n,
             return_documents=asked.return_documents,
             documents=asked.documents,
-            raw_scores=asked.raw_scores,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

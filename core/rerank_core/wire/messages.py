@@ -22,8 +22,12 @@ class WireRequest:
         raw_scores: whether logits are wanted where the dialect speaks probabilities.
         queries: where each text has a query of its own: one per text, in the same order; ``query`` is then the first.
             Empty where all texts have the same.
-        max_tokens_per_doc: most tokens to read of a document; None for the model's limit, to which our server keeps
-            whatever is asked.
+        max_tokens_per_doc: most tokens to read of a document; None for the model's limit.
+        max_tokens_per_query: most tokens to read of the query; None for the model's limit.
+        truncate_prompt_tokens: most tokens to read of query and document together; None for the model's limit.
+        whole: the field by which a client asks that no text be cut; "" where that may be.
+        chunked: the field by which a client asks how documents are cut into pieces that are all read; "" where it does
+            not.
     """
 
     query: str
@@ -35,6 +39,10 @@ class WireRequest:
     raw_scores: bool = False
     queries: Sequence[str] = ()
     max_tokens_per_doc: int | None = None
+    max_tokens_per_query: int | None = None
+    truncate_prompt_tokens: int | None = None
+    whole: str = ""
+    chunked: str = ""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.texts)} texts, model={self.model!r}, top_n={self.top_n})"

@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.wire.dialect import Dialect, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, RankFields, TopN
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, RankFields, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.options import Instruction, Rewriting
 from rerank_core.wire.texts import texts_of
 
 
@@ -21,7 +22,9 @@ class MixedbreadBody(Body):
     input: Documents
     rank_fields: RankFields = None
     top_k: TopN = None
-    return_input: Flag = False
+    return_input: ReturnDocuments = False
+    rewrite_query: Rewriting = None
+    instruction: Instruction = None
 
 
 class MixedbreadResult(BaseModel):

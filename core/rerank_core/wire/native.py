@@ -1,9 +1,8 @@
 """The rerank API itself: ``POST /v1/rerank``, as https://api.assisters.dev specifies it.
 
 Beyond the specification, answers have ``meta`` (the Vercel AI SDK fails without it) in Cohere's shape, and requests may
-have ``rank_fields``. Fields of other dialects that are not listed are accepted and ignored, and so is, by our server,
-``max_tokens_per_doc``: ``max_chunks_per_doc``, ``overlap_tokens``, ``priority``, ``truncation``, ``use_activation``.
-Documents that are longer than the model reads are always cut.
+have the fields of the other services and servers that are called at this path: what each does is declared with it.
+Documents that are longer than the model reads are cut, unless the request says that they must not be.
 """
 
 from __future__ import annotations
@@ -12,47 +11,64 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rerank_core.wire.dialect import Dialect, object_document, present
+from rerank_core.wire.dialect import Dialect, chosen_score, object_document, present
 from rerank_core.wire.fields import (
-    Body,
-    Count,
+    LIMIT,
     Documents,
-    Flag,
     ModelName,
     OptionalModelName,
     Query,
     RankFields,
+    ReturnDocuments,
     TopN,
     TopNOrZero,
 )
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.options import (
+    Chunks,
+    CutBody,
+    Instruction,
+    Length,
+    ModelArguments,
+    Overlap,
+    RawScores,
+    Spans,
+    Truncation,
+)
 from rerank_core.wire.texts import texts_of
 
 
-class NativeBody(Body):
+class NativeBody(CutBody):
     """A rerank request."""
 
     model: ModelName
     query: Query
     documents: Documents
-    top_n: TopN = None
-    return_documents: Flag = True
+    top_n: TopN = Field(default=None, validation_alias=LIMIT)
+    return_documents: ReturnDocuments = True
     rank_fields: RankFields = None
-    max_tokens_per_doc: Count = None
+    raw_scores: RawScores = False
+    truncation: Truncation = True
+    max_chunks_per_doc: Chunks = None
+    overlap_tokens: Overlap = None
+    relevant_spans: Spans = None
+    return_len: Length = None
+    kwargs: ModelArguments = None
 
 
 class LenientBody(NativeBody):
     """The same on paths where clients may leave the model to the server, and ``top_n`` 0 means all (vLLM)."""
 
     model: OptionalModelName = None  # type: ignore[assignment]  # wider than the native field, on purpose
-    top_n: TopNOrZero = None
+    top_n: TopNOrZero = Field(default=None, validation_alias=LIMIT)
+    instruct: Instruction = None
 
 
 class NativeResult(BaseModel):
     """One ranked document."""
 
     index: int = Field(ge=0, description="Position in the request's documents.")
-    relevance_score: float = Field(ge=0, le=1)
+    relevance_score: float = Field(description="From 0 to 1; the model's logit where raw scores are asked for.")
     document: dict[str, Any] | None = Field(
         default=None, description="The document with all its fields; absent when return_documents is false."
     )
@@ -85,7 +101,7 @@ class Native(Dialect):
     base_url = "https://api.assisters.dev"
     key_variable = "ASSISTERS_API_KEY"
     max_documents = 100
-    body: ClassVar[type[Body]] = NativeBody
+    body: ClassVar[type[CutBody]] = NativeBody
     reply: ClassVar[Any] = NativeReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
@@ -105,7 +121,6 @@ class Native(Dialect):
             top_n=asked.top_n,
             return_documents=asked.return_documents,
             documents=asked.documents,
-            max_tokens_per_doc=asked.max_tokens_per_doc,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
@@ -133,7 +148,7 @@ def native_results(response: WireResponse, request: WireRequest) -> list[dict[st
     return [
         {
             "index": item.index,
-            "relevance_score": item.score,
+            "relevance_score": chosen_score(item, raw=request.raw_scores),
             **present(document=object_document(request, item.index)),
         }
         for item in response.results

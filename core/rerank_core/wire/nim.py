@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rerank_core.wire.dialect import Dialect, chosen_score, present, read_reply
-from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, TopN
+from rerank_core.wire.fields import LIMIT, Body, Documents, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.options import Strategy
 from rerank_core.wire.texts import texts_of
 
 
@@ -24,8 +25,8 @@ class NimBody(Body):
     model: OptionalModelName = None
     query: Annotated[Query, BeforeValidator(_text_of_query)]
     passages: Documents
-    top_k: TopN = None
-    top_n: TopN = None
+    top_n: TopN = Field(default=None, validation_alias=LIMIT)
+    truncate: Strategy = "END"
 
 
 class NimRanking(BaseModel):
@@ -53,6 +54,7 @@ class Nim(Dialect):
     path = "/v1/ranking"
     key_variable = "NVIDIA_API_KEY"
     scores = "logit"
+    too_long = "Input length exceeds maximum allowed token size {limit}"
     max_documents = 512
     body = NimBody
     reply = NimReply
@@ -76,7 +78,7 @@ class Nim(Dialect):
             query=asked.query,
             texts=texts_of(asked.passages, name="passages"),
             model=asked.model,
-            top_n=asked.top_n if asked.top_k is None else asked.top_k,
+            top_n=asked.top_n,
             return_documents=False,
             documents=asked.passages,
             raw_scores=True,

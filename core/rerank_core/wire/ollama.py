@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from rerank_core.wire.dialect import plain_document, present
+from rerank_core.wire.dialect import chosen_score, plain_document, present
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeAlias
 
@@ -44,7 +44,7 @@ class Ollama(NativeAlias):
             "results": [
                 {
                     "index": item.index,
-                    "relevance_score": item.score,
+                    "relevance_score": chosen_score(item, raw=request.raw_scores),
                     **present(document=plain_document(request, item.index)),
                 }
                 for item in response.results

@@ -8,11 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, object_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, RankFields, TopN
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, RankFields, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.options import Chunks, Strategy
 from rerank_core.wire.texts import texts_of
 
 _API_VERSION = "2026-04"
+
+
+class PineconeParameters(Body):
+    """What Pinecone passes on to the model."""
+
+    truncate: Strategy = "END"
+    max_chunks_per_doc: Chunks = None
 
 
 class PineconeBody(Body):
@@ -22,8 +30,9 @@ class PineconeBody(Body):
     query: Query
     documents: Documents
     top_n: TopN = None
-    return_documents: Flag = True
+    return_documents: ReturnDocuments = True
     rank_fields: RankFields = None
+    parameters: PineconeParameters = Field(default_factory=PineconeParameters)
 
 
 class PineconeResult(BaseModel):

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.wire.dialect import Dialect, chosen_score, nested, plain_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.options import RawScores, Side, Truncation
 from rerank_core.wire.texts import texts_of
 
 
@@ -18,8 +19,10 @@ class TeiBody(Body):
 
     query: Query
     texts: Documents
-    raw_scores: Flag = False
-    return_text: Flag = False
+    raw_scores: RawScores = False
+    return_text: ReturnDocuments = False
+    truncate: Truncation = True
+    truncation_direction: Side = "RIGHT"
     model: OptionalModelName = None
     top_n: TopN = None
 
@@ -52,6 +55,7 @@ class Tei(Dialect):
     max_bytes = 1_500_000
     info_path = "/info"
     model_required = False
+    too_long = "Input validation error: `inputs` must have less than {limit} tokens"
     body = TeiBody
     reply = list[TeiRank]
 
@@ -79,7 +83,6 @@ class Tei(Dialect):
             top_n=asked.top_n,
             return_documents=asked.return_text,
             documents=asked.texts,
-            raw_scores=asked.raw_scores,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> list[dict[str, Any]]:

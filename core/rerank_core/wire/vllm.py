@@ -12,9 +12,11 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.wire.dialect import Dialect, chosen_score, present
-from rerank_core.wire.fields import Body, Count, Documents, Flag, OptionalModelName, Query, check_count
+from rerank_core.wire.effects import Honoured
+from rerank_core.wire.fields import Documents, OptionalModelName, Query, check_count
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
+from rerank_core.wire.options import CutBody
 from rerank_core.wire.texts import texts_of
 
 # Cut what is longer than the model reads; without it one long document makes vLLM refuse the whole request.
@@ -43,16 +45,16 @@ def _as_list(value: Any, info: ValidationInfo) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class ScoreBody(Body):
+class ScoreBody(CutBody):
     """One query and many documents, or a query for each document, under any of the pairs of names that vLLM takes."""
 
     model: OptionalModelName = None
-    text_1: Annotated[list[Query], BeforeValidator(_as_list)] = Field(
-        validation_alias=AliasChoices("text_1", "queries", "data_1"), min_length=1
-    )
+    text_1: Annotated[
+        list[Query],
+        BeforeValidator(_as_list),
+        Honoured("what documents are scored against: one, or one for each", usual="feline pets", other="shares"),
+    ] = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"), min_length=1)
     text_2: Documents = Field(validation_alias=AliasChoices("text_2", "documents", "items", "data_2"))
-    use_activation: Flag = True
-    max_tokens_per_doc: Count = None
 
 
 class Score(BaseModel):
@@ -117,8 +119,6 @@ class VllmScore(Dialect):
             model=asked.model,
             return_documents=False,
             documents=asked.text_2,
-            raw_scores=not asked.use_activation,
-            max_tokens_per_doc=asked.max_tokens_per_doc,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, plain_document, present
-from rerank_core.wire.fields import Body, Documents, Flag, OptionalModelName, Query, TopN
+from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
+from rerank_core.wire.options import Truncation
 from rerank_core.wire.texts import texts_of
 
 
@@ -19,7 +20,8 @@ class VoyageBody(Body):
     query: Query
     documents: Documents
     top_k: TopN = None
-    return_documents: Flag = False
+    return_documents: ReturnDocuments = False
+    truncation: Truncation = True
 
 
 class VoyageResult(BaseModel):

@@ -60,6 +60,7 @@ class LoadedModelInfo:
         default_prompt: the checkpoint's own prompt, used where no other is asked for; empty where it has none.
         batch_tokens: token budget of a batch unless another is asked for; 0 where inputs run one at a time.
         workers: how many threads tokenise and run batches.
+        long_documents: what happens to a document that is longer than the limit: ``truncate`` or ``windows``.
     """
 
     model: str
@@ -77,6 +78,7 @@ class LoadedModelInfo:
     default_prompt: str = ""
     batch_tokens: int = 0
     workers: int = 1
+    long_documents: str = "truncate"
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
