@@ -140,6 +140,53 @@ def test_an_empty_calibration_is_none_at_all(outliers, tmp_path):
     assert (tmp_path / "none.onnx").read_bytes() == (tmp_path / "empty.onnx").read_bytes()
 
 
+def small_graph(nodes, inputs, weights, path):
+    """A graph of these nodes, whose output is a float tensor, in float32 and int8; returns both, to be run."""
+    import onnx
+
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [onnx.helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in inputs],
+        [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path / "float32.onnx")
+    quantize_int8(path / "float32.onnx", path / "int8.onnx")
+    return [onnxruntime.InferenceSession(path / name) for name in ("float32.onnx", "int8.onnx")]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("axis", "quantized"), [({}, True), ({"axis": 0}, True), ({"axis": -2}, True),
+                                                 ({"axis": 1}, False), ({"axis": -1}, False)])  # fmt: skip
+def test_a_lookup_takes_what_its_axis_says(tmp_path, axis, quantized):
+    import onnx
+
+    table = np.random.default_rng(5).normal(size=(1500, 1200)).astype(np.float32) * np.arange(1, 1201, dtype=np.float32)
+    node = onnx.helper.make_node("Gather", ["table", "ids"], ["output"], **axis)
+    inputs = [("ids", onnx.TensorProto.INT64, ["n"])]
+    sessions = small_graph([node], inputs, {"table": table}, tmp_path)
+    expected, seen = (session.run(None, {"ids": np.array([3, 1100, 3])})[0] for session in sessions)
+    assert seen.shape == expected.shape
+    assert np.abs(seen - expected).max() <= np.abs(table).max() / 250
+    assert ((tmp_path / "int8.onnx").stat().st_size < (tmp_path / "float32.onnx").stat().st_size / 3) is quantized
+
+
+@pytest.mark.torch
+def test_a_gemm_is_left_exact(tmp_path):
+    import onnx
+
+    random = np.random.default_rng(6)
+    weights = {name: random.normal(size=size).astype(np.float32) for name, size in (("w", (8, 16)), ("b", (8,)))}
+    node = onnx.helper.make_node("Gemm", ["rows", "w", "b"], ["output"], alpha=0.5, beta=2.0, transB=1)
+    sessions = small_graph([node], [("rows", onnx.TensorProto.FLOAT, ["n", 16])], weights, tmp_path)
+    rows = random.normal(size=(5, 16)).astype(np.float32)
+    expected, seen = (session.run(None, {"rows": rows})[0] for session in sessions)
+    np.testing.assert_array_equal(seen, expected)
+    np.testing.assert_allclose(seen, 0.5 * rows @ weights["w"].T + 2 * weights["b"], atol=1e-5)
+
+
 @given(arrays(np.float32, 8, elements=st.floats(0, 1000, width=32)))
 def test_channel_scales_change_no_product(peaks):
     random = np.random.default_rng(4)

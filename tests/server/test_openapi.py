@@ -18,7 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from rerank_core.wire.routes import ROUTES
-from serving import serving
+from server_process import running
+from waiting import BOUND
 
 CHECKS = (
     not_a_server_error,
@@ -31,8 +32,9 @@ CHECKS = (
 
 @pytest.fixture(scope="module")
 def document():
-    with serving() as served:
-        yield schemathesis.openapi.from_url(f"{served.url}/openapi.json")
+    """Served by a process of its own: whatever in this one draws random numbers would disturb hypothesis."""
+    with running() as process:
+        yield schemathesis.openapi.from_url(f"{process.url()}/openapi.json")
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
@@ -49,7 +51,7 @@ def test_every_operation_answers_as_documented(document, mode):
         def check(case):
             if mode is GenerationMode.POSITIVE and isinstance(case.body, dict) and case.body.get("model"):
                 case.body["model"] = "rerank-mini-en-v1"  # any other name is only a 404
-            case.call_and_validate(checks=CHECKS)
+            case.call_and_validate(checks=CHECKS, timeout=BOUND)
 
         with suppress(Unsatisfiable):  # an operation without parameters has nothing that could be wrong
             check()

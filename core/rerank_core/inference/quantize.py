@@ -7,7 +7,7 @@ independent of batching at a few per cent of the speed:
 - weights: symmetric, one scale per output column, 7 bits (-63..63). Seven, because AVX2 machines without VNNI
   sum pairs of products in 16 bits and would saturate with eight.
 - activations: symmetric, one scale per row, unsigned with zero point 128.
-- embedding tables: symmetric, one scale per row, 8 bits.
+- embedding tables of which rows are taken: symmetric, one scale per row, 8 bits.
 
 Sample inputs (``calibration``) make it more exact, at the same speed:
 
@@ -112,7 +112,10 @@ class _Rows:
 
 
 class _GraphQuantizer:
-    """Rewrites one graph in place: weight MatMuls, linear Gemms and large embedding Gathers."""
+    """Rewrites one graph in place: MatMuls by weights, and Gathers of rows of large embedding tables.
+
+    Everything else stays float32, Gemms as well: exporters write them for the small layers of a head.
+    """
 
     def __init__(self, graph: Any) -> None:
         from onnx import helper, numpy_helper
@@ -138,7 +141,7 @@ class _GraphQuantizer:
         for node in self._graph.node:
             if self._is_product(node):
                 self._matmul(node.name, node.input[0], node.input[1], node.output[0])
-            elif node.op_type == "Gather" and self._is_table(node.input[0]):
+            elif self._is_lookup(node):
                 self._gather(node)
             else:
                 self._nodes.append(node)
@@ -152,12 +155,13 @@ class _GraphQuantizer:
     def _is_matrix(self, name: str) -> bool:
         return name in self._weights and self._weights[name].ndim == 2  # noqa: PLR2004  (a matrix)
 
-    def _is_table(self, name: str) -> bool:
-        return (
-            self._is_matrix(name)
-            and min(self._weights[name].shape) > 1
-            and (self._weights[name].shape[0] >= _MIN_TABLE_ROWS)
-        )
+    def _is_lookup(self, node: Any) -> bool:
+        """Whether the node takes rows, which have a scale each, of a large table; of columns it would be wrong."""
+        if node.op_type != "Gather" or not self._is_matrix(node.input[0]):
+            return False
+        rows, columns = self._weights[node.input[0]].shape
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+        return axis in {0, -2} and rows >= _MIN_TABLE_ROWS and columns > 1
 
     def _matmul(self, name: str, rows: str, weight: str, output: str) -> None:
         quantized = self._quantized_rows(rows)
