@@ -228,11 +228,34 @@ def test_a_hostile_environment_for_evaluate(files, what, code):
     assert not (files / "not" / "absolute" / "rerank-plugins").exists()
 
 
-@pytest.mark.parametrize("what", ["a Hub home that is a file", "a Hub address that is none"])
-def test_a_hostile_environment_for_the_hub(files, what):
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("a Hub home that is a file", "rerank: cannot get model 'nobody/nothing'"),
+        (
+            "a Hub address that is none",
+            "rerank: cannot get model 'nobody/nothing' (nobody/nothing): HF_ENDPOINT is not",
+        ),
+    ],
+)
+def test_a_hostile_environment_for_the_hub(files, what, words):
     seen = run(("query", "cats", "a.txt", "-m", "nobody/nothing"), files, **HOSTILE[what])
     assert seen.returncode == 3
-    assert seen.stderr.startswith(b"rerank: cannot get model 'nobody/nothing'"), seen.stderr
+    assert seen.stderr.decode().startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("-m", "rerank-mini-v1"), "Did you mean 'rerank-mini-en-v1'?"),
+        (("-m", "BGE-reranker-v2"), "Did you mean 'bge-reranker-v2'?"),
+        (("-m", "m", "--provider", "coheer"), "Did you mean 'cohere'?"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told_which(files, options, hint, monkeypatch):
+    monkeypatch.chdir(files)
+    assert invoke("query", "cats", "a.txt", *options).stderr.rstrip().endswith(hint)
+    assert "Did you mean" not in invoke("query", "cats", "a.txt", "-m", "nothing like it").stderr
 
 
 @pytest.mark.parametrize("arguments", [("models", "--json"), ("query", "cats", "a.txt")])
@@ -305,7 +328,6 @@ from rerank_core import RerankError
 from rerank_core.cli.evaluate import _check_outputs
 from rerank_core.cli.read import read_documents
 from rerank_core.evaluation import load_data, systems
-import platformdirs.unix
 os.setgroups([]); os.setgid(54321); os.setuid(54321)
 attempts = {
     "a folder": lambda: read_documents(["secret/a.txt"], split="file", field="text"),

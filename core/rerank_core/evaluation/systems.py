@@ -9,7 +9,7 @@ from typing import Any
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.store import ScoreStore
-from rerank_core.optional import optional
+from rerank_core.models import digests
 from rerank_core.reranker import Reranker, provider_of
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
@@ -189,22 +189,16 @@ def default_file() -> Path:
     """The machine's file of local models' scores.
 
     Raises:
-        MissingDependencyError: when the extra ``eval`` is not installed.
-        InvalidRequestError: when the machine has no place for it.
+        InvalidRequestError: when there is no place for it: the user has no home.
     """
-    with optional("keeping scores on this machine", extra="eval"):
-        from platformdirs import user_cache_path
-    try:
-        file = user_cache_path("rerank-plugins") / "evaluation.db"
-        if not file.is_absolute():  # older versions put what belongs into a home into the working directory
-            raise RuntimeError(file)  # noqa: TRY301  (as newer ones do)
-    except RuntimeError as error:
+    folder = digests.cache_folder()
+    if folder is None:
         raise InvalidRequestError(
             "there is no home folder to keep scores in: name a file with --cache, or set XDG_CACHE_HOME to an absolute "
             "path.",
             param="cache",
-        ) from error
-    return file
+        )
+    return folder / "evaluation.db"
 
 
 def _read_parts(text: str) -> list[NamedModel]:

@@ -56,10 +56,11 @@ def cache_folder() -> Path | None:
         elif sys.platform == "darwin":
             base = Path.home() / "Library" / "Caches"
         else:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+            base = named if named.is_absolute() else Path.home() / ".cache"  # relative ones are to be ignored
     except RuntimeError:  # no home
         return None
-    return base / "rerank-plugins"
+    return base / "rerank-plugins" if base.is_absolute() else None
 
 
 def _computed(path: Path) -> str:

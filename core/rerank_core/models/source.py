@@ -14,6 +14,7 @@ from typing import Any
 from rerank_core.errors import ModelLoadError, ModelNotFoundError
 from rerank_core.models.content import CONFIG_FILES, checkpoint_files, content_digest, onnx_files
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY, ModelSpec, known
+from rerank_core.spelling import did_you_mean
 
 BUNDLED = {spec.name: Path(__file__).parent / spec.name for spec in REGISTRY.values() if spec.repository is None}
 _WEIGHT_FILES = ("model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "model-00001-of-00002.safetensors")
@@ -142,7 +143,7 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
     if isinstance(model, Path) or not _is_hub_id(name):
         raise ModelNotFoundError(
             f"no model named {name!r}: it is not in the registry ({', '.join(REGISTRY)}), not a folder or "
-            ".onnx file on this machine, and not a Hub id of the form 'owner/name'."
+            f".onnx file on this machine, and not a Hub id of the form 'owner/name'.{did_you_mean(name, REGISTRY)}"
         )
     return _on_hub(name, name, None, revision, offline=local_files_only)
 
@@ -224,6 +225,7 @@ def _names_on_hub(repository: str, commit: str) -> frozenset[str]:
 
 
 def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequence[str], *, offline: bool) -> Path:
+    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -250,6 +252,12 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
         raise ModelNotFoundError(
             f"no model named {name!r}: the Hub has no repository {repository!r} (or it is private and HF_TOKEN "
             f"is not set). Models known by name: {', '.join(REGISTRY)}."
+            + did_you_mean(name, [*REGISTRY, *(spec.repository for spec in REGISTRY.values() if spec.repository)])
+        ) from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise ModelLoadError(
+            f"cannot get model {name!r} ({repository}): HF_ENDPOINT is not the address of a Hub; correct or unset it.",
+            code="invalid_hub_address",
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise _unavailable(name, repository, offline=offline) from error

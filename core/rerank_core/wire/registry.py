@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.spelling import did_you_mean
 from rerank_core.wire.cohere import Cohere, CohereV1
 from rerank_core.wire.dashscope import DashScope, DashScopeCompatible
 from rerank_core.wire.deepinfra import DeepInfra
@@ -63,7 +64,8 @@ def dialect(name: str) -> Dialect:
         return CLIENT_DIALECTS[name]
     except KeyError:
         raise InvalidRequestError(
-            f"Unknown provider {name!r}. Known: {', '.join(sorted(CLIENT_DIALECTS))}.",
+            f"Unknown provider {name!r}. Known: {', '.join(sorted(CLIENT_DIALECTS))}."
+            + did_you_mean(name, CLIENT_DIALECTS),
             code="unknown_provider",
             param="provider",
         ) from None
