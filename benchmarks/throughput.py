@@ -29,6 +29,7 @@ from rerank_core import Reranker
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.inference.export import export_onnx
 from rerank_core.models.source import BUNDLED
+from rerank_core.scoring.local import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERY = "what does the license say about redistribution of derivative works"
@@ -83,7 +84,11 @@ def compare(folder: Path, texts: list[str], rounds: int) -> None:
         return reference.predict(pairs, show_progress_bar=False)
 
     competitors: dict[str, Callable[[], Any]] = {"CrossEncoder.predict (torch fp32)": predict}
-    for label, dtype in (("Reranker (onnx fp32)", "float32"), ("Reranker (onnx int8)", "int8")):
+    precisions: tuple[tuple[str, Precision], ...] = (
+        ("Reranker (onnx fp32)", "float32"),
+        ("Reranker (onnx int8)", "int8"),
+    )
+    for label, dtype in precisions:
         competitors[label] = _ours(Reranker(exported, dtype=dtype, backend="onnx"), texts)
     same_checkpoint = tuple(competitors)
     for name in BUNDLED:

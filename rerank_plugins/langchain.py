@@ -19,7 +19,6 @@ from typing_extensions import TypedDict  # pydantic asks for it below Python 3.1
 from rerank_core import Document as PlainDocument
 from rerank_core import InvalidRequestError, ProtocolError, RerankResponse, RerankResult
 from rerank_core.documents import DocumentLike, check_documents
-from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.optional import optional
 from rerank_core.reranker import provider_of
 from rerank_core.wire.registry import dialect
@@ -233,8 +232,6 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
     def _told(self) -> dict[str, str]:
         """Which model, for traces; does not make the engine, so it cannot fail."""
         model = self.model if self.reranker is None else self.reranker.model
-        if model is None and self._provider == "local":
-            model = DEFAULT_MODEL
         return {"rerank_provider": self._provider} | ({} if model is None else {"rerank_model": model})
 
     def _traced(self, config: RunnableConfig | None) -> RunnableConfig:

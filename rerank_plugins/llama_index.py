@@ -203,10 +203,8 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
 
     def __getstate__(self) -> dict[Any, Any]:
         """For pickle: without the key, and without what belongs to this process: models and listeners."""
-        # Not BaseComponent's: it deletes from the living object whatever cannot be pickled.
-        state = BaseModel.__getstate__(self)
-        hidden = {"api_key": None, "callback_manager": None}
-        return state | {"__dict__": state["__dict__"] | hidden}
+        state = EngineOptions.__getstate__(self)
+        return state | {"__dict__": state["__dict__"] | {"callback_manager": None}}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         BaseModel.__setstate__(self, state | {"__dict__": state["__dict__"] | {"callback_manager": CallbackManager()}})

@@ -5,15 +5,27 @@ An adapter translates its framework's world to :class:`~rerank_core.Reranker` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from rerank_core import Reranker, forks
-from rerank_core.reranker import provider_of
+from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.reranker import OnFailure, provider_of
 from rerank_core.results import RerankResult
+from rerank_core.scoring.local import BackendChoice, LongDocuments, Precision
+from rerank_core.spelling import did_you_mean
 
 # Options that Reranker takes under the same name.
 ENGINE_OPTIONS = (
@@ -49,10 +61,18 @@ class _EngineSlot:
         self._made_from: dict[str, Any] = {}
 
     def engine(self, options: dict[str, Any]) -> Reranker:
+        """The engine for these options; the one that is there, unless they have changed."""
         with self._lock:
             if self._engine is None or options != self._made_from:
                 self._engine, self._made_from = Reranker(**options), options
             return self._engine
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Make the engine if these options are new, so that what does not go together is found now."""
+        with self._lock:
+            known = options == self._made_from
+        if not known:
+            self.engine(options)
 
     def clear(self) -> Reranker | None:
         with self._lock:
@@ -72,9 +92,11 @@ class EngineOptions(BaseModel):
     """The engine's options, as fields of a pydantic model: checked when set, saved without secrets.
 
     A calibration is saved as its path: the file must be there, and be one, whenever the options are set or loaded.
+    The model is saved by name, also where it is the default.
 
-    The engine is made on first use and again after an option has changed. It is cheap: models are loaded once a
-    process, whoever asks for them.
+    The engine is made with the options and again after one of them has changed; ``top_n`` and ``score_threshold`` are
+    none of its own. It is cheap: nothing is loaded or connected before the first use, and a model once per process,
+    whoever asks for it.
     """
 
     model_config = ConfigDict(
@@ -94,7 +116,8 @@ class EngineOptions(BaseModel):
     base_url: str | None = Field(
         default=None, description="Address of a rerank server; alone it means the rerank API itself."
     )
-    api_key: SecretStr | None = Field(
+    # A string becomes a SecretStr at once; the type says what may be given.
+    api_key: SecretStr | str | None = Field(
         default=None, exclude=True, repr=False, description="API key; None for the provider's environment variable."
     )
     top_n: int | None = Field(default=None, gt=0, description="Most results; None for all.")
@@ -105,7 +128,7 @@ class EngineOptions(BaseModel):
         default=None,
         description="A file of `rerank calibrate`: scores, and so score_threshold, are then calibrated probabilities.",
     )
-    long_documents: Literal["truncate", "windows"] = Field(
+    long_documents: LongDocuments = Field(
         default="truncate",
         description="Read a long document's beginning, or all of it in windows, whose best one counts.",
     )
@@ -114,11 +137,9 @@ class EngineOptions(BaseModel):
     )
     batch_tokens: int | None = Field(default=None, gt=0, description="Token budget of a batch; None for the backend's.")
     threads: int | None = Field(default=None, gt=0, description="Most batches in flight at once; None for all CPUs.")
-    backend: Literal["auto", "onnx", "torch"] = Field(
-        default="auto", description="What runs the model in this process."
-    )
+    backend: BackendChoice = Field(default="auto", description="What runs the model in this process.")
     device: str | None = Field(default=None, description="'cpu', 'cuda', 'mps'; None for the best there is.")
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = Field(default=None, description="Precision.")
+    dtype: Precision | None = Field(default=None, description="Precision.")
     device_map: str | None = Field(default=None, description="Passed to transformers, to spread a model over devices.")
     prompt: str | None = Field(default=None, description="The instruction; None: the checkpoint's own, empty: none.")
     revision: str | None = Field(default=None, description="A Hub commit, branch or tag.")
@@ -130,7 +151,7 @@ class EngineOptions(BaseModel):
         default=None, gt=0, description="Over HTTP: seconds for a whole call, retries included."
     )
     max_retries: int | None = Field(default=None, ge=0, description="Over HTTP: most retries of a request.")
-    on_failure: Literal["raise", "keep_order"] = Field(
+    on_failure: OnFailure = Field(
         default="raise", description="Raise, or give the documents back in their order, marked as degraded."
     )
     reranker: SkipJsonSchema[Reranker | None] = Field(
@@ -142,29 +163,61 @@ class EngineOptions(BaseModel):
 
     _slot: _EngineSlot = PrivateAttr(default_factory=_EngineSlot)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _suggest(cls, values: Any) -> Any:
+        """A name that is nearly an option's is told which."""
+        for name in values if isinstance(values, Mapping) else ():
+            known = {each for each, field in cls.model_fields.items() if field.repr or each in ENGINE_OPTIONS}
+            if isinstance(name, str) and name not in cls.model_fields and (hint := did_you_mean(name, known)):
+                raise ValueError(f"there is no option {name!r}.{hint}")
+        return values
+
+    @field_validator("api_key")
+    @classmethod
+    def _hide(cls, key: SecretStr | str | None) -> SecretStr | None:
+        return SecretStr(key) if isinstance(key, str) else key
+
     @model_validator(mode="after")
     def _check_engine(self) -> Self:
-        """Options that do not go together are found now, not at the first query."""
+        """Options that do not go together, and a key that is missing, are found now, not at the first query."""
+        if self.model is None:
+            self.model_fields_set.discard("model")  # nobody chose one
         options = self.engine_options()
+        self.__dict__["model"] = options["model"]
         if self.reranker is not None:
             changed = [name for name, value in options.items() if value != type(self).model_fields[name].default]
             if changed:
                 raise ValueError(f"reranker= brings its own {', '.join(changed)}; give a ready engine, or its options")
         else:
-            # With a key in place, since a missing one is no matter before the first use.
-            Reranker(**options | {"api_key": self.api_key or _stand_in(options)})
+            self._slot.check(options)
         return self
 
     def engine_options(self) -> dict[str, Any]:
-        """The options of the engine, by name."""
-        return {name: getattr(self, name) for name in ENGINE_OPTIONS}
+        """The options of the engine, by name. A model that nobody chose has one, too.
+
+        What is saved goes on using it when there is a newer default.
+        """
+        options = {name: getattr(self, name) for name in ENGINE_OPTIONS}
+        if "model" not in self.model_fields_set:
+            local = self.reranker is None and provider_of(self.provider, self.base_url) == "local"
+            options["model"] = DEFAULT_MODEL if local else None
+        return options
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What was chosen: options at their defaults say nothing."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name, None)
+            if field.repr and not field.exclude and value != field.get_default(call_default_factory=True):
+                yield name, value
 
     @property
     def engine(self) -> Reranker:
         """The engine for the options as they are now.
 
         Raises:
-            AuthenticationError: when a hosted service's key is neither given nor in its environment variable.
+            AuthenticationError: when a hosted service's key is neither given nor in its environment variable: of a
+                copy from a pickle, which has none, in a process without the variable.
         """
         if self.reranker is not None:
             return self.reranker
@@ -202,14 +255,11 @@ class EngineOptions(BaseModel):
         return copied
 
     def __getstate__(self) -> dict[Any, Any]:
-        """For pickle: without the key."""
-        state = super().__getstate__()
-        return state | {"__dict__": state["__dict__"] | {"api_key": None}}
-
-
-def _stand_in(options: Mapping[str, Any]) -> SecretStr | None:
-    """A key for checking options that will need one; none for a model in this process, which refuses it."""
-    return None if provider_of(options["provider"], options["base_url"]) == "local" else SecretStr("not-a-key")
+        """For pickle: without the key, and with the model's name as one that was chosen."""
+        state = BaseModel.__getstate__(self)  # not a framework's: LlamaIndex's deletes from the living object
+        fields_set = {*state["__pydantic_fields_set__"]} | ({"model"} if self.model is not None else set())
+        hidden = {"__dict__": state["__dict__"] | {"api_key": None}, "__pydantic_fields_set__": fields_set}
+        return state | hidden
 
 
 def facts(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:

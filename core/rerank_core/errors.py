@@ -96,8 +96,8 @@ class InvalidRequestError(RerankError, ValueError):
     transient = False
 
 
-class AuthenticationError(RerankError):
-    """The API key is missing or refused."""
+class AuthenticationError(RerankError, ValueError):
+    """The API key is missing or refused. A ``ValueError``, which the frameworks of the adapters expect of a key."""
 
     type = "authentication_error"
     code = "invalid_api_key"

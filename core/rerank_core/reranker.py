@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from rerank_core.documents import DocumentLike, check_documents, check_query, clean_text
 from rerank_core.errors import InvalidRequestError
@@ -23,7 +23,7 @@ from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.checks import aask, ask
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
-from rerank_core.scoring.local import LocalOptions, LocalScorer
+from rerank_core.scoring.local import BackendChoice, LocalOptions, LocalScorer, LongDocuments, Precision
 
 if TYPE_CHECKING:
     import httpx
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rerank_core.inference.backends.base import LoadedModelInfo
 
-ON_FAILURE = ("raise", "keep_order")
+OnFailure = Literal["raise", "keep_order"]
 
 
 def provider_of(provider: str | None, base_url: str | None) -> str:
@@ -108,20 +108,20 @@ class Reranker:
         *,
         provider: str | None = None,
         scorer: Scorer | None = None,
-        on_failure: Literal["raise", "keep_order"] = "raise",
+        on_failure: OnFailure = "raise",
         base_url: str | None = None,
         api_key: str | SecretStr | None = None,
         timeout: float | None = None,
         max_retries: int | None = None,
         http_client: httpx.Client | httpx.AsyncClient | None = None,
         calibration: str | Path | Calibration | None = None,
-        long_documents: str = "truncate",
+        long_documents: LongDocuments = "truncate",
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
-        backend: str = "auto",
+        backend: BackendChoice = "auto",
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: Precision | None = None,
         device_map: str | None = None,
         prompt: str | None = None,
         revision: str | None = None,
@@ -146,9 +146,9 @@ class Reranker:
         api = ApiOptions(
             base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries, http_client=http_client
         )
-        if on_failure not in ON_FAILURE:
+        if on_failure not in get_args(OnFailure):
             raise InvalidRequestError(
-                f"on_failure must be one of {', '.join(ON_FAILURE)}; got {on_failure!r}.", param="on_failure"
+                f"on_failure must be one of {', '.join(get_args(OnFailure))}; got {on_failure!r}.", param="on_failure"
             )
         hooks_or_log = DEFAULT_HOOKS if hooks is None else hooks
         if scorer is None:

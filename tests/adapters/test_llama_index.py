@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import json
+import pickle
 
 import pytest
 
@@ -191,9 +192,10 @@ def test_what_is_wrong_with_a_call_is_said_before_any_event(arguments, error, me
     assert callbacks.started == spans.completed_spans == []
 
 
-def test_a_missing_key_is_said_before_any_event(monkeypatch):
+def test_a_key_that_a_pickle_left_out_is_missed_before_any_event(monkeypatch):
     monkeypatch.delenv("COHERE_API_KEY", raising=False)
-    postprocessor = CrossEncoderPostprocessor(provider="cohere", model="rerank-v3.5")
+    hosted = CrossEncoderPostprocessor(provider="cohere", model="rerank-v3.5", api_key="k")
+    postprocessor = pickle.loads(pickle.dumps(hosted))
     with watching() as (events, _), pytest.raises(AuthenticationError, match="COHERE_API_KEY"):
         postprocessor.postprocess_nodes(nodes(), query_str=QUERY)
     assert events.names == ["SpanDropEvent"]

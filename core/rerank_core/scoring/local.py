@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rerank_core.inference.encoding import ModelInput
     from rerank_core.inference.scheduler import BatchReport
 
-LONG_DOCUMENTS = ("truncate", "windows")
-BACKENDS = ("auto", "onnx", "torch")
-DTYPES = ("float32", "float16", "bfloat16", "int8")
+LongDocuments = Literal["truncate", "windows"]
+BackendChoice = Literal["auto", "onnx", "torch"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
 logger = logging.getLogger("rerank_core")
 
@@ -43,13 +43,13 @@ class LocalOptions:
         InvalidRequestError: when a value is not one of those allowed.
     """
 
-    long_documents: str = "truncate"
+    long_documents: LongDocuments = "truncate"
     max_tokens: int | None = None
     batch_tokens: int | None = None
     threads: int | None = None
-    backend: str = "auto"
+    backend: BackendChoice = "auto"
     device: str | None = None
-    dtype: str | None = None
+    dtype: Precision | None = None
     device_map: str | None = None
     prompt: str | None = None
     revision: str | None = None
@@ -57,10 +57,10 @@ class LocalOptions:
     local_files_only: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("long_documents", self.long_documents, LONG_DOCUMENTS)
-        _check_choice("backend", self.backend, BACKENDS)
+        _check_choice("long_documents", self.long_documents, get_args(LongDocuments))
+        _check_choice("backend", self.backend, get_args(BackendChoice))
         if self.dtype is not None:
-            _check_choice("dtype", self.dtype, DTYPES)
+            _check_choice("dtype", self.dtype, get_args(Precision))
         for name in ("max_tokens", "batch_tokens", "threads"):
             _check_positive(name, getattr(self, name))
         for name in ("device", "device_map", "prompt", "revision"):
@@ -88,6 +88,8 @@ class LocalScorer:
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
         _check_type("model", model, str | Path, "a name, a path or a Hub id")
+        if not str(model).strip():
+            raise InvalidRequestError("model must be a name, a path or a Hub id; got a blank one.", param="model")
         self.model = str(model)
         self.options = LocalOptions() if options is None else options
         self._source = _absolute(model)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.core.errors import SerializationError
@@ -18,11 +19,19 @@ from haystack.utils import ComponentDevice, Secret
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from rerank_core import InvalidRequestError, Reranker, RerankResponse, RerankResult, Usage
+from rerank_core import (
+    AuthenticationError,
+    InvalidRequestError,
+    Reranker,
+    RerankError,
+    RerankResponse,
+    RerankResult,
+    Usage,
+)
 from rerank_core.client.urls import check_base_url
-from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.ranking import check_threshold
-from rerank_core.reranker import provider_of
+from rerank_core.reranker import OnFailure, provider_of
+from rerank_core.scoring.local import BackendChoice, LongDocuments, Precision
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
@@ -84,8 +93,9 @@ class CrossEncoderRanker:
             cannot be saved, and closing it is its owner's business.
 
     Raises:
-        ValueError: when an option has a value it cannot have, or does not go with the others.
-        TypeError: when an argument has the wrong type.
+        ValueError: when an option has a value it cannot have (a blank model, a calibration that is no file of one), or
+            does not go with the others.
+        TypeError: when an argument has the wrong type, or is unknown.
 
     Example:
         >>> from haystack import Document
@@ -113,13 +123,13 @@ class CrossEncoderRanker:
         meta_fields_to_embed: list[str] | None = None,
         embedding_separator: str = "\n",
         calibration: str | Path | None = None,
-        long_documents: Literal["truncate", "windows"] = "truncate",
+        long_documents: LongDocuments = "truncate",
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
-        backend: Literal["auto", "onnx", "torch"] = "auto",
+        backend: BackendChoice = "auto",
         device: ComponentDevice | None = None,
-        dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = None,
+        dtype: Precision | None = None,
         device_map: str | None = None,
         prompt: str | None = None,
         revision: str | None = None,
@@ -127,7 +137,7 @@ class CrossEncoderRanker:
         local_files_only: bool = False,
         timeout: float | None = None,
         max_retries: int | None = None,
-        on_failure: Literal["raise", "keep_order"] = "raise",
+        on_failure: OnFailure = "raise",
         reranker: Reranker | None = None,
     ) -> None:
         self.model = str(model) if isinstance(model, Path) else model
@@ -182,6 +192,28 @@ class CrossEncoderRanker:
         names = [name for name in inspect.signature(type(self).__init__).parameters if name not in ("self", "reranker")]
         values = {name: getattr(self, name) for name in names}
         return default_to_dict(self, **{k: list(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: with the name of the key's variable, never with the key.
+
+        Raises:
+            ValueError: when the API key is a token, which has no saved form, as in :meth:`to_dict`.
+        """
+        if self.api_key is not None:
+            self.api_key.to_dict()
+        return self.__dict__ | {"_warm": None}
+
+    def __copy__(self) -> CrossEncoderRanker:
+        """A ranker with an engine of its own; within the process a token stays."""
+        made = type(self).__new__(type(self))
+        made.__dict__ |= self.__dict__ | {"_warm": None, "_options": copy.copy(self._options)}
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CrossEncoderRanker:
+        made = type(self).__new__(type(self))
+        memo |= {id(shared): shared for shared in (self.api_key, self.reranker)}  # the caller's
+        made.__dict__ |= copy.deepcopy(self.__dict__ | {"_warm": None}, memo)
+        return made
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> CrossEncoderRanker:
@@ -308,22 +340,21 @@ class CrossEncoderRanker:
             _check_type(name, getattr(self, name), bool, "True or False")
         _check_type("device", self.device, ComponentDevice | None, "a ComponentDevice or None")
         _check_type("api_key", self.api_key, Secret | None, "a Secret or None")
-        # The key itself is not looked up before it is needed; one in its place shows whether there may be one.
-        options = self._make_options(None if self.api_key is None else SecretStr("not-a-key"))
+        # Haystack has keys looked up when they are needed; one in its place shows whether there may be one.
+        remote = self.reranker is None and provider_of(self.provider, self.base_url) != "local"
+        options = self._make_options(SecretStr("not-a-key") if remote or self.api_key is not None else None)
         for name in ENGINE_OPTIONS:
             if name not in ("api_key", "device"):
                 setattr(self, name, getattr(options, name))
         if self.reranker is not None:
             self.model = self.reranker.model
-        elif self.model is None and provider_of(self.provider, self.base_url) == "local":
-            self.model = DEFAULT_MODEL  # a saved pipeline goes on using it when there is a newer one
         return options
 
     def _make_options(self, key: SecretStr | None) -> EngineOptions:
         try:
             return EngineOptions(**self._engine_options(key), reranker=self.reranker)
         except ValidationError as error:
-            raise InvalidRequestError("; ".join(_problem(found) for found in error.errors())) from None
+            raise _as_haystack_has_it(error) from None
 
     def _engine_options(self, key: SecretStr | None) -> dict[str, Any]:
         options = {name: getattr(self, name) for name in ENGINE_OPTIONS}
@@ -464,6 +495,16 @@ def _unique(documents: list[Document]) -> list[Document]:
 
 def _retrieved(document: Document) -> float:
     return -inf if document.score is None else document.score
+
+
+def _as_haystack_has_it(error: ValidationError) -> Exception:
+    """A TypeError where nothing but types is wrong, a ValueError otherwise; a missing key stays one."""
+    found = error.errors()
+    missing = [each["ctx"]["error"] for each in found if isinstance(each.get("ctx", {}).get("error"), RerankError)]
+    if len(found) == 1 and isinstance(missing[0] if missing else None, AuthenticationError):
+        return cast("AuthenticationError", missing[0])
+    message = "; ".join(map(_problem, found))
+    return TypeError(message) if all(each["type"].endswith("_type") for each in found) else InvalidRequestError(message)
 
 
 def _problem(found: ErrorDetails) -> str:
