@@ -42,6 +42,10 @@ def _fault(node: ast.AST) -> str | None:  # noqa: C901, PLR0911  (a table)
             return "may give up silently; use waiting.join"
         case ast.Call(func=ast.Attribute(attr=name), args=[ast.Constant(int() | float())]) if name in BOUNDED:
             return "a bound of its own, or a sleep; use waiting.BOUND"
+        case ast.Call(func=ast.Attribute(attr=name), keywords=options) if name in BOUNDED | {"run"} and any(
+            option.arg == "timeout" and isinstance(option.value, ast.Constant) for option in options
+        ):
+            return "a bound of its own; use waiting.BOUND"
         case ast.Call(func=ast.Attribute(value=ast.Name("httpx"), attr=name), keywords=options) if name in REQUESTS:
             given = {option.arg for option in options}
             return None if given & {"timeout", "transport", None} else "waits for 5 s only; timeout=waiting.BOUND"
@@ -68,6 +72,7 @@ def test_tests_have_no_bad_habits(file):
         "thread.join(10)",
         "future.result(20)",
         "event.wait(0.1)",
+        "subprocess.run(command, timeout=60)",
         "httpx.get(url)",
         "monkeypatch.setitem(sys.modules, 'torch', None)",
     ],

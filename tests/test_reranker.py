@@ -369,15 +369,6 @@ except KeyboardInterrupt:
     assert fresh(code) == "2\n"
 
 
-def test_a_short_request_is_not_stuck_behind_long_ones_being_tokenised(bundled):
-    done = []
-    long = threading.Thread(target=lambda: done.append(bundled.rerank(QUERY, ["word " * 100_000] * 30).id))
-    long.start()
-    bundled.rerank(QUERY, ["short"])
-    assert done == []
-    join(long)
-
-
 def test_threads_and_event_loops_share_batches():
     batches = []
     hook = [lambda event: batches.append(event) if isinstance(event, BatchScored) else None]

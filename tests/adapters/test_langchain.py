@@ -22,7 +22,7 @@ from rerank_core import AuthenticationError, InferenceError, InvalidRequestError
 from rerank_core.scoring import FakeScorer, Score, Scores
 from rerank_plugins.langchain import CrossEncoderCompressor
 from serving import serving
-from waiting import join
+from waiting import BOUND, join
 
 
 @pytest.fixture(autouse=True)
@@ -481,7 +481,7 @@ def test_a_pickled_or_copied_compressor_ranks_the_same():
 def isolated(code):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["core", "."])}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=environment
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=BOUND, check=True, env=environment
     ).stdout.strip()
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 import rerank_plugins.langchain as module
 from rerank_core.scoring import Calibration
 from rerank_plugins.langchain import CrossEncoderCompressor, CrossEncoderScorer, RerankRetriever
+from waiting import BOUND
 
 # LangChain calls its loading, of whatever class, a beta function.
 pytestmark = pytest.mark.filterwarnings("ignore:The function `loads?` is in beta")
@@ -167,7 +168,7 @@ def test_a_fresh_process_loads_and_ranks_the_same():
         input=dumps(retriever),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=BOUND,
         check=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(["core", ".", str(Path(__file__).parent)])},
     )

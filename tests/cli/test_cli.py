@@ -19,6 +19,7 @@ from fresh import fresh
 from rerank_core.cli.app import app
 from rerank_core.cli.read import _split_text
 from rerank_core.cli.show import score_bar
+from waiting import BOUND, ended
 
 PARAGRAPHS = """# Manual
 
@@ -291,20 +292,33 @@ def command(*arguments, **more):
     )
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.6, 3])
-def test_ctrl_c_ends_quietly(tmp_path, seconds):
+# Sends the signal at the import of a module, or from within the first batch.
+INTERRUPTED = """
+import os, signal, sys
+from rerank_core.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it
+once = iter([signal.SIGINT])
+def interrupt(*_):
+    if number := next(once, None):
+        os.kill(os.getpid(), number)
+moment = sys.argv.pop(1)
+if moment == "scoring":
+    from rerank_core.inference.backends.onnx import OnnxBackend
+    run = OnnxBackend.run
+    OnnxBackend.run = lambda self, *arguments: interrupt() or run(self, *arguments)
+else:
+    sys.addaudithook(lambda event, given: interrupt() if event == "import" and given[0] == moment else None)
+main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["rerank_core.cli.app", "numpy", "onnxruntime", "scoring"])
+def test_ctrl_c_ends_quietly(tmp_path, moment):
     """During imports the signal itself ends the process, later the command does; a shell shows 130 for both."""
     path = tmp_path / "long.txt"
-    path.write_text("\n".join(f"a line of many, number {i}, " * 30 for i in range(4000)))
-    code = (
-        "import os, signal, sys, threading\n"
-        "from rerank_core.cli import main\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it\n"
-        f"threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "main()\n"
-    )
-    arguments = [sys.executable, "-c", code, "query", "number", str(path), "--split", "line"]
-    seen = subprocess.run(arguments, capture_output=True, timeout=60, check=False)
+    path.write_text("\n".join(f"a line of many, number {i}, " * 30 for i in range(400)))
+    arguments = [sys.executable, "-c", INTERRUPTED, moment, "query", "number", str(path), "--split", "line"]
+    seen = subprocess.run(arguments, capture_output=True, timeout=BOUND, check=False)
     assert seen.returncode in {130, -signal.SIGINT}
     assert (seen.stdout, seen.stderr) == (b"", b"")
 
@@ -359,7 +373,7 @@ def test_a_bug_is_not_taken_for_nothing_found(manual, monkeypatch):
 
 def test_a_terminal_without_unicode_shows_something(manual):
     process = command("query", "install", manual, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=BOUND)
     assert process.returncode == 0, err
     out.decode("ascii")
 
@@ -369,7 +383,7 @@ def test_a_reader_that_stops_early_is_no_error(manual):
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
-    process.wait(timeout=60)
+    ended(process)
 
 
 def test_progress_is_shown_on_a_terminal_only(manual, monkeypatch):

@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
+from waiting import BOUND
+
 MAIN = [sys.executable, "-c", "from rerank_core.cli import main; main()"]
 EXTRAS = ("torch", "server", "eval", "ir-datasets", "parquet")
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -162,7 +164,7 @@ def run(arguments, folder, *, redirect="", **environment):
     if redirect:
         line = ["sh", "-c", f'"$@" {redirect}', "sh", *line]
     return subprocess.run(
-        line, cwd=folder, env={"COLUMNS": "120"} | clean | changed, capture_output=True, timeout=120, check=False
+        line, cwd=folder, env={"COLUMNS": "120"} | clean | changed, capture_output=True, timeout=BOUND, check=False
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from rerank_core.evaluation import Plan, evaluate, load_data
 from rerank_core.evaluation.page import write_page
 from rerank_core.scoring import FakeScorer
+from waiting import BOUND
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -25,7 +26,7 @@ def test_the_page_is_drawn_in_every_size_and_scheme(beir, tmp_path):
             flags = [f"--window-size={size}", f"--screenshot={shot}", f"--user-data-dir={tmp_path / 'profile'}"]
             flags += [f"--blink-settings=preferredColorScheme={scheme}", "--hide-scrollbars"]
             command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *flags, page.as_uri()]
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            subprocess.run(command, check=True, capture_output=True, timeout=BOUND)
             pictures.add(shot.read_bytes())
             assert len(shot.read_bytes()) > 10_000  # more than an empty page
     assert len(pictures) == 4
