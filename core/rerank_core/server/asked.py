@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Iterable, Iterator
+from unicodedata import normalize
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.inference.backends.base import LoadedModelInfo
 from rerank_core.wire.dialect import Dialect
 from rerank_core.wire.messages import WireRequest
 
-_TOKEN_LIMITS = ("max_tokens_per_doc", "max_tokens_per_query", "truncate_prompt_tokens")
+_SPECIAL = " " * 16  # stands for the special tokens around a pair
 
 
 def check_before(asked: WireRequest, loaded: LoadedModelInfo | None) -> None:
@@ -25,16 +27,12 @@ def check_before(asked: WireRequest, loaded: LoadedModelInfo | None) -> None:
     windows = loaded is not None and loaded.long_documents == "windows"
     if asked.chunked and windows:
         raise _unsupported(asked.chunked, "its model reads long documents in pieces of its own")
-    for name in _TOKEN_LIMITS:
+    for name, texts in _limited(asked):
         most = getattr(asked, name)
-        if most is None:
-            continue
-        if loaded is None or windows:
-            raise _unsupported(name, "there is no limit to the tokens that its model reads")
-        if most < loaded.max_tokens:
-            raise _unsupported(
-                f"{name}={most}", f"its model reads {loaded.max_tokens} tokens of a query and document together", name
-            )
+        read = math.inf if loaded is None or windows else loaded.max_tokens
+        if most < read and not all(_fits(text, most) for text in texts):
+            reads = "all of a text" if read == math.inf else f"{read} tokens of a query and document together"
+            raise _unsupported(f"{name}={most}", f"its model reads {reads}", name)
 
 
 def check_after(
@@ -60,6 +58,26 @@ def check_after(
         code="text_too_long",
         param=asked.whole,
     )
+
+
+def _limited(asked: WireRequest) -> Iterator[tuple[str, Iterable[str]]]:
+    """The limits of tokens that are asked for, and the texts that each is about."""
+    queries = asked.queries or (asked.query,)
+    if asked.max_tokens_per_doc is not None:
+        yield "max_tokens_per_doc", asked.texts
+    if asked.max_tokens_per_query is not None:
+        yield "max_tokens_per_query", queries
+    if asked.truncate_prompt_tokens is not None:
+        longest = max(queries, key=len)
+        yield "truncate_prompt_tokens", (f"{longest}{_SPECIAL}{text}" for text in asked.texts)
+
+
+def _fits(text: str, tokens: int) -> bool:
+    """Whether a text has certainly no more tokens: no tokenizer makes more of it than it has bytes, and a beginning.
+
+    Those bytes are counted after the normalisation that expands a text most: tokenizers normalise first.
+    """
+    return len(text) < tokens and len(normalize("NFKD", text).encode("utf-8", "replace")) < tokens
 
 
 def _unsupported(what: str, why: str, name: str = "") -> InvalidRequestError:

@@ -53,7 +53,7 @@ Side = Annotated[
 TokensPerText = Annotated[
     Count,
     Honoured(
-        "kept where the model reads no more anyway; less fails the request", usual=1_000_000, other=8, or_fails=True
+        "kept for texts of no more bytes, and where the model reads no more anyway", usual=4096, other=8, or_fails=True
     ),
 ]
 PromptTokens = Annotated[
@@ -61,7 +61,7 @@ PromptTokens = Annotated[
     BeforeValidator(_prompt_tokens),
     WithJsonSchema({"type": ["integer", "null"], "minimum": -1}),
     Honoured(
-        "-1, or no less than the model reads: texts are cut there; less fails the request",
+        "-1 is what the model reads; else kept for texts of no more bytes, and where the model reads no more anyway",
         usual=-1,
         other=8,
         or_fails=True,
