@@ -152,7 +152,8 @@ class EngineOptions(BaseModel):
     )
     max_retries: int | None = Field(default=None, ge=0, description="Over HTTP: most retries of a request.")
     on_failure: OnFailure = Field(
-        default="raise", description="Raise, or give the documents back in their order, marked as degraded."
+        default="raise",
+        description="Raise, or give the documents back in their order, marked as degraded, after failures in passing.",
     )
     reranker: SkipJsonSchema[Reranker | None] = Field(
         default=None,

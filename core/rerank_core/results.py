@@ -71,7 +71,7 @@ class RerankResult:
         truncated: whether the model saw less than the whole query and document.
         window: the characters of the best window when long documents are cut into windows.
         cached: whether the score comes from a cache.
-        degraded: whether the score comes from a stand-in because the model asked for had failed.
+        degraded: whether the score comes from a fallback because the model asked for had failed.
     """
 
     index: int
@@ -165,7 +165,7 @@ class RerankResponse(Sequence[RerankResult]):
         usage: tokens fed to the model.
         timings: where the time went.
         query_truncated: whether the query alone was too long and was cut.
-        degraded: whether a stand-in scored because the model asked for had failed.
+        degraded: whether a fallback scored because the model asked for had failed.
     """
 
     id: str

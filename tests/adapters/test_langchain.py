@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from loops import held_model, while_held
 from rerank_core import AuthenticationError, InferenceError, InvalidRequestError, ModelNotFoundError, Reranker
-from rerank_core.scoring import FakeScorer, Score, Scores
+from rerank_core.scoring import ApiOptions, ApiScorer, CachedScorer, FakeScorer, Score, Scores
 from rerank_plugins.langchain import CrossEncoderCompressor
 from serving import serving
 from waiting import BOUND, join
@@ -385,6 +385,14 @@ def test_a_runs_name_tags_and_metadata_can_be_given():
     assert runs.roots[0].metadata == {"user": 1, "rerank_provider": "local", "rerank_model": "fake"}
     CrossEncoderCompressor().compress_documents([], QUERY, callbacks=[runs])
     assert runs.roots[1].metadata["rerank_model"] == "rerank-mini-en-v1"
+
+
+def test_a_run_says_where_the_model_is_behind_a_cache_too():
+    runs = Runs()
+    far = CachedScorer(ApiScorer("m", "cohere", ApiOptions("http://127.0.0.1:9", "a-key")))
+    engine = Reranker(scorer=far, on_failure="keep_order")
+    CrossEncoderCompressor(reranker=engine).compress_documents([], QUERY, callbacks=[runs])
+    assert runs.roots[0].metadata == {"rerank_provider": "cohere", "rerank_model": "m"}
 
 
 def test_an_error_ends_the_run():

@@ -200,6 +200,9 @@ def test_a_calibration_needs_both_kinds():
         fit_calibration([(-1.0, True)] * 30 + [(1.0, False)] * 30, model="m")
     with pytest.raises(InvalidRequestError, match="logistic, isotonic"):
         fit_calibration([], model="m", method="magic")
+    for logit in (float("nan"), float("inf")):
+        with pytest.raises(InvalidRequestError, match="finite logits"):
+            fit_calibration([(1.0, True)] * 30 + [(logit, False)] * 30, model="m")
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,11 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             "--model",
             "-m",
             help="What to compare; may be repeated. PROVIDER:NAME says where it runs (cohere:rerank-v3.5, local:NAME), "
-            'NAME+windows reads long documents to the end, "CHEAP>DEAR", in quotes, is a cascade.',
+            'NAME+windows reads long documents to the end, "CHEAP>EXPENSIVE", in quotes, is a cascade.',
             rich_help_panel=_MODELS,
         ),
     ] = None,
-    keep: Annotated[int, typer.Option(help="What a cascade's dear model sees.", rich_help_panel=_MODELS)] = 20,
+    keep: Annotated[int, typer.Option(help="What a cascade's expensive model sees.", rich_help_panel=_MODELS)] = 20,
     provider: _Provider = None,
     base_url: _BaseUrl = None,
     api_key_env: _KeyVariable = None,

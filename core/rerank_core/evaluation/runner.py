@@ -66,7 +66,7 @@ def evaluate(
     Raises:
         InvalidRequestError: when data and plan do not fit.
         MissingDependencyError: when the extra ``eval`` is not installed.
-        InferenceError: when a stand-in answers for a scorer (code ``degraded``): it would be measured in its place.
+        InferenceError: when a fallback answers for a scorer (code ``degraded``): it would be measured in its place.
         RerankError: when a scorer fails; what it had scored before is in the store.
     """
     if price is not None and not 0 <= price < math.inf:
@@ -260,7 +260,7 @@ def _score(bench: Bench, scorer: Scorer, store: ScoreStore, tell: Callable[[], N
         response = reranker.rerank(bench.data.queries[query], texts)
         if response.degraded:
             raise InferenceError(
-                f"a stand-in answered for {scorer.model!r} after {len(answers)} of {len(bench.ranking)} queries; its "
+                f"a fallback answered for {scorer.model!r} after {len(answers)} of {len(bench.ranking)} queries; its "
                 "scores are not the model's. Evaluate without on_failure= and FallbackScorer, or try again.",
                 code="degraded",
             )

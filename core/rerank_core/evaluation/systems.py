@@ -144,13 +144,13 @@ class System:
 
 
 def read_systems(texts: Sequence[str], where: Where, stores: Stores, *, keep: int = 20) -> dict[str, System]:
-    """The systems that users write as ``[PROVIDER:]NAME[+windows]``, or as ``CHEAP>DEAR`` of two such.
+    """The systems that users write as ``[PROVIDER:]NAME[+windows]``, or as ``CHEAP>EXPENSIVE`` of two such.
 
     Args:
         texts: what users write.
         where: where the models run that do not say so.
         stores: where scores are kept.
-        keep: what a cascade's dear model sees.
+        keep: what a cascade's expensive model sees.
 
     Raises:
         InvalidRequestError: when a model has no name or is given twice, or address or key belong to none of the models.
@@ -206,7 +206,7 @@ def _read_parts(text: str) -> list[NamedModel]:
     specs = [NamedModel.read(part) for part in text.split(_ABOVE)]
     if any(not spec.name and spec.provider in {None, _LOCAL} for spec in specs):
         raise InvalidRequestError(
-            f"--model {text!r}: a name is missing; expected [PROVIDER:]NAME[+windows], or CHEAP>DEAR of two such.",
+            f"--model {text!r}: a name is missing; expected [PROVIDER:]NAME[+windows], or CHEAP>EXPENSIVE of two such.",
             param="model",
         )
     return specs
@@ -231,8 +231,8 @@ def _stacked(parts: Sequence[tuple[Scorer, ScoreStore]], keep: int) -> Scorer:
     (first, store), *rest = parts
     if not rest:
         return first
-    dear = CachedScorer(*rest[0]) if len(rest) == 1 else _stacked(rest, keep)
-    return CascadeScorer(CachedScorer(first, store), dear, keep=keep)
+    expensive = CachedScorer(*rest[0]) if len(rest) == 1 else _stacked(rest, keep)
+    return CascadeScorer(CachedScorer(first, store), expensive, keep=keep)
 
 
 def _check_use(where: Where, specs: Sequence[NamedModel], owner: str | None) -> None:

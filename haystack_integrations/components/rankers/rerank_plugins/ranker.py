@@ -88,7 +88,8 @@ class CrossEncoderRanker:
         timeout: over HTTP: seconds for a whole call, retries included; None for 60.
         max_retries: over HTTP: most retries of a request; None for 2.
         on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order they came in, with score 0 and
-            ``meta["degraded"]``, when the model fails or the server cannot be reached.
+            ``meta["degraded"]``, when the model fails while it runs, or the server cannot be reached, is full or
+            answers wrongly. What will not pass (a wrong name, a missing device, a refused key) is raised all the same.
         reranker: a ready engine (with a cache, a cascade, a fallback) instead of the options; a pipeline with one
             cannot be saved, and closing it is its owner's business.
 
