@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.spelling import did_you_mean
 
 PREFIX = "RERANK_"
 # What Kubernetes tells every container of a service called "rerank" or "rerank-...".
@@ -32,13 +32,7 @@ def check_environment(environment: Mapping[str, str], settings: Iterable[str]) -
                     "in the pod, or give the service another name."
                 )
         elif name not in known:
-            raise _wrong(f"{variable}: there is no such setting{did_you_mean(name, known, prefix=PREFIX)}")
-
-
-def did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """``; did you mean X?`` for the known name that is nearest, or a full stop; what all begin with does not count."""
-    nearest = get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
-    return f"; did you mean {prefix}{nearest[0]}?" if nearest else "."
+            raise _wrong(f"{variable}: there is no such setting.{did_you_mean(name, known)}")
 
 
 def _wrong(message: str) -> InvalidRequestError:

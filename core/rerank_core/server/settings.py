@@ -13,9 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
-from rerank_core.server.environment import PREFIX, check_environment, did_you_mean
+from rerank_core.server.environment import PREFIX, check_environment
 from rerank_core.server.guard import LOOPBACK_HOSTS
 from rerank_core.server.keys import KeyRing
+from rerank_core.spelling import did_you_mean
 
 
 def _split_commas(value: Any) -> Any:
@@ -178,7 +179,7 @@ def load_settings(file: Path | None = None, **arguments: Any) -> ServerSettings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         if first["type"] == "extra_forbidden":
-            reason = "there is no such setting" + did_you_mean(name, ServerSettings.model_fields)
+            reason = "there is no such setting." + did_you_mean(name, ServerSettings.model_fields)
         else:
             reason = first["msg"].removeprefix("Value error, ") + "."
         raise InvalidRequestError(f"{name}: {reason}", code="invalid_setting", param=name) from None
