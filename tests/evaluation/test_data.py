@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
-from rerank_core.evaluation import LabelledData, Plan, evaluate, load_data
+from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
 from rerank_core.evaluation.candidates import bm25, digest, judged_pool, of_run
 from rerank_core.evaluation.candidates import given as given_documents
 from rerank_core.evaluation.data import read_qrels, read_run
@@ -476,3 +476,21 @@ def test_a_file_in_another_encoding(beir, encoding):
     file.write_bytes(b"query-id\tcorpus-id\tscore\n" + "q1\td\u00e9j\u00e0\t1\n".encode(encoding))
     with pytest.raises(InvalidRequestError, match=r"test\.tsv:2: .*save the file as UTF-8"):
         load_data(beir)
+
+
+def test_a_score_beyond_single_precision_is_infinite_as_in_trec_eval(tmp_path):
+    rows = [{"query": "cats", "documents": ["Dogs bark.", "Cats purr.", "Birds sing."], "relevant": [1]}]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "run").write_text("q1 Q0 q1d0 1 -1e300 x\nq1 Q0 q1d1 2 1e300 x\nq1 Q0 q1d2 3 0 x\n")
+    found = evaluate(load_data(tmp_path / "mine.jsonl"), {}, Plan(run=tmp_path / "run"))
+    assert found.baseline.mean("P@1") == 1.0
+
+
+def test_a_name_that_is_no_text_is_saved(tmp_path):
+    """File names are bytes; what is none in UTF-8 has lone surrogates."""
+    found = evaluate(
+        LabelledData("mine\udcff", {"q": "cats"}, {"d": "Cats purr.", "e": "Dogs bark."}, {"q": {"d": 1}}), {}
+    )
+    found.save(tmp_path / "found.json")
+    assert Evaluation.load(tmp_path / "found.json").data == "mine\udcff"
+    assert r"mine\udcff" in (tmp_path / "found.json").read_text(encoding="utf-8")
