@@ -37,7 +37,7 @@ from typing import Protocol, cast
 
 logger = logging.getLogger("rerank_core")
 
-_FIRST_PATIENCE = 0.05
+_FIRST_PATIENCE = 0.5
 _MOST_PATIENCE = 30.0
 _POLL_SECONDS = 0.001
 
@@ -94,7 +94,8 @@ _Locks = weakref.WeakValueDictionary[int, _Held]
 _Reference = Callable[[], Callable[[], None] | None]
 _Calls = dict[int, _Reference]
 
-_gate = cast("_Held", threading.RLock())  # held while a process forks: nothing is registered, no new task begins
+_gate = cast("_Held", threading.RLock())  # held from the beginning of a fork: no new task begins
+_registry = cast("_Held", threading.RLock())  # held at the end: nothing is registered
 _outer: _Locks = weakref.WeakValueDictionary()
 _inner: _Locks = weakref.WeakValueDictionary()
 _slow: _Locks = weakref.WeakValueDictionary()
@@ -149,12 +150,12 @@ def hold_for_good(seconds: float) -> None:
 
 def is_registered(lock: object) -> bool:
     """Whether a lock comes from here."""
-    return any(locks.get(id(lock)) is lock for locks in (_outer, _inner, _slow)) or lock is _gate
+    return any(locks.get(id(lock)) is lock for locks in (_outer, _inner, _slow))
 
 
 def _registered(locks: _Locks) -> threading.RLock:
     lock = threading.RLock()
-    with cast("threading.RLock", _gate):
+    with cast("threading.RLock", _registry):
         locks[id(lock)] = cast("_Held", lock)
     return lock
 
@@ -164,7 +165,7 @@ def _register(calls: _Calls, function: Callable[[], None]) -> None:
     reference: _Reference = lambda: function  # noqa: E731  (what a weak reference to it would be)
     if isinstance(function, MethodType):
         reference = weakref.WeakMethod(function, lambda _: calls.pop(number, None))
-    with cast("threading.RLock", _gate):
+    with cast("threading.RLock", _registry):
         calls[number] = reference
 
 
@@ -199,9 +200,12 @@ def _before_fork() -> None:
 def _in_order(first: Iterable[_Held]) -> Iterator[_Held]:
     yield from first
     yield _gate
-    yield from _living(_outer)  # read only now: while the gate is held, there will be no more of them
+    yield from _living(_outer)
     yield from _living(_inner)
     yield _imports
+    yield _registry
+    yield from _living(_outer)  # those that have come meanwhile; now there will be no more
+    yield from _living(_inner)
 
 
 def _take(locks: Iterable[_Held], patience: float) -> _Held | None:
@@ -239,7 +243,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     taken = {id(lock) for lock in _forking.taken}
-    for lock in (_gate, *_living(_outer), *_living(_inner), *_living(_slow), _imports):
+    for lock in (_gate, _registry, *_living(_outer), *_living(_inner), *_living(_slow), _imports):
         if id(lock) in taken or not lock._is_owned():  # noqa: SLF001  (the forking thread's own stay as they are)
             lock._at_fork_reinit()  # noqa: SLF001  (see _Held)
     _forking.taken, _forking.given_up = [], []

@@ -462,3 +462,22 @@ def test_a_fallbacks_answers_are_warned_of_once_with_what_happened(caplog):
     main._error = DOWN
     assert len(warned()) == 3  # it had answered in between
     assert "secret" not in caplog.text
+
+
+def test_a_store_is_used_by_one_thread_at_a_time():
+    """Whoever reads or writes holds the lock: a user's mapping need not be safe for threads, and the default is not."""
+
+    class Store(dict):
+        def get(self, key, default=None):
+            used.append(("get", cached._lock._is_owned()))
+            return super().get(key, default)
+
+        def __setitem__(self, key, value):
+            used.append(("set", cached._lock._is_owned()))
+            super().__setitem__(key, value)
+
+    used = []
+    cached = CachedScorer(FakeScorer(), Store())
+    cached.score("q", ["a"])
+    cached.score("q", ["a"])
+    assert used == [("get", True), ("set", True), ("get", True)]

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from rerank_core.client.body import ACCEPTED
@@ -50,7 +50,7 @@ class Client:
     def __post_init__(self) -> None:
         self._limit = self.service.dialect.max_documents
 
-    @cached_property
+    @property
     def listwise(self) -> bool:
         """Whether scores of different requests cannot be compared."""
         return self.service.dialect.is_listwise(self.service.model or "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from rerank_core import (
     Usage,
 )
 from rerank_core.client.urls import check_base_url
+from rerank_core.inference.workers import run_aside
 from rerank_core.ranking import check_threshold
 from rerank_core.reranker import OnFailure, provider_of
 from rerank_core.scoring.local import BackendChoice, LongDocuments, Precision
@@ -246,7 +246,7 @@ class CrossEncoderRanker:
             The same as :meth:`warm_up`.
         """
         if self._engine() is not self._warm:
-            await asyncio.to_thread(self.warm_up)
+            await run_aside(self.warm_up)
 
     def close(self) -> None:
         """Let go of the model or the connections; the next run makes them anew."""
