@@ -54,7 +54,11 @@ def extras_of(module):
     if module in sys.stdlib_module_names | OURS:
         return None
     brought = BROUGHT.get(module)
-    names = {brought} if brought else {normal(name) for name in distributions().get(module, [module])}
+    names = (
+        {brought}
+        if brought
+        else {normal(name) for name in distributions().get(module, [_PACKAGES.get(module, module)])}
+    )
     if names & BASE:
         return None
     return {extra for extra, packages in EXTRAS.items() if names & packages}

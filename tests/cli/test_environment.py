@@ -128,6 +128,9 @@ def tiny(tmp_path_factory):
     return folder
 
 
+@pytest.mark.skipif(
+    not all(map(find_spec, ("torch", "fastapi", "bm25s", "ir_datasets", "pyarrow"))), reason="hides what is installed"
+)
 @pytest.mark.parametrize("absent", [*EXTRAS, "all of them"])
 def test_every_command_without_an_extra_names_it_or_works(files, tiny, absent):
     (files / "checkpoint").symlink_to(tiny)
