@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def main() -> int:
     files = options.files or [file.relative_to(Path.cwd()) for file in sorted(TESTS.rglob("test_*.py"))]
     rows = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for ran in pool.map(run, files):
+        for ran in (done.result() for done in as_completed([pool.submit(run, file) for file in files])):
             print(ran.row if ran.passed else f"{ran.output}\n{ran.row}", flush=True)  # noqa: T201  (a script)
             rows.append(ran)
     failed = [ran for ran in rows if not ran.passed]

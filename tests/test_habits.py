@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-ALLOWED = {TESTS / "waiting.py", TESTS / "alone.py"}  # the one place that waits, and a script
+ALLOWED = {
+    TESTS / "waiting.py",  # the one place that waits
+    TESTS / "alone.py",  # a script
+    # Settings that other libraries read when they are imported, hence the same for all tests.
+    *TESTS.rglob("conftest.py"),
+    TESTS / "compat" / "third_party.py",
+}
 FILES = sorted(set(TESTS.rglob("*.py")) - ALLOWED)
 
 CLOCKS = {
@@ -21,10 +27,29 @@ REQUESTS = {"get", "post", "put", "delete", "head", "options", "patch", "request
 
 def faults(source: str) -> list[str]:
     """``line: what is wrong`` for each bad habit in the source of a test."""
-    return [f"{node.lineno}: {fault}" for node in ast.walk(ast.parse(source)) if (fault := _fault(node))]
+    nodes = ast.walk(ast.parse(source))
+    return [f"{node.lineno}: {fault}" for node in nodes if (fault := _hope(node) or _trace(node))]
 
 
-def _fault(node: ast.AST) -> str | None:  # noqa: C901, PLR0911  (a table)
+def _trace(node: ast.AST) -> str | None:
+    """What stays behind for the next test of the process."""
+    match node:
+        case ast.Attribute(value=ast.Name("sys"), attr="modules"):
+            return "what is imported meanwhile stays broken; run it in an interpreter of its own (fresh.fresh)"
+        case (
+            ast.Call(func=ast.Attribute(value=ast.Name("os"), attr="chdir" | "putenv" | "umask"))
+            | ast.Subscript(value=ast.Attribute(value=ast.Name("os"), attr="environ"), ctx=ast.Store() | ast.Del())
+            | ast.AugAssign(target=ast.Attribute(value=ast.Name("os"), attr="environ"))
+        ):
+            return "stays; use monkeypatch"
+        case ast.Call(func=ast.Attribute(value=ast.Name("signal"), attr="signal")):
+            return "stays; run it in an interpreter of its own (fresh.fresh)"
+        case ast.Call(func=ast.Attribute(attr="setLevel" | "addHandler" | "removeHandler")):
+            return "stays; use caplog"
+    return None
+
+
+def _hope(node: ast.AST) -> str | None:  # noqa: C901, PLR0911  (a table)
     match node:
         case ast.ImportFrom(module="time"):
             return "import the module time"
@@ -49,8 +74,6 @@ def _fault(node: ast.AST) -> str | None:  # noqa: C901, PLR0911  (a table)
         case ast.Call(func=ast.Attribute(value=ast.Name("httpx"), attr=name), keywords=options) if name in REQUESTS:
             given = {option.arg for option in options}
             return None if given & {"timeout", "transport", None} else "waits for 5 s only; timeout=waiting.BOUND"
-        case ast.Attribute(value=ast.Name("sys"), attr="modules"):
-            return "what is imported meanwhile stays broken; run it in an interpreter of its own (fresh.fresh)"
     return None
 
 
@@ -75,6 +98,12 @@ def test_tests_have_no_bad_habits(file):
         "subprocess.run(command, timeout=60)",
         "httpx.get(url)",
         "monkeypatch.setitem(sys.modules, 'torch', None)",
+        "os.environ['A'] = 'b'",
+        "del os.environ['A']",
+        "os.environ |= settings",
+        "os.chdir(tmp_path)",
+        "signal.signal(signal.SIGINT, handler)",
+        "logging.getLogger('rerank_core').setLevel(10)",
     ],
 )
 def test_a_bad_habit_is_seen(line):
@@ -83,7 +112,7 @@ def test_a_bad_habit_is_seen(line):
 
 @pytest.mark.parametrize(
     "line",
-    ["await asyncio.sleep(0)", "','.join(words)", "event.wait(BOUND)", "httpx.get(url, **HTTP)", "queue.get()"],
+    ["await asyncio.sleep(0)", "','.join(words)", "event.wait(BOUND)", "httpx.get(url, **HTTP)", "os.environ['A']"],
 )
 def test_a_good_habit_is_left_alone(line):
     assert faults(line) == []
