@@ -9,8 +9,7 @@ import httpx
 import uvicorn
 
 from rerank_core.server import ServerSettings, create_app
-from waiting import BOUND, join
-from waiting import wait_for as until
+from waiting import BOUND, join, wait_for
 
 SPEC_BODY = {
     "model": "bge-reranker-v2",
@@ -50,7 +49,7 @@ def serving(*, rerankers=None, wait=True, **settings):
         served = Served(app, url)
         try:
             if wait:
-                until(lambda: app.state.server.shelf.ready)
+                wait_for(lambda: app.state.server.shelf.ready)
             yield served
         finally:
             served.http.close()
@@ -62,7 +61,7 @@ def serve_app(app):
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
-    until(lambda: server.started or not thread.is_alive())
+    wait_for(lambda: server.started or not thread.is_alive())
     host, port = server.servers[0].sockets[0].getsockname()
     try:
         yield f"http://{host}:{port}"

@@ -11,8 +11,9 @@ import pytest
 
 from loops import GatedScorer
 from rerank_core import Reranker
-from serving import SPEC_BODY, serving, until
+from serving import SPEC_BODY, serving
 from third_party import CLIENTS, MODEL, cohere_v1, cohere_v2
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.compat,
@@ -74,7 +75,7 @@ def refusal(name, url, key, query=QUERY, documents=DOCUMENTS):
 def spend(served):
     """Use up the key that may make one request a minute."""
     key = {"authorization": "Bearer spent"}
-    until(lambda: served.http.post("/v1/rerank", json=SPEC_BODY, headers=key).status_code == 429)
+    wait_for(lambda: served.http.post("/v1/rerank", json=SPEC_BODY, headers=key).status_code == 429)
 
 
 @each_client
@@ -140,9 +141,9 @@ def test_the_cohere_sdk_comes_back_when_it_was_told_to(call, request):
         ThreadPoolExecutor(2) as pool,
     ):
         first = pool.submit(served.rerank)
-        until(lambda: scorer.waiting == 1)
+        wait_for(lambda: scorer.waiting == 1)
         second = pool.submit(call, served.url, "any", QUERY, DOCUMENTS)
-        until(lambda: served.metric("rerank_errors_total", code="overloaded") == 1)
+        wait_for(lambda: served.metric("rerank_errors_total", code="overloaded") == 1)
         scorer.open.set()
         assert first.result().status_code == 200
         assert in_order(second.result(), logits=False) == native(served)

@@ -15,8 +15,8 @@ import pytest
 from loops import held_model, on_the_loop
 from rerank_core import ModelLoadError, Reranker
 from rerank_core.scoring import FakeScorer, LocalScorer
-from serving import SPEC_BODY, serving, until
-from waiting import BOUND
+from serving import SPEC_BODY, serving
+from waiting import BOUND, wait_for
 
 
 def post(served, body=None, **options):
@@ -116,7 +116,7 @@ def test_a_full_queue_says_when_to_come_back(gated):
         ThreadPoolExecutor(8) as pool,
     ):
         accepted = [pool.submit(post, served, gated_body(5)) for _ in range(2)]
-        until(lambda: gated.waiting == 2)
+        wait_for(lambda: gated.waiting == 2)
         refused = post(served, gated_body(1))
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
@@ -131,14 +131,14 @@ def test_admission_is_all_or_nothing(gated):
         ThreadPoolExecutor(8) as pool,
     ):
         first = pool.submit(post, served, gated_body(6))
-        until(lambda: gated.waiting == 1)
+        wait_for(lambda: gated.waiting == 1)
         assert post(served, gated_body(5)).status_code == 429
         assert admission(served).pairs == 6
         second = pool.submit(post, served, gated_body(4))
-        until(lambda: gated.waiting == 2)
+        wait_for(lambda: gated.waiting == 2)
         gated.open.set()
         assert [first.result().status_code, second.result().status_code] == [200, 200]
-        until(lambda: admission(served).pairs == 0)
+        wait_for(lambda: admission(served).pairs == 0)
 
 
 def test_a_request_larger_than_the_queue_is_served_when_nobody_else_waits():
@@ -152,7 +152,7 @@ def test_the_number_of_requests_is_bounded_as_well(gated):
         ThreadPoolExecutor(2) as pool,
     ):
         first = pool.submit(post, served)
-        until(lambda: gated.waiting == 1)
+        wait_for(lambda: gated.waiting == 1)
         assert post(served).status_code == 429
         gated.open.set()
         assert first.result().status_code == 200
@@ -169,19 +169,19 @@ def test_bodies_that_are_still_arriving_count_as_well():
             connection.putheader("Content-Length", "1000")
             connection.endheaders(b"{")
             begun.append(connection)
-        until(lambda: served.server.lifecycle._calls == 2)
+        wait_for(lambda: served.server.lifecycle._calls == 2)
         response = served.rerank(model="rerank-mini-en-v1")
         assert (response.status_code, response.json()["error"]["code"]) == (429, "overloaded")
         for connection in begun:
             connection.close()
-        until(lambda: served.rerank(model="rerank-mini-en-v1").status_code == 200)
+        wait_for(lambda: served.rerank(model="rerank-mini-en-v1").status_code == 200)
 
 
 def test_a_deadline_ends_the_work(gated):
     with serving(rerankers={"gated": Reranker(scorer=gated)}, request_timeout=2) as served:
         response = post(served)
         assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
-        until(lambda: gated.cancelled == 1 and admission(served).pairs == 0)
+        wait_for(lambda: gated.cancelled == 1 and admission(served).pairs == 0)
 
 
 def test_the_work_of_a_client_that_leaves_is_dropped(gated):
@@ -193,10 +193,10 @@ def test_the_work_of_a_client_that_leaves_is_dropped(gated):
                 b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n%s" % (len(content), content)
             )
-            until(lambda: gated.waiting == 1)
-        until(lambda: gated.cancelled == 1)
-        until(lambda: admission(served).requests == 0)
-        until(lambda: served.metric("rerank_errors_total", code="client_closed_request") == 1)
+            wait_for(lambda: gated.waiting == 1)
+        wait_for(lambda: gated.cancelled == 1)
+        wait_for(lambda: admission(served).requests == 0)
+        wait_for(lambda: served.metric("rerank_errors_total", code="client_closed_request") == 1)
 
 
 def test_a_client_that_leaves_frees_the_models_queue(monkeypatch):
@@ -213,8 +213,8 @@ def test_a_client_that_leaves_frees_the_models_queue(monkeypatch):
                 b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n%s" % (len(content), content)
             )
-            until(held.entered.is_set)
-        until(lambda: model.admission.requests == 0)
+            wait_for(held.entered.is_set)
+        wait_for(lambda: model.admission.requests == 0)
         held.released.set()
         assert served.rerank(model=model.name).status_code == 200  # behind whatever is left of the first
         assert served.metric("rerank_batch_size_sum", model=model.name) < 500
@@ -235,14 +235,14 @@ class SlowToLoad(FakeScorer):
 def test_a_model_that_is_loading_is_visible_and_refuses_politely():
     scorer = SlowToLoad()
     with serving(rerankers={"slow": Reranker(scorer=scorer)}, wait=False) as served:
-        until(lambda: served.http.get("/ready").json()["models"] == {"slow": "loading"})
+        wait_for(lambda: served.http.get("/ready").json()["models"] == {"slow": "loading"})
         assert served.http.get("/ready").status_code == 503
         assert served.http.get("/health").status_code == 200
         response = served.rerank(model="slow")
         assert (response.status_code, response.json()["error"]["code"]) == (503, "model_loading")
         assert int(response.headers["retry-after"]) >= 1
         scorer.loaded.set()
-        until(lambda: served.http.get("/ready").status_code == 200)
+        wait_for(lambda: served.http.get("/ready").status_code == 200)
         assert served.rerank(model="slow").status_code == 200
 
 
@@ -250,7 +250,7 @@ def test_a_model_that_cannot_be_loaded_says_so_without_details():
     scorer = SlowToLoad(ModelLoadError("/secret/path is broken"))
     scorer.loaded.set()
     with serving(rerankers={"slow": Reranker(scorer=scorer)}, wait=False) as served:
-        until(lambda: served.http.get("/ready").json()["status"] == "failed")
+        wait_for(lambda: served.http.get("/ready").json()["status"] == "failed")
         response = served.rerank(model="slow")
         assert (response.status_code, response.json()["error"]["code"]) == (500, "model_load_failed")
         assert "secret" not in response.text
@@ -304,7 +304,7 @@ def test_the_event_loop_answers_while_the_model_works(api, monkeypatch):
     held = held_model(monkeypatch, api.server.shelf.models[0].reranker)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(post, api, SPEC_BODY)
-        until(held.entered.is_set)
+        wait_for(held.entered.is_set)
         assert api.http.get("/health").status_code == 200
         held.released.set()
         assert asked.result(BOUND).status_code == 200
@@ -333,7 +333,7 @@ def test_requests_share_batches(api):
     body = {**SPEC_BODY, "model": name, "documents": ["one short text"]}
     with ThreadPoolExecutor(32) as pool:
         assert all(pool.map(lambda i: post(api, {**body, "query": f"q {i}"}).status_code == 200, range(64)))
-    until(lambda: api.metric("rerank_batch_size_sum", model=name) - before[1] == 64)
+    wait_for(lambda: api.metric("rerank_batch_size_sum", model=name) - before[1] == 64)
     assert api.metric("rerank_batch_size_count", model=name) - before[0] < 64
 
 

@@ -6,8 +6,8 @@ import httpx
 from fastapi import FastAPI
 
 from rerank_core.server import ServerSettings, create_app
-from serving import SPEC_BODY, serve_app, until
-from waiting import BOUND
+from serving import SPEC_BODY, serve_app
+from waiting import BOUND, wait_for
 
 
 def test_a_mounted_application_loads_its_models_when_somebody_looks():
@@ -16,7 +16,7 @@ def test_a_mounted_application_loads_its_models_when_somebody_looks():
     with serve_app(outer) as url, httpx.Client(base_url=f"{url}/search", timeout=BOUND, trust_env=False) as client:
         body = {**SPEC_BODY, "model": "rerank-mini-en-v1"}
         assert client.get("/health").status_code == 200
-        until(lambda: client.get("/ready").status_code == 200)  # the first probe makes it load
+        wait_for(lambda: client.get("/ready").status_code == 200)  # the first probe makes it load
         reply = client.post("/v1/rerank", json=body)
         assert [result["index"] for result in reply.json()["results"]] == [0, 2, 1, 3]
         assert client.get("/nothing").json()["error"]["code"] == "not_found"

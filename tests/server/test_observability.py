@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from rerank_core import InferenceError, ModelLoadError, Reranker
 from rerank_core.scoring import FakeScorer
 from rerank_core.server.exchange import JsonFormatter, TextFormatter
-from serving import SPEC_BODY, serving, until
+from serving import SPEC_BODY, serving
+from waiting import wait_for
 
 MODEL = "bge-reranker-v2"
 
@@ -50,7 +51,7 @@ def test_metrics_tell_of_the_work():
         for _ in range(2):
             served.rerank(documents=["word " * 2000, "short", "another one"])
         served.rerank(query="")
-        until(lambda: served.metric("rerank_errors_total", code="empty_query") == 1)
+        wait_for(lambda: served.metric("rerank_errors_total", code="empty_query") == 1)
         text = served.http.get("/metrics").text
         assert served.metric("rerank_documents_total", model=MODEL) == 6
         assert served.metric("rerank_truncated_documents_total", model=MODEL) == 1
@@ -99,7 +100,7 @@ def test_a_model_that_cannot_be_loaded_is_in_the_log(caplog):
             raise ModelLoadError("there are no weights")
 
     with serving(rerankers={"missing": Reranker(scorer=Missing("missing"))}, wait=False):
-        until(lambda: "the model missing could not be loaded: there are no weights" in caplog.text)
+        wait_for(lambda: "the model missing could not be loaded: there are no weights" in caplog.text)
 
 
 def test_a_log_line_says_what_happened_and_not_what_was_asked(api, caplog):
@@ -113,7 +114,7 @@ def test_a_log_line_says_what_happened_and_not_what_was_asked(api, caplog):
     def lines():
         return [record for record in caplog.records if getattr(record, "facts", {}).get("request_id") == "request-1"]
 
-    until(lambda: len(lines()) == 3)
+    wait_for(lambda: len(lines()) == 3)
     assert lines()[0].facts["status"] == 200
     assert lines()[0].facts["documents"] == 1
     assert lines()[1].facts["code"] == "invalid_document"
@@ -131,7 +132,7 @@ def test_what_is_refused_or_fails_is_louder_than_what_works(api, caplog):
     def lines():
         return [record for record in caplog.records if getattr(record, "facts", {}).get("request_id") == "loud"]
 
-    until(lambda: len(lines()) == 3)
+    wait_for(lambda: len(lines()) == 3)
     assert [record.levelno for record in lines()] == list(expected.values())
     assert [record.facts["route"] for record in lines()] == ["/v1/rerank", "unmatched", "/health"]
 

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from rerank_core.server.discovery import base_paths
 from rerank_core.wire.messages import WireRequest
 from rerank_core.wire.routes import ROUTES
-from serving import SPEC_BODY, serving, until
+from serving import SPEC_BODY, serving
+from waiting import wait_for
 
 DOCS = {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"}
 OPEN = {"/health", "/ping", "/ready", "/metrics"} | DOCS
@@ -135,7 +136,7 @@ def test_every_route_is_counted(api):
         path = route.path.replace("{model}", "{model:path}")
         before = api.metric("rerank_requests_total", route=path, status="200")
         ask(api, route, route.dialect)
-        until(lambda: api.metric("rerank_requests_total", route=path, status="200") == before + 1)  # noqa: B023  (called at once)
+        wait_for(lambda: api.metric("rerank_requests_total", route=path, status="200") == before + 1)  # noqa: B023  (called at once)
 
 
 def test_models(api):
