@@ -28,6 +28,7 @@ PIECE = 16_384
 
 _LEAST = 1024  # characters worth a call
 _LONGER = 8  # how many times longer than usual a beginning may get for the tokens wanted
+_LETTER = "a"
 _MARGIN = 64  # characters between what is settled and the cut
 _INSIDE = 128  # tokens between what is settled and the cut, inside of a word that goes on behind it
 
@@ -49,7 +50,7 @@ class Tokens:
     ids: NDArray[np.int32]
     end: int
     complete: bool
-    offsets: NDArray[np.int64]
+    offsets: NDArray[np.int32]
 
 
 class TextTokenizer:
@@ -150,16 +151,17 @@ class TextTokenizer:
         too_long = offsets[settled][1] - offsets[settled][0] > self._margin
         return stop if too_long or offsets[stop - 1][1] <= end - self._margin else settled
 
-    def misses_words(self, text: str, ids: NDArray[np.int32], offsets: Callable[[], NDArray[np.int64]]) -> bool:
+    def misses_words(self, text: str, ids: NDArray[np.int32], offsets: Callable[[], NDArray[np.int32]]) -> bool:
         """Whether a word of ``text`` became an unknown token for nothing but its length."""
         if self._longest_word is None or self._unknown is None:
             return False
         unknown = ids == self._unknown
         if not unknown.any():
             return False
+        spans = offsets()[unknown]
         # Normalising can make a word longer, by four at most, and much shorter.
-        spans = [(start, end) for start, end in offsets()[unknown].tolist() if end - start > self._longest_word // 4]
-        return any(self._is_too_long(text[start : min(end, start + PIECE)]) for start, end in spans)
+        long = spans[spans[:, 1] - spans[:, 0] > self._longest_word // 4].tolist()
+        return any(self._is_too_long(text[start : min(end, start + PIECE)]) for start, end in long)
 
     def _is_too_long(self, word: str) -> bool:
         normalizer = self._tokenizer.normalizer
@@ -178,7 +180,7 @@ class _Reading:
         self._tokenizer = tokenizer
         self._text = text
         self._ids: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
-        self._offsets: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
+        self._offsets: list[NDArray[np.int32]] = [np.empty((0, 2), np.int32)]
         self._begin = 0  # where the next piece begins
         self._seam = 0  # the text before it is done
         self._size = tokenizer.piece
@@ -214,7 +216,7 @@ class _Reading:
         missed = self._tokenizer.misses_words(self._text, ids, lambda: offsets)
         return Tokens(ids, len(self._text), complete=not missed, offsets=offsets)
 
-    def _first(self, encoding: Encoding, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> int | None:
+    def _first(self, encoding: Encoding, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> int | None:
         """The position of the first token behind the seam; None where the overlap has other tokens than before."""
         if self._open:
             return self._skip_word(encoding, offsets)
@@ -226,13 +228,14 @@ class _Reading:
         same = ids[first - 1] == self._ids[-1][-1] and (offsets[first - 1] == self._offsets[-1][-1]).all()
         return first if same else None
 
-    def _skip_word(self, encoding: Encoding, offsets: NDArray[np.int64]) -> int:
+    def _skip_word(self, encoding: Encoding, offsets: NDArray[np.int32]) -> int:
         """The position of the first token that is not the open word's, which this piece began inside of."""
         words = encoding.word_ids
         if not words:
             return 0
-        over = self._ends_words(self._begin, int(offsets[0, 0]))
-        count = 0 if over else next((i for i, word in enumerate(words) if word != words[0]), len(words))
+        start = int(offsets[0, 0])
+        goes_on = self._in_one_word(_LETTER, self._begin, start, self._text[start])
+        count = next((i for i, word in enumerate(words) if word != words[0]), len(words)) if goes_on else 0
         if count:
             self._offsets[-1][-1, 1] = offsets[count - 1, 1]
         if count < len(words):
@@ -240,17 +243,17 @@ class _Reading:
             self._seam = self._begin = int(offsets[count, 0])
         return count
 
-    def _ends_words(self, start: int, end: int) -> bool:
-        """Whether these characters, which have no tokens, end a word. Others are stripped from within it."""
-        words = self._tokenizer.encode("a" + "".join(set(self._text[start:end])) + "a").word_ids
-        return words[0] != words[-1]
+    def _in_one_word(self, before: str, start: int, end: int, after: str) -> bool:
+        """Whether two letters stay in one word with these characters between them, which have no tokens."""
+        words = self._tokenizer.encode(before + "".join(set(self._text[start:end])) + after).word_ids
+        return words[0] == words[-1]
 
-    def _take(self, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+    def _take(self, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> None:
         if len(ids):
             self._ids.append(ids)
             self._offsets.append(offsets)
 
-    def _go_on(self, encoding: Encoding, offsets: NDArray[np.int64], settled: int) -> None:
+    def _go_on(self, encoding: Encoding, offsets: NDArray[np.int32], settled: int) -> None:
         """Behind the settled tokens, with some words before them once more."""
         self._seam = int(offsets[settled, 0])
         context = int(np.searchsorted(offsets[:, 0], self._seam - self._tokenizer.margin))
@@ -260,16 +263,17 @@ class _Reading:
         self._begin = int(offsets[context, 0])
         self._size = self._tokenizer.piece
 
-    def _go_on_blindly(self, offsets: NDArray[np.int64], begin: int, end: int) -> None:
+    def _go_on_blindly(self, offsets: NDArray[np.int32], begin: int, end: int) -> None:
         """At the cut: there is no better place in sight."""
-        word_start, word_end = offsets[-1].tolist() if len(offsets) else (begin, begin)
         pending = self._open or len(offsets) > 0
-        self._open = self._tokenizer.drops_long_words and pending and not self._ends_words(word_end, end)
+        word_start, word_end = offsets[-1].tolist() if len(offsets) else (begin, begin)
+        letter = self._text[word_end - 1] if len(offsets) else _LETTER
+        self._open = self._tokenizer.drops_long_words and pending and self._in_one_word(letter, word_end, end, _LETTER)
         self._seam = end
         # Well inside of the word: a combining mark alone has no token.
         self._begin = max(end - self._tokenizer.margin, word_start) if self._open else end
         self._size = self._tokenizer.piece
 
 
-def _offsets(encoding: Encoding, wanted: bool) -> NDArray[np.int64]:
-    return np.array(encoding.offsets if wanted else [], np.int64).reshape(-1, 2)
+def _offsets(encoding: Encoding, wanted: bool) -> NDArray[np.int32]:
+    return np.array(encoding.offsets if wanted else [], np.int32).reshape(-1, 2)

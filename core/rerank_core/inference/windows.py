@@ -26,7 +26,7 @@ def window_ranges(length: int, size: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-def character_span(offsets: NDArray[np.int64], start: int, stop: int) -> Span:
+def character_span(offsets: NDArray[np.int32], start: int, stop: int) -> Span:
     """The characters covered by tokens ``start..stop``, from their character offsets, shape [tokens, 2].
 
     Several tokens may share one character (bytes of an emoji) and some characters have no token (white space),
