@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from rerank_core.inference.quiet import quiet_loggers
+from waiting import child_status
 
 CODE = "import os; from rerank_core import Reranker; Reranker().warm_up(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
 
@@ -28,9 +29,9 @@ def test_whoever_decides_for_themselves_is_left_alone(tmp_path):
     assert run(tmp_path, ORT_DISABLE_TELEMETRY="0") == "0"
 
 
-def test_two_threads_that_want_a_logger_quiet_leave_it_as_it_was():
+def test_two_threads_that_want_a_logger_quiet_leave_it_as_it_was(caplog):
     logger = logging.getLogger("a library that talks")
-    logger.setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, logger.name)
     first, second = quiet_loggers(logger.name), quiet_loggers(logger.name)
     with first:
         second.__enter__()
@@ -46,5 +47,5 @@ def test_a_logger_is_not_quiet_in_a_child_because_of_its_parents_threads():
         child = os.fork()
         if child == 0:
             os._exit(logger.level)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == logging.NOTSET
+        assert child_status(child) == logging.NOTSET
         assert logger.level == logging.ERROR
