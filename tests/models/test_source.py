@@ -116,7 +116,7 @@ def test_a_file_of_the_hubs_cache_loads_though_what_it_links_to_has_no_suffix(tm
 
 
 @pytest.mark.parametrize(
-    "name", ["x" * 5000, "a/" * 3000, "~nobody-of-this-name/model", "a\0b", "a\udcffb", "/" + "x" * 300, " ", "."]
+    "name", ["x" * 5000, "a/" * 3000, "~nobody-of-this-name/model", "a\0b", "a\udcffb", "/" + "x" * 300, "."]
 )
 def test_a_name_that_no_file_can_have_is_an_error_of_ours(hub, name):
     with pytest.raises((ModelNotFoundError, ModelLoadError)):
