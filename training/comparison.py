@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.float32]
 START = np.array([6.3, 9.1, 1.2, 1.5, 0.3], dtype=np.float32)
 """The bundled mini's weights, from which the fit begins."""
 
-WIDTH = {MINILM: 384, MPNET: 768, E5: 384}
+WIDTH = {MINILM: 384, MPNET: 768, E5: 384, f"{E5}-bare": 384}
 REFERENCE = 6 * 384**2
 """The bundled mini's layers times its squared width: the cost of a token is about proportional to that."""
 

