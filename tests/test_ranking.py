@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_a_wrong_top_n_is_named(top_n):
     assert (caught.value.code, caught.value.param) == ("invalid_top_n", "top_n")
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, True, "0.5", math.nan])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, True, "0.5", math.nan, 10**400, Fraction(-(10**400))])
 def test_a_wrong_threshold_is_named(threshold):
     with pytest.raises(InvalidRequestError, match="from 0 to 1") as caught:
         check_threshold(threshold)

@@ -1,4 +1,4 @@
-"""Duplicates, threshold, order, limit. Pure functions on plain values."""
+"""Scores, duplicates, threshold, order, limit. Pure functions on plain values."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rerank_core.errors import InvalidRequestError
 T = TypeVar("T", bound=Hashable)
 
 _LEAST = math.ulp(0.0)  # the least float above 0
+_ROUNDING = 1e-6  # float32 softmaxes overshoot 1 by rounding
 
 
 def sigmoid(logit: float) -> float:
@@ -32,6 +33,23 @@ def logit_of(probability: float) -> float:
     if probability >= 1:
         return 54 * math.log(2)
     return math.log(probability) - math.log1p(-probability)
+
+
+def as_float(value: object) -> float | None:
+    """A number of any library as Python's float, infinite where it is beyond float64; None for what is no number."""
+    if type(value) is float:
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf
+
+
+def as_probability(value: float) -> float | None:
+    """``value`` within 0..1, to which float32 rounding is taken back; None where it is further outside."""
+    return min(max(value, 0.0), 1.0) if -_ROUNDING <= value <= 1 + _ROUNDING else None
 
 
 def unique(values: Sequence[T]) -> tuple[list[T], list[int]]:
@@ -66,13 +84,14 @@ def check_threshold(threshold: object) -> float | None:
     """
     if threshold is None:
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real) or not 0 <= float(threshold) <= 1:
+    number = as_float(threshold)
+    if number is None or not 0 <= number <= 1:
         raise InvalidRequestError(
             f"score_threshold must be a number from 0 to 1, or None for no threshold; got {threshold!r}.",
             code="invalid_score_threshold",
             param="score_threshold",
         )
-    return float(threshold)
+    return number
 
 
 def order(

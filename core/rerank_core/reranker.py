@@ -58,8 +58,8 @@ class Reranker:
         on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order given, with score 0 and marked
             ``degraded``, when something fails in passing: the model while it runs, or a server that cannot be reached,
             is full or answers wrongly. ``score_threshold`` then drops nothing, because nothing was judged; ``top_n``
-            applies. A warning says once what happened. What will not pass (a wrong name, a missing device or library,
-            a refused key, whatever is wrong with the call itself) is raised all the same.
+            applies. A warning says once what happened. What will not pass (a wrong name, address or provider, a
+            missing device or library, a refused key, whatever is wrong with the call itself) is raised all the same.
         base_url: over HTTP only: the root of the API, with or without ``/v1``, or the whole endpoint; None for the
             hosted service's own.
         api_key: over HTTP only: the API key; None for the one in the provider's environment variable

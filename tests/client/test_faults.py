@@ -33,6 +33,7 @@ SECRET = "sk-live-0123456789abcdef"  # noqa: S105  (of nobody)
 DOCUMENTS = ["private document one", "private document two", "private three"]
 GOOD = {"results": [{"index": i, "relevance_score": 0.5} for i in range(3)]}
 FULL = message(200, json.dumps(GOOD).encode())
+LOGITS = answering(lambda body: {"results": [{**each, "relevance_score": 4.2} for each in body["results"]]})
 
 
 def fails(ask, kind, *, match=None, **options):
@@ -122,6 +123,22 @@ def test_what_does_not_pass_is_the_right_error(ask, server, trouble, kind, code,
 
 
 @pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        (reply({"detail": "Not Found"}, 404), "no_such_endpoint"),
+        (reply({}, 405), "no_such_endpoint"),
+        (reply({}, 308, Location="http://elsewhere.example"), "redirected"),
+        (LOGITS, "score_out_of_range"),
+    ],
+)
+def test_a_wrong_address_or_provider_is_raised_where_failures_in_passing_are_not(ask, server, trouble, code):
+    server.default = trouble
+    assert fails(ask, ProtocolError, on_failure="keep_order").code == code
+    server.default = reply({}, 503)
+    assert ask(DOCUMENTS, on_failure="keep_order", max_retries=0).degraded
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         ({"error": {"message": "Query cannot be empty", "type": "invalid_request_error", "code": "empty_query"}}, 400),
@@ -202,7 +219,7 @@ def test_what_is_not_json_is_named_by_status_type_and_size(ask, server):
 
 
 def test_logits_where_probabilities_belong_name_the_providers_that_have_them(ask, server):
-    server.default = answering(lambda body: {"results": [{**each, "relevance_score": 4.2} for each in body["results"]]})
+    server.default = LOGITS
     fails(ask, ProtocolError, match=r"seems to return logits: use .*provider='llamacpp'.*'nim'")
 
 
@@ -232,6 +249,11 @@ def test_a_clients_own_wish_to_follow_redirects_does_not_count(server):
     with httpx.Client(timeout=BOUND, follow_redirects=True) as client, pytest.raises(ProtocolError, match="redirects"):
         Reranker("m", base_url=server.url, http_client=client).rerank("q", ["a"])
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300, 10**400])
+def test_a_deadline_beyond_what_clocks_hold_is_a_very_late_one(ask, seconds):
+    assert len(ask(DOCUMENTS, timeout=seconds)) == len(DOCUMENTS)
 
 
 # Deadlines. These servers never finish by themselves: whatever comes back did not wait for them.

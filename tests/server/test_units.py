@@ -254,6 +254,8 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
         ({"max_document": 1}, r"no such setting\. Did you mean 'max_documents'\?$"),
         ({"max_connections": 0}, "max_connections"),
         ({"header_timeout": 0}, "header_timeout"),
+        ({"drain_seconds": float("inf")}, "drain_seconds"),
+        ({"request_timeout": 1e300}, "request_timeout"),
         ({"backend": "tensorflow"}, "backend"),
     ],
 )

@@ -146,6 +146,7 @@ def _no_api(status: int, service: Service) -> ProtocolError:
         f"there is no rerank API of the {service.dialect.name!r} kind at {service.shown} (status {status}). "
         "Check base_url= and provider=; base_url may be the root of the API or the whole endpoint.",
         code="no_such_endpoint",
+        transient=False,
     )
 
 
@@ -161,6 +162,7 @@ def _redirected(reply: Reply, service: Service) -> ProtocolError:
         f"{service.shown} redirects (status {reply.status}) to {_printable(target, secret)}. Redirects are not "
         "followed, because the API key would go along. Give the right address as base_url=.",
         code="redirected",
+        transient=False,
     )
 
 

@@ -9,13 +9,10 @@ from typing import Any
 from rerank_core.client.errors import failed, says_too_many
 from rerank_core.client.exchange import Reply, Service
 from rerank_core.errors import ProtocolError, RerankError
-from rerank_core.ranking import sigmoid
+from rerank_core.ranking import as_probability, sigmoid
 from rerank_core.scoring.base import Score
 from rerank_core.wire.dialect import shape
 from rerank_core.wire.messages import WireResponse, WireResult
-
-# float32 softmaxes overshoot 1 by rounding; that is no logit.
-_ROUNDING = 1e-6
 
 
 class TooMany:
@@ -102,14 +99,16 @@ def _scores(response: WireResponse, service: Service, count: int) -> list[Score]
 def _score(item: WireResult, truncated: bool, service: Service) -> Score:
     if service.dialect.scores == "logit":
         return Score(sigmoid(item.score), item.score, truncated=truncated)
-    if not -_ROUNDING <= item.score <= 1 + _ROUNDING:
+    probability = as_probability(item.score)
+    if probability is None:
         raise ProtocolError(
             f"the score of the result with index {item.index} is {item.score:g}, and provider={service.dialect.name!r} "
             f"has probabilities from 0 to 1. The server seems to return logits: use {_logit_providers()}, or have the "
             "server return probabilities.",
             code="score_out_of_range",
+            transient=False,
         )
-    return Score(min(max(item.score, 0.0), 1.0), item.logit, truncated=truncated)
+    return Score(probability, item.logit, truncated=truncated)
 
 
 def _logit_providers() -> str:
@@ -122,4 +121,4 @@ def _logit_providers() -> str:
 
 def _prefixed(error: ProtocolError, service: Service) -> ProtocolError:
     """The same error, saying whose reply it is about."""
-    return ProtocolError(f"{service.shown}: {error.message}", code=error.code)
+    return ProtocolError(f"{service.shown}: {error.message}", code=error.code, transient=error.transient)

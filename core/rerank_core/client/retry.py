@@ -22,6 +22,7 @@ Retry = Literal["no", "once", "yes"]
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
+_LONGEST_SECONDS = 1_000_000.0  # eleven days; the system's clocks take no number of seconds, however large
 
 
 class AttemptError(Exception):
@@ -66,15 +67,15 @@ class Deadline:
     """The moment by which a call must be answered, retries and all.
 
     Args:
-        seconds: from now.
+        seconds: from now; no more than eleven days are waited in any case.
         where: who is waited for, for the message.
         call: the call it is a deadline of; a new one when there is none yet.
     """
 
     def __init__(self, seconds: float, where: str, call: _Call | None = None) -> None:
-        self.seconds = seconds
+        self.seconds = min(seconds, _LONGEST_SECONDS)
         self._where = where
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + self.seconds
         self._call = _Call() if call is None else call
 
     @property

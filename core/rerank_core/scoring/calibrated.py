@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import numbers
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import Any
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
 from rerank_core.models.registry import same_model
-from rerank_core.ranking import sigmoid
+from rerank_core.ranking import as_float, sigmoid
 from rerank_core.scoring.base import Score, Scorer, Scores
 from rerank_core.scoring.checks import aask, ask
 from rerank_core.scoring.wrapper import WrappingScorer
@@ -101,13 +100,9 @@ class Calibration:
 
 def _finite(value: object) -> float:
     """A value of a curve, as Python's float: a curve with NaN in it would make every score NaN."""
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
+    number = as_float(value)
+    if number is not None and math.isfinite(number):
+        return number
     raise InvalidRequestError(
         f"this is not a calibration: one of its values is {value if isinstance(value, float) else type(value).__name__}"
         ", expected finite numbers.",

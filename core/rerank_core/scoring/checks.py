@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from rerank_core.errors import ProtocolError
+from rerank_core.ranking import as_float, as_probability
 from rerank_core.results import Span
 from rerank_core.scoring.base import Score, Scorer, Scores
 
-# float32 softmaxes overshoot 1 by rounding.
-_ROUNDING = 1e-6
 _FLAGS = ("truncated", "query_truncated", "cached", "degraded", "judged")
 _SPAN = 2
 
@@ -118,25 +117,19 @@ def _with_facts(scores: Scores, items: Sequence[Score]) -> Scores:
 
 
 def _probability(value: object) -> float:
-    probability = _number(value, "a relevance score")
-    if not -_ROUNDING <= probability <= 1 + _ROUNDING:
+    number = _number(value, "a relevance score")
+    probability = as_probability(number)
+    if probability is None:
         raise UnsoundScoreError(
-            f"a relevance score of {probability:g}, expected 0 to 1 (Score.from_logit takes logits),",
+            f"a relevance score of {number:g}, expected 0 to 1 (Score.from_logit takes logits),",
             "score_out_of_range",
         )
-    return min(max(probability, 0.0), 1.0)
+    return probability
 
 
 def _number(value: object, what: str) -> float:
-    number: float
-    if type(value) is float:
-        number = value
-    elif isinstance(value, numbers.Real) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-    else:
+    number = as_float(value)
+    if number is None:
         raise UnsoundScoreError(f"{what} of type {type(value).__name__}, expected float,", "wrong_score_type")
     if not math.isfinite(number):
         raise UnsoundScoreError("a score that is not a finite number", "non_finite_score")

@@ -35,7 +35,7 @@ def _split_keys(value: Any) -> Any:
 Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys)]
 Whole = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=1_000_000)]  # clocks of the system take no number, however large
 
 
 class ServerSettings(BaseSettings):
