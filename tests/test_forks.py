@@ -149,6 +149,32 @@ print(codes == [0] * 40)
     assert fresh(code) == "True\n"
 
 
+def test_a_signal_handler_may_fork_in_the_middle_of_a_fork():
+    code = """
+import os, signal, threading
+from rerank_core import forks
+locks, codes, pending = [kind() for kind in (forks.Lock, forks.OuterLock, forks.SlowLock)], [], [1]
+def free(): return all([lock.acquire(timeout=10) for lock in locks])
+def fork():
+    if (child := os.fork()) == 0:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(free()))
+        thread.start(); thread.join()
+        os._exit(0 if found == [True] else 1)
+    codes.append(os.waitpid(child, 0)[1])
+def in_between():  # all locks are held
+    if pending:
+        pending.clear()
+        signal.raise_signal(signal.SIGUSR1)
+forks.before_fork(in_between)
+signal.signal(signal.SIGUSR1, lambda *_: codes.append(os.waitpid(os.fork() or os._exit(0), 0)[1]))
+fork(); fork()
+thread = threading.Thread(target=lambda: print(codes, free()))
+thread.start(); thread.join()
+"""
+    assert fresh(code) == "[0, 0, 0] True\n"
+
+
 def test_what_is_never_let_go_delays_one_fork_and_no_other(monkeypatch, caplog):
     monkeypatch.setattr(forks, "_FIRST_PATIENCE", 0.001)
     monkeypatch.setattr(forks, "_MOST_PATIENCE", 0.01)

@@ -82,12 +82,29 @@ class _Imports:
         self._owner = None
 
 
-class _Forking(threading.local):
-    """What one thread has taken for the fork it is about to make."""
+class _Fork:
+    """What one fork has taken, and what it could not get."""
 
     def __init__(self) -> None:
         self.taken: list[_Held] = []
-        self.given_up: list[_Held] = []
+        self.given_up = False
+
+    def let_go(self) -> None:
+        while self.taken:
+            if self.taken[-1]._is_owned():  # noqa: SLF001  (see _Held)
+                self.taken[-1].release()
+            self.taken.pop()
+
+
+class _Forking(threading.local):
+    """The forks that one thread is about to make: several where a signal handler forks in the middle of a fork."""
+
+    def __init__(self) -> None:
+        self.forks: list[_Fork] = []
+
+    def end(self) -> _Fork:
+        """The innermost fork, which is over."""
+        return self.forks.pop() if self.forks else _Fork()
 
 
 _Locks = weakref.WeakValueDictionary[int, _Held]
@@ -183,17 +200,18 @@ def _before_fork() -> None:
     Whoever holds one may want another that is taken already: then all are let go, and the one that was missing comes
     first the next time. What does not come for half a minute is left: waiting for ever is worse.
     """
-    _forking.taken, _forking.given_up = [], []
+    fork = _Fork()
+    _forking.forks.append(fork)
     first: list[_Held] = []
     patience, end = _FIRST_PATIENCE, time.monotonic() + _MOST_PATIENCE
-    while (missing := _take(_in_order(first), patience)) is not None:
-        _let_go()
+    while (missing := _take(fork, _in_order(first), patience)) is not None:
+        fork.let_go()
         first = [missing, *(lock for lock in first if lock is not missing)]
         left = end - time.monotonic()
         patience = max(_FIRST_PATIENCE, min(2 * patience, left))
         if left <= 0:
             _stuck.add(missing)
-            _forking.given_up.append(missing)
+            fork.given_up = True
     _call(_before)
 
 
@@ -208,32 +226,25 @@ def _in_order(first: Iterable[_Held]) -> Iterator[_Held]:
     yield from _living(_inner)
 
 
-def _take(locks: Iterable[_Held], patience: float) -> _Held | None:
+def _take(fork: _Fork, locks: Iterable[_Held], patience: float) -> _Held | None:
     """Take those that the thread does not hold itself; the first that does not come in time, or None."""
     for lock in locks:
         if lock._is_owned():  # noqa: SLF001  (see _Held)
             continue
-        _forking.taken.append(lock)  # noted first: an interrupt in between must leave nothing held
+        fork.taken.append(lock)  # noted first: an interrupt in between must leave nothing held
         if lock.acquire(timeout=0 if lock in _stuck else patience):
             _stuck.discard(lock)
             continue
-        _forking.taken.pop()
+        fork.taken.pop()
         if lock not in _stuck:
             return lock
     return None
 
 
-def _let_go() -> None:
-    while _forking.taken:
-        if _forking.taken[-1]._is_owned():  # noqa: SLF001  (see _Held)
-            _forking.taken[-1].release()
-        _forking.taken.pop()
-
-
 def _after_in_parent() -> None:
-    _let_go()
-    if _forking.given_up:
-        _forking.given_up = []
+    fork = _forking.end()
+    fork.let_go()
+    if fork.given_up:
         logger.warning(
             "the process was forked while another thread had been loading, scoring or importing for more than %d "
             "seconds; a child that uses the same model or module may hang.",
@@ -242,11 +253,10 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    taken = {id(lock) for lock in _forking.taken}
+    taken = {id(lock) for lock in _forking.end().taken}
     for lock in (_gate, _registry, *_living(_outer), *_living(_inner), *_living(_slow), _imports):
         if id(lock) in taken or not lock._is_owned():  # noqa: SLF001  (the forking thread's own stay as they are)
             lock._at_fork_reinit()  # noqa: SLF001  (see _Held)
-    _forking.taken, _forking.given_up = [], []
     _call(_renewals)
 
 
