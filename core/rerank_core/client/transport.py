@@ -26,7 +26,7 @@ from rerank_core.client.network import until
 from rerank_core.client.retry import AttemptError, Deadline, RetryPolicy
 from rerank_core.client.threads import IN_PARALLEL, in_threads, no_threads
 from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
-from rerank_core.inference.workers import run_aside
+from rerank_core.inference.workers import ASIDE
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -182,7 +182,7 @@ class AsyncTransport:
         if loop not in self._clients:
             if self._making.reads_files:
                 with no_threads():
-                    await run_aside(self._certificates.context)
+                    await ASIDE.run(self._certificates.context)
             if loop not in self._clients:  # another task of this loop may have been faster; from here on none can
                 living = _Living(self._making.async_client())
                 await living.start()

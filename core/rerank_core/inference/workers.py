@@ -83,6 +83,18 @@ class Workers:
             raise
         return job.future
 
+    async def run(self, task: Callable[[], R]) -> R:
+        """The result of one task, while the event loop goes on. Cancelled before it has started, it never runs.
+
+        ``asyncio.to_thread`` holds up the exit until the call has ended, and fails once the main thread has ended.
+
+        Raises:
+            InferenceError: the same as :meth:`submit`.
+            Exception: whatever ``task`` raises.
+        """
+        context = contextvars.copy_context()
+        return await asyncio.wrap_future(self.submit(lambda: context.run(task)))
+
     def close(self) -> None:
         """Stop the threads once the running tasks are done. What has not started fails with an InferenceError."""
         self._crew.close()
@@ -261,16 +273,8 @@ def shared_workers() -> Workers:
     return _shared["cpu"]
 
 
-_aside = Workers(32, "rerank-aside", slow=True)
-
-
-async def run_aside(call: Callable[[], R]) -> R:
-    """The result of a call that may take long, while the event loop goes on.
-
-    ``asyncio.to_thread`` holds up the exit until the call has ended, and fails once the main thread has ended.
-    """
-    context = contextvars.copy_context()
-    return await asyncio.wrap_future(_aside.submit(lambda: context.run(call)))
+ASIDE = Workers(32, "rerank-aside", slow=True)
+"""For calls of event loops that may take long: loading, looking up stores, reading certificates."""
 
 
 def _stopped() -> InferenceError:

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from rerank_core import forks
 from rerank_core.errors import RerankError
 from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
-from rerank_core.inference.workers import run_aside
+from rerank_core.inference.workers import ASIDE
 from rerank_core.scoring.base import Score, Scorer, Scores
 from rerank_core.scoring.checks import UnsoundScoreError, aask, ask, sound
 from rerank_core.scoring.wrapper import WrappingScorer
@@ -75,11 +75,11 @@ class CachedScorer(WrappingScorer):
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        known = await run_aside(lambda: self._look_up(query, texts))
+        known = await ASIDE.run(lambda: self._look_up(query, texts))
         fresh = await aask(self._main, query, known.missing) if known.missing else None
         if fresh is not None and not fresh.genuine and known.scores:
             return await aask(self._main, query, texts)
-        return await run_aside(lambda: self._combine(known, fresh))
+        return await ASIDE.run(lambda: self._combine(known, fresh))
 
     def _look_up(self, query: str, texts: Sequence[str]) -> _Known:
         if not self.pointwise:

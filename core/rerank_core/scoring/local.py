@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
-from rerank_core.inference.workers import run_aside
+from rerank_core.inference.workers import ASIDE
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
 from rerank_core.scoring.base import Score, Scores
@@ -172,7 +172,7 @@ class LocalScorer:
         """
         try:
             loaded = self._loaded
-            loaded = await run_aside(self._load) if loaded is None else loaded
+            loaded = await ASIDE.run(self._load) if loaded is None else loaded
             with _droppable() as make_future:
                 steps = self._steps(loaded, query, texts, make_future)
                 future = next(steps)

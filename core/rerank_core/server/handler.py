@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.errors import TimeoutError as DeadlineError
+from rerank_core.inference.workers import Workers
 from rerank_core.server.answers import error_response, json_bytes
-from rerank_core.server.aside import ASIDE
 from rerank_core.server.asked import check_after, check_before
 from rerank_core.server.body import ClientDisconnect, check_body_headers, read_body
 from rerank_core.server.exchange import CLIENT_GONE, Exchange, log_failure
@@ -32,6 +32,8 @@ from rerank_core.wire.routes import Route, dialect_for
 _OUR_FAULT = 500
 _CLEAN_UP_SECONDS = 1.0
 _INLINE_BYTES = 32_000  # more than this is read and written on a thread, so that the event loop goes on
+# Few and of their own: work that nobody waits for any longer cannot pile up, nor take the place of anything else.
+_BODIES = Workers(4, "rerank-bodies", slow=True)
 
 T = TypeVar("T")
 
@@ -146,7 +148,7 @@ async def _client_gone(request: Request) -> None:
 
 
 async def _off_the_loop(size: int, work: Callable[[], T]) -> T:
-    return work() if size <= _INLINE_BYTES else await ASIDE.run(work)
+    return work() if size <= _INLINE_BYTES else await _BODIES.run(work)
 
 
 def _facts(outcome: Outcome) -> dict[str, str]:

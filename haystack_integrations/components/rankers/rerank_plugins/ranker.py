@@ -28,7 +28,7 @@ from rerank_core import (
     Usage,
 )
 from rerank_core.client.urls import check_base_url
-from rerank_core.inference.workers import run_aside
+from rerank_core.inference.workers import ASIDE
 from rerank_core.ranking import check_threshold
 from rerank_core.reranker import OnFailure, provider_of
 from rerank_core.scoring.local import BackendChoice, LongDocuments, Precision
@@ -246,7 +246,7 @@ class CrossEncoderRanker:
             The same as :meth:`warm_up`.
         """
         if self._engine() is not self._warm:
-            await run_aside(self.warm_up)
+            await ASIDE.run(self.warm_up)
 
     def close(self) -> None:
         """Let go of the model or the connections; the next run makes them anew."""

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from rerank_core.server.aside import Aside
+from rerank_core.inference.workers import Workers
 from waiting import BOUND, async_wait_for
 
 
@@ -21,7 +21,7 @@ def gate():
 
 @pytest.mark.asyncio
 async def test_results_and_errors_come_back():
-    aside = Aside(2)
+    aside = Workers(2, "aside", slow=True)
     assert await aside.run(lambda: threading.current_thread().daemon) is True
     with pytest.raises(ZeroDivisionError):
         await aside.run(lambda: 1 // 0)
@@ -30,7 +30,7 @@ async def test_results_and_errors_come_back():
 
 @pytest.mark.asyncio
 async def test_work_that_outlives_its_caller_is_bounded_and_what_waits_is_never_begun(gate):
-    aside = Aside(2)
+    aside = Workers(2, "aside", slow=True)
     begun = []
 
     def stuck(number):
@@ -49,7 +49,7 @@ async def test_work_that_outlives_its_caller_is_bounded_and_what_waits_is_never_
 
 @pytest.mark.asyncio
 async def test_a_result_for_a_caller_that_has_left_is_dropped(gate):
-    aside = Aside(1)
+    aside = Workers(1, "aside", slow=True)
     task = asyncio.create_task(aside.run(lambda: gate.wait(BOUND)))
     await asyncio.sleep(0)
     task.cancel()
@@ -60,7 +60,7 @@ async def test_a_result_for_a_caller_that_has_left_is_dropped(gate):
 
 
 def test_a_loop_that_is_gone_is_no_trouble(gate):
-    aside = Aside(1)
+    aside = Workers(1, "aside", slow=True)
 
     async def leave():
         task = asyncio.create_task(aside.run(lambda: gate.wait(BOUND)))
