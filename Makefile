@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-alone test-random lint types format train compat notebooks clean
+.PHONY: demo test test-fast test-lowest test-alone test-random lint types format train compat release notebooks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -40,7 +40,7 @@ test-lowest:
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	.venv-lowest/bin/uv build --quiet --wheel --out-dir dist
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		"$$(echo dist/*.whl)[test]"
+		"$$(echo dist/*.whl)" --group test
 	.venv-lowest/bin/pytest $(PARALLEL) -m "not torch and not compat" -q -o pythonpath=
 
 lint: $(VENV)/.dev
@@ -65,6 +65,10 @@ train: $(VENV)/.dev
 compat: $(VENV)/.dev
 	$(BIN)/python -m compat.run $(WHO)
 
+# Wheel and sdist in dist/, built twice to the same hash and checked, every extra installed from them.
+release:
+	PYTHON=$(PYTHON) .ci/release
+
 # The notebooks' outputs, made again; the tests run them as well, and compare.
 notebooks: $(VENV)/.dev
 	$(BIN)/python notebooks/run.py
@@ -81,5 +85,6 @@ $(VENV)/.base: pyproject.toml constraints.txt
 $(VENV)/.dev: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing everything the tests need ..."
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable '.[torch,langchain,llama-index,haystack,server,eval,ir-datasets,parquet]' --group dev
 	@touch $@ $(VENV)/.base

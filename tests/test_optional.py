@@ -42,7 +42,7 @@ BASE = {normal(name) for name in PROJECT["dependencies"]} | {"pydantic-core", "t
 EXTRAS = {
     extra: {normal(name) for name in names}
     for extra, names in PROJECT["optional-dependencies"].items()
-    if extra not in {"all", "dev", "test", "compat", "frameworks", "notebooks"}
+    if extra != "all"
 }
 
 
