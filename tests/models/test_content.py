@@ -258,17 +258,45 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(weights, hashed,
 
 
 @pytest.mark.parametrize(
-    "record", [b"", b"\xff\xfe\x00", b"1 2 3 4 5", b"1 2 3 4 5 " + b"g" * 64, b"x" * 100, b"\n" * 2_000_000]
-)
+    "record",
+    [
+        b"", b"\xff\xfe\x00", b"1 2 3 4 5", b"1 2 3 4 5 " + b"g" * 64, b"x" * 100, b"\n" * 2_000_000,
+        b"9" * 5000 + b" 2 3 4 5 " + b"a" * 64, b"9" * 5000 + b" 2 3 4 5 " + b"a" * 64 + b" " + b"0" * 16,
+    ],
+)  # fmt: skip
 def test_a_damaged_record_is_no_digest_and_is_written_on(weights, hashed, fresh, tmp_path, record):
     folder = tmp_path / "cache"
     folder.mkdir()
-    (folder / "sha256-1.txt").write_bytes(record)
+    (folder / "sha256-2.txt").write_bytes(record)
     digest = file_digest(weights)
     fresh()
     assert file_digest(weights) == digest
     assert hashed == ["weights.bin"]
-    assert (folder / "sha256-1.txt").stat().st_size < 2_000_000
+    assert (folder / "sha256-2.txt").stat().st_size < 2_000_000
+
+
+def test_a_line_of_the_record_that_was_changed_is_no_digest(weights, fresh, hashed, tmp_path):
+    """Neither with another digest, nor as the line of another file."""
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"o" * weights.stat().st_size)
+    digest = file_digest(weights)
+    record = tmp_path / "cache" / "sha256-2.txt"
+    line = record.read_text().strip()
+    key, others_key = (" ".join(map(str, digests._key(file.stat()))) for file in (weights, other))
+    record.write_text(f"{line.replace(digest, '0' * 64)}\n{line.replace(key, others_key)}\n")
+    fresh()
+    assert file_digest(weights) == digest
+    assert file_digest(other) != digest
+    assert hashed == ["weights.bin", "weights.bin", "other.bin"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_record_that_is_no_file_is_neither_read_nor_written(weights, hashed, fresh, tmp_path):
+    """A pipe would wait for whoever is at its other end."""
+    (tmp_path / "cache").mkdir()
+    os.mkfifo(tmp_path / "cache" / "sha256-2.txt")
+    assert file_digest(weights) == file_digest(weights)
+    assert hashed == ["weights.bin"]
 
 
 def test_where_nothing_can_be_written_memory_does(weights, hashed, fresh, tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ _SETTLED_NS = 2_000_000_000
 _WORTH_KEEPING = 1 << 20  # bytes; smaller files are read as fast as the record of them
 _MOST_BYTES = 1 << 20
 _MOST_ENTRIES = 10_000
-_LINE = re.compile(r"(\d+) (\d+) (\d+) (\d+) (\d+) ([0-9a-f]{64})")
+_NUMBER = r"(\d{1,20})"  # 64 bits, in decimal digits; Python refuses to read very long numbers
+_LINE = re.compile(rf"({' '.join([_NUMBER] * 5)} ([0-9a-f]{{64}})) ([0-9a-f]{{16}})", re.ASCII)
 
 _known: dict[_Key, str] = {}
 _read: set[Path] = set()
@@ -89,21 +90,25 @@ def _last_change(status: os.stat_result) -> int:
 
 def _file() -> Path | None:
     folder = cache_folder()
-    return None if folder is None else folder / "sha256-1.txt"
+    return None if folder is None else folder / "sha256-2.txt"
 
 
 def _read_kept() -> None:
-    """What other processes have computed. Only whole lines count, whatever else is in the file."""
+    """What other processes have computed. Only whole lines with their checksum count, whatever else is in the file."""
     file = _file()
     if file is None or file in _read:
         return
     _read.add(file)
     with suppress(OSError):
-        for line in file.read_text(encoding="ascii", errors="replace")[:_MOST_BYTES].splitlines():
+        if not file.is_file():  # a pipe would wait for a writer
+            return
+        with file.open("rb") as opened:
+            lines = opened.read(_MOST_BYTES).decode("ascii", "replace").splitlines()
+        for line in lines:
             match = _LINE.fullmatch(line)
-            if match is not None:
-                device, inode, size, changed, status, digest = match.groups()
-                _known.setdefault((int(device), int(inode), int(size), int(changed), int(status)), digest)
+            if match is not None and match[8] == _seal(match[1]):
+                device, inode, size, changed, status = map(int, match.groups()[1:6])
+                _known.setdefault((device, inode, size, changed, status), match[7])
 
 
 def _keep(key: _Key, digest: str) -> None:
@@ -113,7 +118,15 @@ def _keep(key: _Key, digest: str) -> None:
         return
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists() and not file.is_file():
+            return
         if file.exists() and file.stat().st_size > _MOST_BYTES:
             file.unlink()
+        line = f"{' '.join(map(str, key))} {digest}"
         with file.open("a", encoding="ascii") as lines:  # one write, so that processes do not mix theirs
-            lines.write(f"\n{' '.join(map(str, key))} {digest}\n")
+            lines.write(f"\n{line} {_seal(line)}\n")
+
+
+def _seal(line: str) -> str:
+    """A checksum of a line: a damaged one would make one file pass for another."""
+    return hashlib.blake2b(line.encode("ascii"), digest_size=8).hexdigest()
