@@ -1,1 +1,1 @@
-"""Adapters that put the engine, :mod:`rerank_core`, into RAG frameworks: one module a framework."""
+"""Adapters that put the engine, :mod:`rerank_core`, into RAG frameworks: one module per framework."""

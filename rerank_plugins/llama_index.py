@@ -40,7 +40,7 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
     The nodes given are never changed: new ones come back, best first, with the probability of relevance as score;
     nodes with equal scores keep their order. Ids, subclasses, metadata and relationships survive. Where there is
     something to tell, it is in the metadata of a copy of the node, hidden from prompts, embeddings and further
-    reranking: ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a stand-in placed it),
+    reranking: ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a fallback ranked it),
     ``rerank_window`` (the characters of the text, metadata included where ``metadata_mode`` says so, that got the
     score). With ``on_failure="keep_order"`` degraded nodes score 0: ``score_threshold`` lets them through, a
     ``SimilarityPostprocessor`` afterwards would not.

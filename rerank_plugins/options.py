@@ -24,7 +24,7 @@ from rerank_core import Reranker, forks
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.reranker import OnFailure, provider_of
 from rerank_core.results import RerankResult
-from rerank_core.scoring.local import BackendChoice, LongDocuments, Precision
+from rerank_core.scoring.local_options import BackendChoice, LongDocuments, Precision
 from rerank_core.spelling import did_you_mean
 
 # Options that Reranker takes under the same name.
@@ -167,7 +167,7 @@ class EngineOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _suggest(cls, values: Any) -> Any:
-        """A name that is nearly an option's is told which."""
+        """The error of an unknown option names the one that was probably meant."""
         for name in values if isinstance(values, Mapping) else ():
             known = {each for each, field in cls.model_fields.items() if field.repr or each in ENGINE_OPTIONS}
             if isinstance(name, str) and name not in cls.model_fields and (hint := did_you_mean(name, known)):
@@ -266,7 +266,7 @@ class EngineOptions(BaseModel):
 def facts(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:
     """What a result has to tell besides its score, as metadata; only what is the case.
 
-    ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a stand-in placed it.
+    ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a fallback ranked it.
     ``rerank_window``: ``[start, end]``, the characters of the text that got the score.
     """
     told: dict[str, Any] = {name: True for name in ("truncated", "degraded") if getattr(result, name)}

@@ -176,8 +176,8 @@ thread.start(); thread.join()
 
 
 def test_what_is_never_let_go_delays_one_fork_and_no_other(monkeypatch, caplog):
-    monkeypatch.setattr(forks, "_FIRST_PATIENCE", 0.001)
-    monkeypatch.setattr(forks, "_MOST_PATIENCE", 0.01)
+    monkeypatch.setattr(forks, "_FIRST_TIMEOUT", 0.001)
+    monkeypatch.setattr(forks, "_LONGEST_TIMEOUT", 0.01)
     lock, other_lock = forks.Lock(), forks.Lock()
     other = Other(lambda: lock.acquire(timeout=BOUND), lock.release)
     try:

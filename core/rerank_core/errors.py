@@ -5,7 +5,7 @@
     RerankError
      ├─ InvalidRequestError       the call itself is wrong: fix it and try again
      ├─ AuthenticationError       the API key is missing or refused
-     ├─ ModelNotFoundError        nobody knows a model of this name
+     ├─ ModelNotFoundError        no model has this name
      ├─ ModelLoadError            the model is known but cannot, or must not, be loaded
      ├─ RateLimitError            too many requests for this key
      ├─ OverloadedError           the server is full or starting; a retry may succeed
@@ -106,7 +106,7 @@ class AuthenticationError(RerankError, ValueError):
 
 
 class ModelNotFoundError(RerankError):
-    """Nobody knows a model of this name."""
+    """No model has this name."""
 
     type = "invalid_request_error"
     code = "model_not_found"

@@ -37,8 +37,8 @@ from typing import Protocol, cast
 
 logger = logging.getLogger("rerank_core")
 
-_FIRST_PATIENCE = 0.5
-_MOST_PATIENCE = 30.0
+_FIRST_TIMEOUT = 0.5
+_LONGEST_TIMEOUT = 30.0
 _POLL_SECONDS = 0.001
 
 
@@ -203,12 +203,12 @@ def _before_fork() -> None:
     fork = _Fork()
     _forking.forks.append(fork)
     first: list[_Held] = []
-    patience, end = _FIRST_PATIENCE, time.monotonic() + _MOST_PATIENCE
-    while (missing := _take(fork, _in_order(first), patience)) is not None:
+    timeout, end = _FIRST_TIMEOUT, time.monotonic() + _LONGEST_TIMEOUT
+    while (missing := _take(fork, _in_order(first), timeout)) is not None:
         fork.let_go()
         first = [missing, *(lock for lock in first if lock is not missing)]
         left = end - time.monotonic()
-        patience = max(_FIRST_PATIENCE, min(2 * patience, left))
+        timeout = max(_FIRST_TIMEOUT, min(2 * timeout, left))
         if left <= 0:
             _stuck.add(missing)
             fork.given_up = True
@@ -226,13 +226,13 @@ def _in_order(first: Iterable[_Held]) -> Iterator[_Held]:
     yield from _living(_inner)
 
 
-def _take(fork: _Fork, locks: Iterable[_Held], patience: float) -> _Held | None:
+def _take(fork: _Fork, locks: Iterable[_Held], timeout: float) -> _Held | None:
     """Take those that the thread does not hold itself; the first that does not come in time, or None."""
     for lock in locks:
         if lock._is_owned():  # noqa: SLF001  (see _Held)
             continue
         fork.taken.append(lock)  # noted first: an interrupt in between must leave nothing held
-        if lock.acquire(timeout=0 if lock in _stuck else patience):
+        if lock.acquire(timeout=0 if lock in _stuck else timeout):
             _stuck.discard(lock)
             continue
         fork.taken.pop()
@@ -248,7 +248,7 @@ def _after_in_parent() -> None:
         logger.warning(
             "the process was forked while another thread had been loading, scoring or importing for more than %d "
             "seconds; a child that uses the same model or module may hang.",
-            _MOST_PATIENCE,
+            _LONGEST_TIMEOUT,
         )
 
 

@@ -1,4 +1,4 @@
-"""The engine's door."""
+"""The engine's entry point: validates a call, scores each distinct text once, and ranks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.checks import aask, ask
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
-from rerank_core.scoring.local import BackendChoice, LocalOptions, LocalScorer, LongDocuments, Precision
+from rerank_core.scoring.local import LocalScorer
+from rerank_core.scoring.local_options import BackendChoice, LocalOptions, LongDocuments, Precision
 
 if TYPE_CHECKING:
     import httpx
@@ -35,7 +36,7 @@ OnFailure = Literal["raise", "keep_order"]
 
 
 def provider_of(provider: str | None, base_url: str | None) -> str:
-    """Where a model runs that was asked for in these words: an address alone means the rerank API itself."""
+    """The effective provider: as given; else the rerank API itself where ``base_url`` is; else this process."""
     if provider is not None:
         return provider
     return "local" if base_url is None else "assisters"
@@ -91,8 +92,8 @@ class Reranker:
         hooks: called with each event of :mod:`rerank_core.events`; None for the log.
 
     Raises:
-        InvalidRequestError: when an option has a value it cannot have, or is one of the other world's: ``device=``
-            with ``provider="cohere"``, ``api_key=`` with a model in this process.
+        InvalidRequestError: when an option has a value it cannot have, or belongs to the other kind of model:
+            ``device=`` with ``provider="cohere"``, ``api_key=`` with a model in this process.
         AuthenticationError: when a hosted service's API key is missing; the message names the variable.
 
     Example:
@@ -176,7 +177,7 @@ class Reranker:
 
     @property
     def scorer(self) -> Scorer:
-        """The scorer behind this door."""
+        """The scorer that is asked, with the calibration and fallback of the options around it."""
         return self._scorer
 
     @property
@@ -273,7 +274,7 @@ class Reranker:
 def _scorer(
     model: str | Path | None, provider: str, local: LocalOptions, api: ApiOptions, hooks: Sequence[Hook]
 ) -> Scorer:
-    """The scorer that ``provider`` stands for; options of the other world are errors."""
+    """The scorer that ``provider`` stands for; options of the other kind of scorer are errors."""
     if provider == "local":
         for name in _changed(api):
             raise InvalidRequestError(

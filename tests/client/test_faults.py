@@ -251,7 +251,7 @@ def test_a_clients_own_wish_to_follow_redirects_does_not_count(server):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("seconds", [1e10, 1e300, 10**400])
+@pytest.mark.parametrize("seconds", [1e10, 1e300, 10**400], ids=["1e10", "1e300", "10**400"])
 def test_a_deadline_beyond_what_clocks_hold_is_a_very_late_one(ask, seconds):
     assert len(ask(DOCUMENTS, timeout=seconds)) == len(DOCUMENTS)
 

@@ -17,7 +17,7 @@ from rerank_core.inference.encoding import PairEncoder
 from rerank_core.inference.plan import Portion
 from rerank_core.inference.tokens import PIECE, TextTokenizer
 from rerank_core.inference.workers import Workers, shared_workers
-from rerank_core.scoring.local import LocalOptions, LocalScorer
+from rerank_core.scoring import LocalOptions, LocalScorer
 from waiting import BOUND
 
 LENGTH = 1_000_000

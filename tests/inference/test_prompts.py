@@ -13,7 +13,7 @@ from rerank_core import ModelLoadError, Reranker
 from rerank_core.inference.export import export_onnx
 from rerank_core.inference.prompts import default_prompt
 from rerank_core.models.source import locate
-from rerank_core.scoring.local import LocalOptions, LocalScorer
+from rerank_core.scoring import LocalOptions, LocalScorer
 
 pytestmark = pytest.mark.torch
 

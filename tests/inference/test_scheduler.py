@@ -215,7 +215,7 @@ def test_many_threads_lose_nothing(two_workers):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_starts_with_an_empty_queue_even_if_a_batch_never_ends(one_worker, monkeypatch):
-    monkeypatch.setattr(forks, "_MOST_PATIENCE", 0.1)
+    monkeypatch.setattr(forks, "_LONGEST_TIMEOUT", 0.1)
     gate = Gate()
     scheduler = Scheduler(one_worker, gate)
     pending = [submit(scheduler, [500] * 3), submit(scheduler, [5], first=7)]

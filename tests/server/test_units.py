@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rerank_core import AuthenticationError, InvalidRequestError, OverloadedError, RateLimitError
 from rerank_core.cli import serve
-from rerank_core.server import create_app
+from rerank_core.server import create_app, run
 from rerank_core.server.admission import Admission
 from rerank_core.server.environment import check_environment
 from rerank_core.server.keys import KeyRing, TokenBucket
@@ -244,6 +244,10 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
     ("given", "message"),
     [
         ({"models": ("nope",)}, "rerank-mini-en-v1, rerank-tiny-en-v1, bge-reranker-v2"),
+        (
+            {"models": ("rerank-mini",)},
+            r"^models: unknown model 'rerank-mini'\. Did you mean 'rerank-mini-en-v1'\? Known",
+        ),
         ({"models": ("=x",)}, "NAME=MODEL"),
         ({"models": ("a=rerank-mini-en-v1", "a=bge-reranker-v2")}, "twice"),
         ({"models": ()}, "at least one"),
@@ -271,6 +275,36 @@ def test_a_settings_file_that_is_wrong(tmp_path, content):
         file.write_text(content)
     with pytest.raises(InvalidRequestError, match=r"rerank\.toml"):
         load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (str, "No such file or directory"),
+        (lambda file: file.mkdir(), "Is a directory"),
+        (lambda file: file.symlink_to(file), "Too many levels of symbolic links"),
+        (lambda file: file.write_bytes(b"\xff\xfe k"), "not (UTF-8|valid TOML)"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named_with_the_reason(tmp_path, spoil, reason):
+    file = tmp_path / "file"
+    spoil(file)
+    with pytest.raises(InvalidRequestError, match=f"the API keys in .*file: .*{reason}"):
+        KeyRing().add_file(file)
+    with pytest.raises(InvalidRequestError, match=f"the settings in .*file: .*{reason}"):
+        load_settings(file)
+
+
+def test_a_system_that_grants_fewer_files_than_it_says_gets_fewer_connections(monkeypatch):
+    """As macOS does: its limit is infinite, and refuses what is above another one."""
+    resource = pytest.importorskip("resource")
+
+    def refused(_kind, _limits):
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1128, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", refused)
+    assert run._room_for(20_000) == (500, 500)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com"])  # noqa: S104  (refused)

@@ -86,7 +86,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 ) -> None:
     """Does reranking help on my data? Measures a first stage and every model on top of it, and says so.
 
-    DATA may be a JSONL file written by hand, one query a line:
+    DATA may be a JSONL file written by hand, one query per line:
 
         {"query": "...", "documents": ["...", "..."], "relevant": [0]}
 

@@ -80,8 +80,8 @@ class Ask:
         body: writes the body; called for each attempt, so that bodies need not all exist at once.
         most_bytes: the longest reply to accept.
         read: turns a reply into what the asker wants; raises AttemptError or RerankError where it cannot.
-        patience: seconds for an answer that can be done without: None is given then, and nothing is retried.
-            None for an answer that is needed.
+        optional_within: timeout of an optional request, in seconds: it is not retried, and its result is None where it
+            fails. None for a request whose answer is needed.
     """
 
     method: str
@@ -90,4 +90,4 @@ class Ask:
     body: Callable[[], bytes] | None
     most_bytes: int
     read: Callable[[Reply], Any]
-    patience: float | None = None
+    optional_within: float | None = None

@@ -28,8 +28,8 @@ _INFO_SECONDS = 5.0
 _INFO_BYTES = 1_000_000
 # A reply may repeat the documents, and JSON may need twelve bytes for one character.
 _REPLY_BYTES = 1_000_000
-_BYTES_A_DOCUMENT = 1_000
-_BYTES_A_CHARACTER = 16
+_BYTES_PER_DOCUMENT = 1_000
+_BYTES_PER_CHARACTER = 16
 _MODEL_NAME_LENGTH = 200
 
 
@@ -62,7 +62,7 @@ class Client:
             return
         url = beside(self.service.url, self.service.dialect.path_for(self.service.model), path)
         read = partial(_read_info, service=self.service)
-        (answer,) = yield [Ask("GET", url, self._headers(), None, _INFO_BYTES, read, patience=_INFO_SECONDS)]
+        (answer,) = yield [Ask("GET", url, self._headers(), None, _INFO_BYTES, read, optional_within=_INFO_SECONDS)]
         if answer is not None:
             self._asked = True
             self._limit = answer[0] or self._limit
@@ -128,7 +128,7 @@ class Client:
     def _ask(self, query: str, texts: list[str]) -> Ask:
         request = WireRequest(query, texts, model=self.service.model, return_documents=False)
         characters = sum(map(len, texts))
-        most_bytes = _REPLY_BYTES + _BYTES_A_DOCUMENT * len(texts) + _BYTES_A_CHARACTER * characters
+        most_bytes = _REPLY_BYTES + _BYTES_PER_DOCUMENT * len(texts) + _BYTES_PER_CHARACTER * characters
         read = partial(read_reply, service=self.service, count=len(texts))
         return Ask("POST", self.service.url, self._headers(), partial(self._body, request), most_bytes, read)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import TypeVar
 
@@ -37,8 +36,7 @@ def in_threads(jobs: Sequence[Callable[[], T]], deadline: Deadline) -> list[T]:
     try:
         for _ in range(min(IN_PARALLEL, len(jobs))):
             thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="rerank")
-            with no_threads():
-                thread.start()
+            _start(thread)
         done, late = wait(futures, timeout=deadline.left, return_when=FIRST_EXCEPTION)
         results = [future.result() for future in futures if future in done]  # raises the first error
         if not late:
@@ -52,10 +50,8 @@ def in_threads(jobs: Sequence[Callable[[], T]], deadline: Deadline) -> list[T]:
     raise deadline.error()
 
 
-@contextlib.contextmanager
-def no_threads() -> Iterator[None]:
-    """Around the start of a thread: the system may have none left, or the interpreter may be ending."""
+def _start(thread: threading.Thread) -> None:
     try:
-        yield
-    except RuntimeError as error:
+        thread.start()
+    except RuntimeError as error:  # the system has none left, or the interpreter is ending
         raise OverloadedError("this process cannot start another thread.", code="no_threads") from error

@@ -24,7 +24,7 @@ from rerank_core.client.exchange import Ask, Reply, Service
 from rerank_core.client.making import Certificates, Making
 from rerank_core.client.network import until
 from rerank_core.client.retry import AttemptError, Deadline, RetryPolicy
-from rerank_core.client.threads import IN_PARALLEL, in_threads, no_threads
+from rerank_core.client.threads import IN_PARALLEL, in_threads
 from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
 from rerank_core.inference.workers import ASIDE
 
@@ -47,7 +47,7 @@ class Settings:
 
     def retrying(self, ask: Ask, deadline: Deadline) -> dict[str, Any]:
         """What tenacity needs to know to send one request."""
-        policy = RetryPolicy(self.max_retries if ask.patience is None else 0, deadline, self.on_retry)
+        policy = RetryPolicy(self.max_retries if ask.optional_within is None else 0, deadline, self.on_retry)
         return {"retry": policy.again, "wait": policy.wait, "reraise": True}
 
     def making(self, certificates: Certificates) -> Making:
@@ -122,7 +122,7 @@ class SyncTransport:
             self._closing.detach()
 
     def _send(self, client: httpx.Client, ask: Ask, deadline: Deadline) -> Any:
-        deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
+        deadline = deadline if ask.optional_within is None else deadline.sooner(ask.optional_within)
         try:
             for attempt in tenacity.Retrying(sleep=deadline.pause, **self._settings.retrying(ask, deadline)):
                 with attempt:
@@ -181,8 +181,7 @@ class AsyncTransport:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             if self._making.reads_files:
-                with no_threads():
-                    await ASIDE.run(self._certificates.context)
+                await ASIDE.run(self._certificates.context)
             if loop not in self._clients:  # another task of this loop may have been faster; from here on none can
                 living = _Living(self._making.async_client())
                 await living.start()
@@ -239,7 +238,7 @@ class AsyncTransport:
         self._clients.clear()
 
     async def _send(self, client: httpx.AsyncClient, ask: Ask, deadline: Deadline) -> Any:
-        deadline = deadline if ask.patience is None else deadline.sooner(ask.patience)
+        deadline = deadline if ask.optional_within is None else deadline.sooner(ask.optional_within)
         try:
             async for attempt in tenacity.AsyncRetrying(**self._settings.retrying(ask, deadline)):
                 with attempt:
@@ -322,7 +321,7 @@ def _close_soon(clients: dict[asyncio.AbstractEventLoop, _Living]) -> None:
 
 def _give_up(failure: AttemptError, ask: Ask) -> None:
     """Raise what the caller gets; None for an answer that can be done without."""
-    if ask.patience is None:
+    if ask.optional_within is None:
         raise failure.error from failure.__cause__
 
 

@@ -28,7 +28,7 @@ class Answer:
     Attributes:
         scores: by document.
         seconds: how long they took; None where they were not all computed in this run.
-        tokens: fed to the model; None where nobody knows.
+        tokens: fed to the model; None where that is not known.
     """
 
     scores: Mapping[str, Score]

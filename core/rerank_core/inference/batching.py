@@ -21,7 +21,7 @@ class Waiting(Generic[Owner]):
     Args:
         owner: whose they are.
         lengths: tokens of each input.
-        budget: most tokens of a batch that holds any of them; 0 means one input a batch.
+        budget: most tokens of a batch that holds any of them; 0 means one input per batch.
         limit: how many batches with any of them may be out at once.
 
     Attributes:
@@ -74,7 +74,7 @@ class Waiting(Generic[Owner]):
 
 
 class BatchQueue(Generic[Owner]):
-    """Requests in a line, whose inputs leave in batches.
+    """A queue of requests, whose inputs leave in batches.
 
     Requests take turns at the head of a batch; every other turn goes to one that has had none yet, so that a short
     request need not wait for everybody, and a long one still gets half of the turns. The head's longest inputs decide
@@ -83,15 +83,15 @@ class BatchQueue(Generic[Owner]):
     """
 
     def __init__(self) -> None:
-        self._line: deque[Waiting[Owner]] = deque()
+        self._queue: deque[Waiting[Owner]] = deque()
         self._newcomer_was_last = False
 
     def __len__(self) -> int:
         """How many requests have inputs that are in no batch yet."""
-        return len(self._line)
+        return len(self._queue)
 
     def __iter__(self) -> Iterator[Waiting[Owner]]:
-        return iter(self._line)
+        return iter(self._queue)
 
     @property
     def ready(self) -> int:
@@ -99,19 +99,19 @@ class BatchQueue(Generic[Owner]):
 
         Little work does not make as many batches as there are inputs: see :data:`_LEAST_TOKENS`.
         """
-        singly = sum(waiting.most_batches for waiting in self._line if not waiting.budget)
-        packed = [waiting for waiting in self._line if waiting.budget and waiting.ready]
+        singly = sum(waiting.most_batches for waiting in self._queue if not waiting.budget)
+        packed = [waiting for waiting in self._queue if waiting.budget and waiting.ready]
         tokens = sum(waiting.tokens for waiting in packed)
         return singly + min(sum(waiting.most_batches for waiting in packed), -(-tokens // _LEAST_TOKENS))
 
     def add(self, waiting: Waiting[Owner]) -> None:
-        """Put a request at the end of the line."""
+        """Put a request at the end of the queue."""
         if len(waiting):
-            self._line.append(waiting)
+            self._queue.append(waiting)
 
     def forget_dropped(self) -> None:
         """Let go of requests that nobody waits for."""
-        self._line = deque(waiting for waiting in self._line if not waiting.dropped)
+        self._queue = deque(waiting for waiting in self._queue if not waiting.dropped)
 
     def next_batch(self, workers: int) -> list[tuple[Waiting[Owner], list[int]]]:
         """The next batch: positions of inputs by request; empty when there is nothing to do.
@@ -126,7 +126,9 @@ class BatchQueue(Generic[Owner]):
         width = head.longest
         room = self._room(head, width, workers)
         # Without a budget the graph takes one input at a time.
-        others = [w for w in self._line if w is not head and w.ready and w.budget == head.budget] if head.budget else []
+        others = (
+            [w for w in self._queue if w is not head and w.ready and w.budget == head.budget] if head.budget else []
+        )
         batch = []
         for waiting in (head, *others):
             shortest = width - max(_PADDING_TOKENS, int(width * _PADDING_SHARE))
@@ -135,14 +137,14 @@ class BatchQueue(Generic[Owner]):
                 waiting.out += 1
                 batch.append((waiting, taken))
                 room -= len(taken)
-        self._line.remove(head)
-        self._line.append(head)
-        self._line = deque(waiting for waiting in self._line if len(waiting))
+        self._queue.remove(head)
+        self._queue.append(head)
+        self._queue = deque(waiting for waiting in self._queue if len(waiting))
         return batch
 
     def _head(self) -> Waiting[Owner] | None:
         """Whose turn it is."""
-        ready = [waiting for waiting in self._line if waiting.ready]
+        ready = [waiting for waiting in self._queue if waiting.ready]
         preferred = [waiting for waiting in ready if waiting.had_a_turn == self._newcomer_was_last]
         if not ready:
             return None
@@ -155,5 +157,5 @@ class BatchQueue(Generic[Owner]):
         """How many inputs of ``width`` tokens the batch may have."""
         if not head.budget:
             return 1
-        share = -(-sum(waiting.tokens for waiting in self._line) // max(1, workers))
+        share = -(-sum(waiting.tokens for waiting in self._queue) // max(1, workers))
         return max(1, min(head.budget, max(_LEAST_TOKENS, share)) // width)

@@ -18,11 +18,11 @@ from rerank_core.inference.encoding import (
     pad_block,
     share_tokens,
 )
-from rerank_core.inference.tokens import CHARACTERS_A_TOKEN, TextTokenizer, Tokens
+from rerank_core.inference.tokens import CHARACTERS_PER_TOKEN, TextTokenizer, Tokens
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
 
-_WINDOWS_A_TURN = 8  # rendering costs some milliseconds
+_WINDOWS_PER_TURN = 8  # rendering costs some milliseconds
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,7 +76,7 @@ class ChatEncoder:
         ) -> ModelInputs:
             inputs: list[ModelInput] = []
             for start, stop in ranges:
-                if len(inputs) % _WINDOWS_A_TURN == _WINDOWS_A_TURN - 1:
+                if len(inputs) % _WINDOWS_PER_TURN == _WINDOWS_PER_TURN - 1:
                     yield
                 span = character_span(tokens.offsets, start, stop)
                 ids = self._render(short.text, text[span.start : span.end], prompt, limit=max_tokens)
@@ -104,7 +104,7 @@ class ChatEncoder:
     def _whole(self, position: int, query: _Query, text: str, prompt: str | None, limit: int) -> ModelInput:
         """The pair in one piece, its document shortened if it must be."""
         end, complete = len(text), True
-        if end > CHARACTERS_A_TOKEN * limit:
+        if end > CHARACTERS_PER_TOKEN * limit:
             tokens = self._tokenizer.beginning(text, limit)
             end, complete = tokens.end, tokens.complete
         ids = self._render(query.text, text[:end], prompt, limit=limit)

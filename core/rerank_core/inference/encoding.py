@@ -19,7 +19,7 @@ from rerank_core.results import Span
 ENCODING_VERSION = 2
 """Part of every identity under which scores are kept: raised whenever equal texts may become other inputs."""
 
-_WINDOWS_A_TURN = 64
+_WINDOWS_PER_TURN = 64
 
 
 # No repr for what holds tokens: they are the text.
@@ -248,7 +248,7 @@ class PairEncoder:
         cut_query = not query.complete or kept_query < len(query.ids)
         inputs: list[ModelInput] = []
         for start, stop in window_ranges(len(text.ids), max(1, kept_text)):
-            if len(inputs) % _WINDOWS_A_TURN == _WINDOWS_A_TURN - 1:
+            if len(inputs) % _WINDOWS_PER_TURN == _WINDOWS_PER_TURN - 1:
                 yield
             ids, types = self._template.assemble(query.ids[:kept_query], text.ids[start:stop])
             span = character_span(text.offsets, start, stop)

@@ -64,7 +64,7 @@ def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
     It stays in memory for as long as somebody holds it.
 
     Raises:
-        ModelNotFoundError: when nobody knows the model.
+        ModelNotFoundError: when no model has this name.
         ModelLoadError: when it cannot, or must not, be loaded.
         MissingDependencyError: when the only possible backend is not installed.
     """

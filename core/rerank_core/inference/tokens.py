@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import WordPiece
 
-CHARACTERS_A_TOKEN = 8
+CHARACTERS_PER_TOKEN = 8
 """A beginning of this many characters per token is nearly always enough. English has four to five."""
 
 PIECE = 16_384
@@ -80,7 +80,7 @@ class TextTokenizer:
     def beginning(self, text: str, needed: int, *, offsets: bool = False) -> Tokens:
         """The first tokens of ``text``: at least ``needed``, or all there are, or those of a very long beginning.
 
-        What is read grows with ``needed``, not with the text: at most ``_LONGER`` times ``CHARACTERS_A_TOKEN``
+        What is read grows with ``needed``, not with the text: at most ``_LONGER`` times ``CHARACTERS_PER_TOKEN``
         characters per token. They are the first tokens of the whole text, unless the text gives hardly any: then the
         last word read may be cut.
 
@@ -89,7 +89,7 @@ class TextTokenizer:
             needed: how many tokens can be used.
             offsets: whether the offsets are wanted too.
         """
-        size = max(_LEAST, CHARACTERS_A_TOKEN * needed)
+        size = max(_LEAST, CHARACTERS_PER_TOKEN * needed)
         most = _LONGER * size
         while len(text) > size:
             encoding = self.encode(text[:size])

@@ -8,7 +8,8 @@ from rerank_core.scoring.cascade import CascadeScorer
 from rerank_core.scoring.fake import FakeScorer
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
-from rerank_core.scoring.local import LocalOptions, LocalScorer
+from rerank_core.scoring.local import LocalScorer
+from rerank_core.scoring.local_options import LocalOptions
 
 __all__ = [
     "ApiOptions",

@@ -119,7 +119,7 @@ class CachedScorer(WrappingScorer):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Known:
-    """What the store knew of one request: a key a text (none where nothing can be kept) and scores by position."""
+    """What the store knew of one request: one key per text (none where nothing can be kept) and scores by position."""
 
     texts: Sequence[str]
     keys: list[bytes]

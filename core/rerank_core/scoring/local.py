@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
@@ -19,6 +19,7 @@ from rerank_core.inference.workers import ASIDE
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
 from rerank_core.scoring.base import Score, Scores
+from rerank_core.scoring.local_options import LocalOptions, check_type
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,45 +29,7 @@ if TYPE_CHECKING:
     from rerank_core.inference.encoding import ModelInput
     from rerank_core.inference.scheduler import BatchReport
 
-LongDocuments = Literal["truncate", "windows"]
-BackendChoice = Literal["auto", "onnx", "torch"]
-Precision = Literal["float32", "float16", "bfloat16", "int8"]
-
 logger = logging.getLogger("rerank_core")
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """How a model is loaded and run in this process. See :class:`~rerank_core.Reranker` for each option.
-
-    Raises:
-        InvalidRequestError: when a value is not one of those allowed.
-    """
-
-    long_documents: LongDocuments = "truncate"
-    max_tokens: int | None = None
-    batch_tokens: int | None = None
-    threads: int | None = None
-    backend: BackendChoice = "auto"
-    device: str | None = None
-    dtype: Precision | None = None
-    device_map: str | None = None
-    prompt: str | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
-    local_files_only: bool = False
-
-    def __post_init__(self) -> None:
-        _check_choice("long_documents", self.long_documents, get_args(LongDocuments))
-        _check_choice("backend", self.backend, get_args(BackendChoice))
-        if self.dtype is not None:
-            _check_choice("dtype", self.dtype, get_args(Precision))
-        for name in ("max_tokens", "batch_tokens", "threads"):
-            _check_positive(name, getattr(self, name))
-        for name in ("device", "device_map", "prompt", "revision"):
-            _check_type(name, getattr(self, name), str | None, "a string or None")
-        for name in ("trust_remote_code", "local_files_only"):
-            _check_type(name, getattr(self, name), bool, "True or False")
 
 
 class LocalScorer:
@@ -87,7 +50,7 @@ class LocalScorer:
         *,
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
-        _check_type("model", model, str | Path, "a name, a path or a Hub id")
+        check_type("model", model, str | Path, "a name, a path or a Hub id")
         if not str(model).strip():
             raise InvalidRequestError("model must be a name, a path or a Hub id; got a blank one.", param="model")
         self.model = str(model)
@@ -228,7 +191,7 @@ class LocalScorer:
     ) -> Generator[Future[Any], Any, Scores]:
         """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
         from rerank_core.inference.plan import Portion, share_out, tokenizer_errors
-        from rerank_core.inference.tokens import CHARACTERS_A_TOKEN
+        from rerank_core.inference.tokens import CHARACTERS_PER_TOKEN
 
         workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
         started = time.perf_counter()
@@ -238,7 +201,7 @@ class LocalScorer:
             with tokenizer_errors():
                 prompt = self._prompt(loaded)
                 encode = loaded.encoder.start(query, max_tokens=limit, windows=windows, prompt=prompt)
-            most = None if windows else CHARACTERS_A_TOKEN * limit
+            most = None if windows else CHARACTERS_PER_TOKEN * limit
             portions = [Portion(encode, texts, positions) for positions in share_out(texts, most)]
             portions[0].turn()
             return portions
@@ -362,18 +325,3 @@ def _absolute(model: str | Path) -> str | Path:
     if isinstance(model, str) and model in REGISTRY:
         return model
     return local_path(model) or model
-
-
-def _check_type(name: str, value: object, kinds: Any, expected: str) -> None:
-    if not isinstance(value, kinds):
-        raise InvalidRequestError(f"{name} must be {expected}; got {type(value).__name__}.", param=name)
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InvalidRequestError(f"{name} must be one of {', '.join(choices)}; got {value!r}.", param=name)
-
-
-def _check_positive(name: str, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InvalidRequestError(f"{name} must be a whole number of at least 1, or None; got {value!r}.", param=name)

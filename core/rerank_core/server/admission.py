@@ -1,4 +1,4 @@
-"""Who is let into the line of a model, and how long the line is."""
+"""Which requests are let into the queue of a model, and how long the queue is."""
 
 from __future__ import annotations
 

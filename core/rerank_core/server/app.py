@@ -18,7 +18,8 @@ from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.reranker import Reranker
 from rerank_core.scoring.cached import CachedScorer
-from rerank_core.scoring.local import LocalOptions, LocalScorer
+from rerank_core.scoring.local import LocalScorer
+from rerank_core.scoring.local_options import LocalOptions
 from rerank_core.server.admission import Admission
 from rerank_core.server.answers import error_response
 from rerank_core.server.discovery import model_routes, open_routes

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rerank_core.errors import AuthenticationError, InvalidRequestError, RateLimitError
+from rerank_core.files import accessing
 
 _COMMENT = re.compile(r"(?:^|\s)#")
 _KEY = re.compile(r"[!-~]+")  # what every client sends in a header, and in the same bytes
@@ -84,10 +85,14 @@ class KeyRing:
         Raises:
             InvalidRequestError: when the file cannot be read, has no keys, or a line is neither.
         """
+        with accessing(f"the API keys in {file}", param="api_keys_file"):
+            content = file.read_bytes()
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()  # some editors put a mark before the first key
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequestError(f"cannot read the API keys in {file}.", param="api_keys_file") from error
+            lines = content.decode("utf-8-sig").splitlines()  # some editors put a mark before the first key
+        except UnicodeError:  # not chained: it holds the keys
+            raise InvalidRequestError(
+                f"cannot read the API keys in {file}: it is not UTF-8.", param="api_keys_file"
+            ) from None
         before = len(self)
         for number, line in enumerate(lines, 1):
             words = _COMMENT.split(line, maxsplit=1)[0].split()
@@ -101,7 +106,7 @@ class KeyRing:
                     param="api_keys_file",
                 )
             self.add(key, int(limit[0]) if limit else None)
-        if len(self) == before:  # an empty file must not open the door
+        if len(self) == before:  # an empty file must not let everybody in
             raise InvalidRequestError(f"{file} holds no API keys.", param="api_keys_file")
 
     def admit(self, headers: Mapping[str, str]) -> None:

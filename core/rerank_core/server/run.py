@@ -91,7 +91,10 @@ def _room_for(connections: int) -> tuple[int, int]:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections, _BACKLOG
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (ValueError, OSError):  # macOS has a lower limit of its own behind an infinite one
+        allowed = soft
     if allowed == needed:
         return connections, _BACKLOG
     half = max(1, (allowed - _OTHER_FILES) // 2)

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.files import accessing
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.server.environment import PREFIX, check_environment
 from rerank_core.server.guard import LOOPBACK_HOSTS
@@ -116,8 +117,8 @@ class ServerSettings(BaseSettings):
                 raise ValueError(f"the name {name} is given twice")
             if source not in REGISTRY and "/" not in source and not Path(source).exists():
                 raise ValueError(
-                    f"nobody knows the model {source!r}; known are {', '.join(REGISTRY)}, "
-                    "any folder, and any Hub id (owner/name)"
+                    f"unknown model {source!r}.{did_you_mean(source, REGISTRY)} Known are {', '.join(REGISTRY)}, any "
+                    "folder, and any Hub id (owner/name)"
                 )
         return models
 
@@ -193,10 +194,13 @@ def split_model(text: str) -> tuple[str, str]:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
-        raise InvalidRequestError(f"cannot read the settings in {file}: {reason}.", param="config") from None
+        with accessing(f"the settings in {file}", param="config"):
+            content = file.read_bytes()
+        return tomllib.loads(content.decode())
+    except (UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"cannot read the settings in {file}: it is not valid TOML.", param="config"
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

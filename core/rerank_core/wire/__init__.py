@@ -1,1 +1,1 @@
-"""The formats of the rerank HTTP API, shared by client and server: one module a dialect."""
+"""The formats of the rerank HTTP API, shared by client and server: one module per dialect."""

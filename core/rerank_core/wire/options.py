@@ -99,7 +99,7 @@ ModelArguments = Annotated[
 SpecialTokens = Annotated[Any, Refused("pairs always have the model's special tokens", usual=True, other=False)]
 Priority = Annotated[Any, NoEffect("requests are served in turn, and give the same answer", usual=0, other=-5)]
 Note = Annotated[Any, NoEffect("about the request, not the answer", usual="a", other="b")]
-Length = Annotated[Any, NoEffect("tokens are always told", usual="true", other="false")]
+Length = Annotated[Any, NoEffect("tokens are always reported", usual="true", other="false")]
 
 
 class CutBody(Body):

@@ -24,7 +24,7 @@ class Backend(Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """The token budget of a batch that suits this backend and device; 0 means one input a batch."""
+        """The token budget of a batch that suits this backend and device; 0 means one input per batch."""
         ...
 
     def run(self, block: Block) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ from rerank_core.client.urls import check_base_url
 from rerank_core.inference.workers import ASIDE
 from rerank_core.ranking import check_threshold
 from rerank_core.reranker import OnFailure, provider_of
-from rerank_core.scoring.local import BackendChoice, LongDocuments, Precision
+from rerank_core.scoring.local_options import BackendChoice, LongDocuments, Precision
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
@@ -278,7 +278,7 @@ class CrossEncoderRanker:
 
         Returns:
             ``documents``, best first, and ``meta``, always with ``model``; ``usage`` with ``prompt_tokens`` and
-            ``total_tokens``; ``degraded``, whether a stand-in placed them because the model had failed;
+            ``total_tokens``; ``degraded``, whether a fallback ranked them because the model had failed;
             ``query_truncated``, whether the query was cut; ``truncated``, the ids of the documents returned that the
             model read only in part; ``windows``, by id the ``[start, end]`` of the content that got the score, where
             long documents are read in windows.
@@ -485,7 +485,7 @@ def _tags(response: RerankResponse) -> dict[str, Any]:
 
 
 def _unique(documents: list[Document]) -> list[Document]:
-    """One document an id: the one with the best score, in the place of the first."""
+    """One document per id: the one with the best score, in the place of the first."""
     best: dict[str, Document] = {}
     for document in documents:
         kept = best.get(document.id)
