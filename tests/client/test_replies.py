@@ -70,3 +70,21 @@ def test_any_refusal_is_one_of_our_errors_with_a_bounded_message(service, status
         assert isinstance(read_reply(reply, service, 2), TooMany)
     except AttemptError:
         assert status != 413
+
+
+@pytest.mark.parametrize(("status", "text"), [(400, "context length"), (404, "model is unknown")])
+@pytest.mark.parametrize("shape", ["{}", '{{"detail": "{}"}}', '{{"error": {{"message": "{}"}}}}'])
+def test_only_the_beginning_of_what_a_server_says_is_looked_at(status, text, shape):
+    """What is looked for takes much longer to be found, or not, than to be sent."""
+    said = [failed(Reply(status, {}, shape.format(before + text).encode()), SERVICES[0]) for before in ("", "x" * 5000)]
+    assert [text in str(each.error) or "It seems to mean" in str(each.error) for each in said] == [status == 400, False]
+    assert [each.error.code == "model_not_found" for each in said] == [status == 404, False]
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "line\nbreak", "the text of a document", "sk-secret" * 9])
+def test_what_a_reply_looks_like_is_told_without_names_that_are_no_names(name):
+    for content in (json.dumps({name: 1, "data": 2}), json.dumps({"results": [{name: 1}]})):
+        with pytest.raises(ProtocolError) as caught:
+            read_reply(Reply(200, JSON, content.encode()), SERVICES[0], 1)
+        assert name[:8] not in str(caught.value)
+        assert str(caught.value).isprintable()

@@ -156,3 +156,15 @@ def test_an_answer_that_nobody_fetches_is_let_go():
             wait_for(lambda: "documents=1" in process.log)
             wait_for(lambda: sockets(process) == before)
             assert connection.recv(10) == b"HTTP/1.1 2"  # some of it was on its way
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
+def test_answers_that_nobody_fetches_do_not_keep_the_next_request_waiting_for_ever():
+    with running("--request-timeout", "0.5") as process:
+        process.url()
+        before = sockets(process)
+        with connect(process) as connection:
+            connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16)
+            wait_for(lambda: sockets(process) > before)
+            wait_for(lambda: sockets(process) == before)
+        assert is_served(process).status_code in {200, 504}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 
-from rerank_core import Reranker
+from rerank_core import InvalidRequestError, Reranker
 from rerank_core.scoring import FakeScorer
+from rerank_core.server.asked import check_before
 from rerank_core.wire import field_table
 from rerank_core.wire.effects import Honoured, NoEffect, declared
 from rerank_core.wire.fields import Body, Flag
+from rerank_core.wire.messages import WireRequest
 from rerank_core.wire.options import RawScores
 from rerank_core.wire.routes import ROUTES
 from serving import serving
@@ -178,6 +181,30 @@ def test_a_scorer_that_tells_no_limit_takes_one_that_no_text_reaches(words, stat
     with serving(models=("fake=rerank-mini-en-v1",), rerankers={"fake": Reranker(scorer=FakeScorer())}) as served:
         body = {"model": "fake", "query": "q", "documents": ["a word " * words], "max_tokens_per_doc": 4096}
         assert served.http.post("/v2/rerank", json=body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        ({"max_tokens_per_doc": 10**9}, 200),
+        ({"max_tokens_per_doc": 4096}, 400),
+        ({"truncate_prompt_tokens": 10**9}, 200),
+    ],
+)
+def test_marks_that_follow_each_other_are_not_put_in_order_to_be_counted(field, status):
+    """To put so many in order would take hours."""
+    with serving(models=("fake=rerank-mini-en-v1",), rerankers={"fake": Reranker(scorer=FakeScorer())}) as served:
+        body = {"model": "fake", "query": "q", "documents": ["a" + "\u0301\u0316" * 600_000], **field}
+        assert served.http.post("/v1/rerank", json=body).status_code == status
+
+
+@pytest.mark.parametrize("queries", [["aaaaaaaaaa", "\u732b" * 9], ["\u732b" * 9, "aaaaaaaaaa"]])
+@pytest.mark.parametrize(("most", "fits"), [(46, False), (47, True)])
+def test_the_query_that_may_have_most_tokens_counts_for_a_limit(queries, most, fits):
+    """27 bytes and 3, and room for special tokens."""
+    asked = WireRequest(queries[0], ["cat", ""], queries=queries, truncate_prompt_tokens=most)
+    with nullcontext() if fits else pytest.raises(InvalidRequestError, match=f"^truncate_prompt_tokens={most} "):
+        check_before(asked, None)
 
 
 def test_raw_scores_are_the_logits_of_the_same_order(api):

@@ -44,7 +44,16 @@ def test_a_page_whose_name_points_here_gets_nothing(keyless, method, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost:1", "http://127.0.0.1.evil.example"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost:1",
+        "http://127.0.0.1.evil.example",
+        "http://[",
+        "//127.0.0.1",
+        "",
+    ],
 )
 def test_pages_from_elsewhere_get_nothing(keyless, origin):
     reply = post(keyless, origin=origin)
@@ -53,6 +62,12 @@ def test_pages_from_elsewhere_get_nothing(keyless, origin):
 
 def test_the_servers_own_page_may_call(keyless):
     assert post(keyless, origin=keyless).status_code == 200
+
+
+def test_one_origin_of_several_does_not_speak_for_the_others(keyless):
+    headers = [("content-type", "application/json"), ("origin", keyless), ("origin", "https://evil.example")]
+    reply = httpx.post(f"{keyless}/v1/rerank", json=BODY, headers=headers, timeout=BOUND, trust_env=False)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "origin_not_allowed")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])

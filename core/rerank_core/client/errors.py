@@ -48,6 +48,7 @@ _OWN_CODES = frozenset(
     ]
 )
 _MESSAGE_LENGTH = 300
+_READ_LENGTH = 2000  # most characters of a text that are looked at
 # Not llama.cpp's "increase the physical batch size (current batch size: 512)": its batches are of tokens.
 _TOO_MANY = re.compile(
     r"(?<!physical )(?<!current )batch size|too many (documents|texts|inputs|passages|items)|max_client_batch_size"
@@ -203,7 +204,7 @@ def _read(reply: Reply) -> _Said:
     try:
         body = json.loads(reply.content)
     except (ValueError, RecursionError):
-        return _Said("", reply.content[:2000].decode("utf-8", "replace"), None)
+        return _Said("", reply.content[:_READ_LENGTH].decode("utf-8", "replace"), None)
     error = nested(body, "error")
     source = error if isinstance(error, dict) else body
     codes = [nested(source, name) for name in ("code", "error_type", "type", "status")]
@@ -212,7 +213,7 @@ def _read(reply: Reply) -> _Said:
     if isinstance(detail, list):  # FastAPI's list of what is wrong
         texts += [nested(item, "msg") for item in detail[:8]]
     code = next((c for c in codes if isinstance(c, str) and _IDENTIFIER.fullmatch(c)), "")
-    return _Said(code, " ".join(t for t in texts if isinstance(t, str)), body)
+    return _Said(code, " ".join(t[:_READ_LENGTH] for t in texts if isinstance(t, str))[:_READ_LENGTH], body)
 
 
 @contextmanager

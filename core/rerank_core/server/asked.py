@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection
 from unicodedata import normalize
 
 from rerank_core.errors import InvalidRequestError
@@ -11,7 +12,8 @@ from rerank_core.inference.backends.base import LoadedModelInfo
 from rerank_core.wire.dialect import Dialect
 from rerank_core.wire.messages import WireRequest
 
-_SPECIAL = " " * 16  # stands for the special tokens around a pair
+_LIMITS = ("max_tokens_per_doc", "max_tokens_per_query", "truncate_prompt_tokens")
+_SPECIAL_TOKENS = 16  # more than any model has around a pair
 
 
 def check_before(asked: WireRequest, loaded: LoadedModelInfo | None) -> None:
@@ -27,10 +29,10 @@ def check_before(asked: WireRequest, loaded: LoadedModelInfo | None) -> None:
     windows = loaded is not None and loaded.long_documents == "windows"
     if asked.chunked and windows:
         raise _unsupported(asked.chunked, "its model reads long documents in pieces of its own")
-    for name, texts in _limited(asked):
+    read = math.inf if loaded is None or windows else loaded.max_tokens
+    for name in _LIMITS:
         most = getattr(asked, name)
-        read = math.inf if loaded is None or windows else loaded.max_tokens
-        if most < read and not all(_fits(text, most) for text in texts):
+        if most is not None and most < read and most <= _most_tokens(asked, name):
             reads = "all of a text" if read == math.inf else f"{read} tokens of a query and document together"
             raise _unsupported(f"{name}={most}", f"its model reads {reads}", name)
 
@@ -60,24 +62,23 @@ def check_after(
     )
 
 
-def _limited(asked: WireRequest) -> Iterator[tuple[str, Iterable[str]]]:
-    """The limits of tokens that are asked for, and the texts that each is about."""
-    queries = asked.queries or (asked.query,)
-    if asked.max_tokens_per_doc is not None:
-        yield "max_tokens_per_doc", asked.texts
-    if asked.max_tokens_per_query is not None:
-        yield "max_tokens_per_query", queries
-    if asked.truncate_prompt_tokens is not None:
-        longest = max(queries, key=len)
-        yield "truncate_prompt_tokens", (f"{longest}{_SPECIAL}{text}" for text in asked.texts)
+def _most_tokens(asked: WireRequest, limit: str) -> int:
+    """As many tokens as what a limit is about can have: no tokenizer makes more of a text than it has bytes."""
+    query = 0 if limit == "max_tokens_per_doc" else max(map(_expanded_bytes, asked.queries or (asked.query,)))
+    document = 0 if limit == "max_tokens_per_query" else max(map(_expanded_bytes, asked.texts))
+    return query + document + (_SPECIAL_TOKENS if limit == "truncate_prompt_tokens" else 0)
 
 
-def _fits(text: str, tokens: int) -> bool:
-    """Whether a text has certainly no more tokens: no tokenizer makes more of it than it has bytes, and a beginning.
+def _expanded_bytes(text: str) -> int:
+    """Bytes after the normalisation that expands a text most: tokenizers normalise first.
 
-    Those bytes are counted after the normalisation that expands a text most: tokenizers normalise first.
+    Characters are expanded one by one: in a whole text, marks that follow each other would be put in order as well,
+    which takes the square of their number.
     """
-    return len(text) < tokens and len(normalize("NFKD", text).encode("utf-8", "replace")) < tokens
+    if text.isascii():
+        return len(text)
+    counts = Counter(text).items()
+    return sum(count * len(normalize("NFKD", character).encode("utf-8", "replace")) for character, count in counts)
 
 
 def _unsupported(what: str, why: str, name: str = "") -> InvalidRequestError:

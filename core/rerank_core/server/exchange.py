@@ -65,16 +65,22 @@ class ExchangeMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         exchange = Exchange(given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex, scope["method"])
         only_head = scope["method"] == "HEAD"
+        # Whoever passed this on may have gone by the other length: what follows is not to be read (RFC 9112, 6.1).
+        two_lengths = "content-length" in headers and "transfer-encoding" in headers
         # HEAD is answered wherever GET is, with the same headers (RFC 9110, 9.3.2).
         scope = {**scope, _KEY: exchange, "method": "GET" if only_head else scope["method"]}
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = exchange.id
+                answer = MutableHeaders(scope=message)
+                answer["x-request-id"] = exchange.id
+                if two_lengths:
+                    answer["connection"] = "close"
             elif only_head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)

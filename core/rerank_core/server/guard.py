@@ -8,7 +8,6 @@ rebinding); ``Origin`` is the page's address.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,7 +46,7 @@ class GuardMiddleware:
         await error_response(error)(scope, receive, send)
 
     def _objection(self, headers: Headers) -> InvalidRequestError | None:
-        hosts, origin = headers.getlist("host"), headers.get("origin")
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if not all(self._is_ours(host_name(host)) for host in hosts):
             return InvalidRequestError(
                 "This server does not answer requests for that host name. Whoever runs it can allow the name "
@@ -55,7 +54,7 @@ class GuardMiddleware:
                 code="host_not_allowed",
                 status=403,
             )
-        if origin is not None and not self._may_call(origin.lower(), hosts):
+        if not all(self._may_call(origin.lower(), hosts) for origin in origins):
             return InvalidRequestError(
                 "This server does not answer web pages of that origin. Whoever runs it can allow the origin "
                 "(--cors-origin, RERANK_CORS_ORIGINS).",
@@ -73,7 +72,9 @@ class GuardMiddleware:
     def _may_call(self, origin: str, hosts: Sequence[str]) -> bool:
         if "*" in self._origins or origin in self._origins:
             return True
-        return urlsplit(origin).netloc in {host.lower() for host in hosts}
+        # The origin of a page is a scheme, a host and a port, and nothing else (RFC 6454, 7).
+        scheme, separator, host = origin.partition("://")
+        return bool(scheme and separator) and host in {each.lower() for each in hosts}
 
 
 def host_name(host: str) -> str:

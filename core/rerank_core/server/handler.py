@@ -94,7 +94,7 @@ class _Call:
         self.exchange.model, self.exchange.documents = model.name, len(asked.texts)
         server.shelf.start()
         model.check_ready()
-        check_before(asked, model.loaded)
+        await _off_the_loop(len(data), lambda: check_before(asked, model.loaded))
         with span(self._request.headers, model.name, len(asked.texts)) as note:
             with model.admission.admitted(len(asked.texts)):
                 outcome = await rank(model.reranker, asked, model.name)

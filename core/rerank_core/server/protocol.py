@@ -1,6 +1,7 @@
 """HTTP connections within limits: how many there are, how long and how large a request's headers may be.
 
-uvicorn bounds none of them: a connection that sends half a header, or nothing, would hold its file descriptor for ever.
+uvicorn bounds none of them: a connection that sends half a header, or nothing, or does not fetch its answer, would hold
+its file descriptor for ever.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ class ConnectionLimits:
         connections: most at once.
         header_seconds: how long a request may take from its first byte to the end of its headers, and a new
             connection until its first request is there.
+        answer_seconds: how long an answer may take to be fetched, once it is more than the connection can hold.
     """
 
     connections: int
     header_seconds: float
+    answer_seconds: float
 
 
 def bounded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
@@ -39,12 +42,14 @@ def bounded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
 class _BoundedProtocol(H11Protocol):
     """A connection that is closed when its next request does not arrive in time.
 
-    A request under way is not its business: that one has its own deadline.
+    A request under way is not its business: that one has its own deadline, up to its answer. An answer that is not
+    fetched holds up the next request's, and is given up.
     """
 
     limits: ConnectionLimits
     connections: set[_BoundedProtocol]  # type: ignore[assignment]  # all are of this class
     _timer: asyncio.TimerHandle | None = None
+    _fetching: asyncio.TimerHandle | None = None
     _since = 0.0  # when it began to be without a request
 
     @property
@@ -64,8 +69,9 @@ class _BoundedProtocol(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timers."""
         self._unwatch()
+        self._fetched()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -74,6 +80,17 @@ class _BoundedProtocol(H11Protocol):
             return
         super().data_received(data)
         self._watch()
+
+    def pause_writing(self) -> None:
+        """Give the other side so long to fetch what is written."""
+        super().pause_writing()
+        if self._fetching is None:
+            self._fetching = self.loop.call_later(self.limits.answer_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has fetched it."""
+        super().resume_writing()
+        self._fetched()
 
     def on_response_complete(self) -> None:
         """Wait for the next request; for one that has begun, or the rest of this one's body, only so long."""
@@ -113,6 +130,11 @@ class _BoundedProtocol(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _fetched(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
 
     def _out_of_time(self) -> None:
         self._timer = None

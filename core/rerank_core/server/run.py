@@ -52,7 +52,7 @@ def serve(settings: ServerSettings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=bounded_protocol(ConnectionLimits(connections, settings.header_timeout)),
+        http=bounded_protocol(ConnectionLimits(connections, settings.header_timeout, settings.request_timeout)),
         ws="none",
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         backlog=backlog,

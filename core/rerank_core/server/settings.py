@@ -61,7 +61,8 @@ class ServerSettings(BaseSettings):
         header_timeout: seconds in which the headers of a request must arrive.
         max_queued_pairs: most query-document pairs accepted and not yet answered, for each model.
         max_in_flight_requests: most requests accepted and not yet answered, for each model.
-        request_timeout: seconds from a request's headers to its answer: for its body, waiting, ranking and writing.
+        request_timeout: seconds from a request's headers to its answer: for its body, waiting, ranking and writing. As
+            far as ``rerank serve`` listens, the client has as long again to fetch the answer.
         drain_seconds: how long accepted requests may take to finish when the server stops.
         allowed_hosts: host names that requests may name in their Host header, ``*.example.com`` for all below a name;
             with none, any. A server without keys on a loopback address, as ``rerank serve`` starts it, answers to names

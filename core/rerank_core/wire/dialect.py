@@ -13,6 +13,7 @@ documents over several requests, and a reply with fewer results than documents i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -24,6 +25,8 @@ from rerank_core.errors import InvalidRequestError, ProtocolError, RerankError
 from rerank_core.wire.fields import UNLIMITED, Body, Limits, is_finite_number, parse
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 from rerank_core.wire.options import options_of
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
 class Dialect:
@@ -285,7 +288,10 @@ def shape(value: Any, depth: int = 2) -> str:
     if isinstance(value, dict):
         if depth == 0:
             return "{...}"
-        fields = ", ".join(f"{str(name)[:32]}: {shape(item, depth - 1)}" for name, item in list(value.items())[:8])
+        fields = ", ".join(
+            f"{name if _NAME.fullmatch(name) else '?'}: {shape(item, depth - 1)}"
+            for name, item in list(value.items())[:8]
+        )
         return "{" + fields + (", ..." if len(value) > 8 else "") + "}"  # noqa: PLR2004  (as many as are shown)
     if isinstance(value, list):
         return f"[{len(value)} x {shape(value[0], depth - 1)}]" if value and depth else f"[{len(value)}]"
