@@ -64,26 +64,12 @@ def test_links_lead_somewhere(page):
 
 def test_the_architecture_names_only_what_exists():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    engine = ROOT / "core" / "rerank_core"
-    for name in re.findall(r"[\w/]+\.py\b", text):
-        assert any(
-            (base / name).exists()
-            for base in (
-                engine,
-                engine / "cli",
-                engine / "client",
-                engine / "evaluation",
-                engine / "inference",
-                engine / "models",
-                engine / "server",
-                engine / "wire",
-                ROOT / "rerank_plugins",
-                ROOT / "haystack_integrations/components/rankers/rerank_plugins",
-                ROOT / "tests",
-                ROOT / "examples",
-            )
-        ), name
-    assert len(text.splitlines()) < 90
+    named = {Path(name) for name in re.findall(r"[\w/]+\.py\b", text)}
+    assert len(named) > 40
+    folders = ("core", "rerank_plugins", "haystack_integrations", "tests", "examples")
+    there = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    assert not [name for name in named if not any(file.parts[-len(name.parts) :] == name.parts for file in there)]
+    assert len(text.splitlines()) <= 110
 
 
 def test_docstring_examples():
