@@ -10,7 +10,7 @@ Nothing here needs ``langchain``, ``langchain_classic`` or ``langchain_community
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ConfigDict, Field, field_validator
@@ -407,10 +407,8 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
             ProtocolError: with ``logits=True``, when a server gives probabilities only.
             RerankError: when the model cannot be loaded or fails, or a server does, unless ``on_failure`` says other.
         """
-        scores = [0.0] * len(text_pairs)
-        for query, group in _by_query(text_pairs).items():
-            self._fill(scores, group, self.engine.rerank(query, list(group.values())))
-        return scores
+        groups = _by_query(text_pairs)
+        return self._in_order(groups, self.engine.rerank_many(_requests(groups)))
 
     async def ascore(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:
         """:meth:`score` for asynchronous code.
@@ -418,15 +416,15 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
         Raises:
             The same as :meth:`score`.
         """
-        scores = [0.0] * len(text_pairs)
-        for query, group in _by_query(text_pairs).items():
-            self._fill(scores, group, await self.engine.arerank(query, list(group.values())))
-        return scores
+        groups = _by_query(text_pairs)
+        return self._in_order(groups, await self.engine.arerank_many(_requests(groups)))
 
-    def _fill(self, scores: list[float], group: dict[int, str], response: RerankResponse) -> None:
-        positions = list(group)
-        for result in response:
-            scores[positions[result.index]] = self._value(result)
+    def _in_order(self, groups: Groups, responses: list[RerankResponse]) -> list[float]:
+        scores: dict[int, float] = {}
+        for group, response in zip(groups.values(), responses, strict=True):
+            positions = list(group)
+            scores |= {positions[result.index]: self._value(result) for result in response}
+        return [scores[position] for position in range(len(scores))]
 
     def _value(self, result: RerankResult) -> float:
         if not self.logits or (result.degraded and result.logit is None):
@@ -436,9 +434,12 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
         return result.logit
 
 
-def _by_query(text_pairs: Sequence[tuple[str, str]]) -> dict[str, dict[int, str]]:
-    """The texts of each query, by their position in the list."""
-    groups: dict[str, dict[int, str]] = {}
+Groups = dict[str, dict[int, str]]
+"""The texts of each query, by their position in the list of pairs."""
+
+
+def _by_query(text_pairs: Sequence[tuple[str, str]]) -> Groups:
+    groups: Groups = {}
     for position, pair in enumerate(text_pairs):
         if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004  (a pair)
             raise InvalidRequestError(
@@ -446,8 +447,18 @@ def _by_query(text_pairs: Sequence[tuple[str, str]]) -> dict[str, dict[int, str]
                 code="invalid_document",
                 param=f"text_pairs[{position}]",
             )
+        if not pair[0].strip():
+            raise InvalidRequestError(
+                f"the query of text_pairs[{position}] is blank; give it words.",
+                code="empty_query",
+                param=f"text_pairs[{position}]",
+            )
         groups.setdefault(pair[0], {})[position] = pair[1]
     return groups
+
+
+def _requests(groups: Groups) -> Iterator[tuple[str, list[str]]]:
+    return ((query, list(group.values())) for query, group in groups.items())
 
 
 def _unpacked(request: object) -> tuple[str, list[Document]]:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
-from rerank_core.documents import DocumentLike, check_documents, check_query, clean_text
+from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
-from rerank_core.models.registry import DEFAULT_MODEL
-from rerank_core.ranking import check_threshold, check_top_n, order, unique
-from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
+from rerank_core.many import arerank_many, rerank_many
+from rerank_core.request import RerankRequest
+from rerank_core.results import RerankResponse
 from rerank_core.scoring.api import ApiOptions, ApiScorer
-from rerank_core.scoring.base import Scorer, Scores, loaded_by
+from rerank_core.scoring.base import Scorer, loaded_by
 from rerank_core.scoring.base import provider_of as scorers_provider
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
-from rerank_core.scoring.checks import aask, ask
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
-from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.local_options import BackendChoice, LocalOptions, LongDocuments, Precision
+from rerank_core.scoring.making import changed, make_scorer
 
 if TYPE_CHECKING:
     import httpx
@@ -154,8 +150,8 @@ class Reranker:
         hooks_or_log = DEFAULT_HOOKS if hooks is None else hooks
         if scorer is None:
             self.provider = provider_of(provider, base_url)
-            self._asked = _scorer(model, self.provider, local, api, hooks_or_log)
-        elif (model, hooks) != (None, None) or provider not in (None, "local") or _changed(local) or _changed(api):
+            self._asked = make_scorer(model, self.provider, local, api, hooks_or_log)
+        elif (model, hooks) != (None, None) or provider not in (None, "local") or changed(local) or changed(api):
             raise InvalidRequestError(
                 "scorer= brings its own model, options and hooks; give either a scorer, or a model with options.",
                 param="scorer",
@@ -217,9 +213,7 @@ class Reranker:
             InvalidRequestError: when an argument is wrong; its ``code`` and ``param`` say which.
             RerankError: when the model cannot be loaded or fails.
         """
-        request = _Request(query, documents, top_n, score_threshold)
-        scores = ask(self._scorer, request.query, request.texts) if request.texts else None
-        return request.response(self.model, scores)
+        return RerankRequest(query, documents, top_n, score_threshold).answer(self._scorer)
 
     async def arerank(
         self,
@@ -234,9 +228,90 @@ class Reranker:
         Raises:
             The same as :meth:`rerank`.
         """
-        request = _Request(query, documents, top_n, score_threshold)
-        scores = await aask(self._scorer, request.query, request.texts) if request.texts else None
-        return request.response(self.model, scores)
+        return await RerankRequest(query, documents, top_n, score_threshold).aanswer(self._scorer)
+
+    def rerank_many(
+        self,
+        requests: Iterable[tuple[str, Iterable[DocumentLike]]],
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+    ) -> list[RerankResponse]:
+        """Rank the documents of many queries: what a loop of :meth:`rerank` gives, sooner.
+
+        Queries are at work together: texts of several share the batches of a local model, and requests to a server go
+        out side by side, each query with the whole ``timeout``. Those that are done make room for the next ones, so
+        that ``requests`` is read as the work proceeds: no more than 16 queries (4 over HTTP) and 4,096 texts are at
+        work, or tokenised, at once, or one query where it has more.
+
+        Args:
+            requests: pairs of a query and its documents, each as for :meth:`rerank`; a list, or anything that yields
+                them one by one, always in the calling thread.
+            top_n: most results per query; None for all.
+            score_threshold: as for :meth:`rerank`.
+
+        Returns:
+            One response per query, in order. ``timings.total`` is from the moment the query was read to its answer.
+
+        Raises:
+            InvalidRequestError: when an argument is wrong; ``param`` says which of the requests.
+            RerankError: when a query fails: the first failure, with a note that says which query it was. The others
+                are then ended and their results dropped; with ``on_failure="keep_order"`` a query that fails in passing
+                keeps its documents' order instead. A scorer of your own that is at work then ends its call unheard.
+
+        Example:
+            >>> from rerank_core import Reranker
+            >>> questions = [("capital of France", ["Berlin", "Paris"]), ("a German city", ["Berlin", "Paris"])]
+            >>> [response[0].text for response in Reranker().rerank_many(questions)]
+            ['Paris', 'Berlin']
+        """
+        return rerank_many(self._scorer, requests, top_n=top_n, score_threshold=score_threshold)
+
+    async def arerank_many(
+        self,
+        requests: Iterable[tuple[str, Iterable[DocumentLike]]] | AsyncIterable[tuple[str, Iterable[DocumentLike]]],
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+    ) -> list[RerankResponse]:
+        """:meth:`rerank_many` for asynchronous code; ``requests`` may be an asynchronous iterable as well.
+
+        When it raises or is cancelled, no query is at work any more.
+
+        Raises:
+            The same as :meth:`rerank_many`.
+        """
+        return await arerank_many(self._scorer, requests, top_n=top_n, score_threshold=score_threshold)
+
+    def score(self, query: str, texts: Iterable[str]) -> list[float]:
+        """How relevant each of ``texts`` is to ``query``, for those who only want numbers.
+
+        Args:
+            query: what is looked for; not blank.
+            texts: strings; documents as for :meth:`rerank` are taken, too. Equal ones are scored once.
+
+        Returns:
+            One relevance score per text, 0..1, in the order of the texts; an empty list for no texts. Where
+            ``on_failure="keep_order"`` had to keep the order, all are 0: numbers cannot say ``degraded``.
+
+        Raises:
+            The same as :meth:`rerank`.
+
+        Example:
+            >>> from rerank_core import Reranker
+            >>> berlin, paris = Reranker().score("What is the capital of France?", ["Berlin is big.", "Paris."])
+            >>> paris > berlin
+            True
+        """
+        return RerankRequest(query, texts).scores(self._scorer)
+
+    async def ascore(self, query: str, texts: Iterable[str]) -> list[float]:
+        """:meth:`score` for asynchronous code.
+
+        Raises:
+            The same as :meth:`rerank`.
+        """
+        return await RerankRequest(query, texts).ascores(self._scorer)
 
     def warm_up(self) -> None:
         """Load the model now, and run it once.
@@ -269,79 +344,3 @@ class Reranker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _scorer(
-    model: str | Path | None, provider: str, local: LocalOptions, api: ApiOptions, hooks: Sequence[Hook]
-) -> Scorer:
-    """The scorer that ``provider`` stands for; options of the other kind of scorer are errors."""
-    if provider == "local":
-        for name in _changed(api):
-            raise InvalidRequestError(
-                f"{name} is for models reached over HTTP; give provider= or base_url= as well, or leave it out.",
-                param=name,
-            )
-        return LocalScorer(DEFAULT_MODEL if model is None else model, local, hooks=hooks)
-    for name in _changed(local):
-        raise InvalidRequestError(
-            f"{name} is for models in this process; provider={provider!r} decides it by itself. Leave it out.",
-            param=name,
-        )
-    if isinstance(model, Path):
-        raise InvalidRequestError(f"model must be a name that {provider!r} knows, not a path.", param="model")
-    return ApiScorer(model, provider, api, hooks=hooks)
-
-
-def _changed(options: LocalOptions | ApiOptions) -> list[str]:
-    """The names of the options that are not at their defaults."""
-    return [field.name for field in fields(options) if getattr(options, field.name) != field.default]
-
-
-class _Request:
-    """One validated call: what the scorer needs to know, and how its answer becomes the response."""
-
-    def __init__(self, query: object, documents: object, top_n: object, score_threshold: object) -> None:
-        self._started = time.perf_counter()
-        self.query = check_query(query)
-        self._documents: list[Document] = check_documents(documents)
-        self._top_n = check_top_n(top_n)
-        self._threshold = check_threshold(score_threshold)
-        self.texts, self._text_of = unique([clean_text(document.text) for document in self._documents])
-
-    def response(self, model: str, scores: Scores | None) -> RerankResponse:
-        call_id = f"rerank-{uuid.uuid4().hex[:24]}"
-        if scores is None:
-            total = time.perf_counter() - self._started
-            return RerankResponse(call_id, model, (), timings=Timings(total=total))
-        keys = scores.keys()
-        judged = [score.relevance_score if score.judged else None for score in scores.items]
-        positions = order(
-            [keys[text] for text in self._text_of],
-            [judged[text] for text in self._text_of],
-            threshold=self._threshold,
-            top_n=self._top_n,
-        )
-        return RerankResponse(
-            id=call_id,
-            model=scores.model,
-            results=tuple(self._result(rank, position, scores) for rank, position in enumerate(positions, 1)),
-            usage=Usage(scores.tokens, scores.tokens),
-            timings=Timings(scores.encode_seconds, scores.inference_seconds, time.perf_counter() - self._started),
-            query_truncated=scores.query_truncated,
-            degraded=scores.degraded,
-        )
-
-    def _result(self, rank: int, position: int, scores: Scores) -> RerankResult:
-        score = scores.items[self._text_of[position]]
-        return RerankResult(
-            index=position,
-            rank=rank,
-            previous_rank=position + 1,
-            relevance_score=score.relevance_score,
-            logit=score.logit,
-            document=self._documents[position],
-            truncated=score.truncated,
-            window=score.window,
-            cached=score.cached,
-            degraded=score.degraded,
-        )

@@ -6,11 +6,13 @@ import math
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rerank_core.call_group import ending
 from rerank_core.errors import AuthenticationError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
 from rerank_core.scoring.base import Scores
@@ -222,13 +224,18 @@ class ApiScorer:
 
     def _run(self, steps: Generator[list[Ask], list[Any], T]) -> T:
         deadline = self._deadline()
-        try:
-            asks = next(steps)
-            while True:
-                asks = steps.send(self._sync.send_all(asks, deadline))
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        with ending(deadline.expire) as group:
+            try:
+                asks = next(steps)
+                while True:
+                    asks = steps.send(self._sync.send_all(asks, deadline))
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            except RerankError:
+                if group is not None and group.ended:  # nobody waits, so nothing has failed
+                    raise CancelledError from None
+                raise
 
     async def _arun(self, steps: Generator[list[Ask], list[Any], T]) -> T:
         deadline = self._deadline()

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerank_core.call_group import ending
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
 from rerank_core.inference.workers import ASIDE
@@ -287,18 +288,31 @@ def _versions(backend: str) -> tuple[str, ...]:
 
 @contextmanager
 def _droppable() -> Iterator[Callable[[], Future[Any]]]:
-    """Makes futures for work to come: whatever interrupts a request, and wherever, what has not started is dropped."""
+    """Makes futures for work to come: whatever interrupts a request, and wherever, what has not started is dropped.
+
+    The end of the group that the request is one of interrupts it, too: it raises ``CancelledError`` then.
+    """
     futures: list[Future[Any]] = []
+    dropped = False
 
     def make() -> Future[Any]:
-        futures.append(Future())
-        return futures[-1]
+        future: Future[Any] = Future()
+        futures.append(future)
+        if dropped:  # too late to be seen by drop()
+            future.cancel()
+        return future
+
+    def drop() -> None:
+        nonlocal dropped
+        dropped = True
+        for future in tuple(futures):
+            future.cancel()
 
     try:
-        yield make
+        with ending(drop):
+            yield make
     finally:
-        for future in futures:
-            future.cancel()
+        drop()
 
 
 def _what_was_cut(*, query: bool, windows: bool) -> str:
