@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 from collections.abc import Callable
 
-from waiting import child_status, join
+from waiting import BOUND, child_status, join
 
 
-def fork_while(work: Callable[[], object], child: Callable[[], object], *, times: int, threads: int = 2) -> int:
-    """Fork ``times`` times while threads do ``work`` again and again; each child must do ``child`` and end.
+def fork_while(work: Callable[[], object], child: Callable[[], object], *, times: int, threads: int = 2) -> None:
+    """Fork ``times`` times, each time while threads do ``work``; each child must do ``child`` and end.
 
-    Returns:
-        How often the work was done.
+    The forks come at moments that nobody chooses. While a child is at work, the threads come to the end of theirs and
+    wait for the next fork, so that hundreds take seconds.
 
     Raises:
         AssertionError: when the work or a child fails, or a child hangs.
     """
-    stop, failures, done = threading.Event(), [], []
+    asked, begun, failures = threading.Semaphore(0), threading.Semaphore(0), []
+    stop = threading.Event()
 
-    def repeat() -> None:
-        while not stop.is_set():
+    def work_when_asked() -> None:
+        while asked.acquire() and not stop.is_set():
+            begun.release()
             try:
                 work()
             except BaseException as error:  # noqa: BLE001  (raised in the main thread)
                 failures.append(error)
-                return
-            done.append(1)
 
-    workers = [threading.Thread(target=repeat) for _ in range(threads)]
+    workers = [threading.Thread(target=work_when_asked) for _ in range(threads)]
     for worker in workers:
         worker.start()
     try:
         for number in range(times):
+            asked.release(threads)
+            assert begun.acquire(timeout=BOUND)
+            for _ in range(random.randrange(20)):
+                time.sleep(0)  # the others go on
             status = in_child(child)
             assert status == 0, f"child {number} of {times} ended with {status}"
+            for _ in range(threads - 1):
+                assert begun.acquire(timeout=BOUND)
             assert not failures, failures
     finally:
         stop.set()
+        asked.release(threads)
         join(*workers)
     assert not failures, failures
-    return len(done)
 
 
 def in_child(child: Callable[[], object]) -> int:
