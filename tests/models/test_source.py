@@ -69,15 +69,15 @@ def test_a_damaged_bundled_model_is_found_out_when_it_is_loaded(tmp_path, monkey
         Reranker(name).warm_up()
 
 
-@pytest.mark.parametrize("damage", ["change", "remove", "no list", "broken list"])
+@pytest.mark.parametrize("damage", ["change", "remove", "no list", "{", "[]", '{"tokenizer.json": 3}'])
 def test_a_damaged_bundled_model_does_not_load(tmp_path, damage):
     folder = tmp_path / "model"
     shutil.copytree(MINI, folder)
     if damage == "change":
         with (folder / "tokenizer.json").open("a") as file:
             file.write(" ")
-    elif damage == "broken list":
-        (folder / "sha256.json").write_text("{")
+    elif damage[0] in "[{":
+        (folder / "sha256.json").write_text(damage)
     else:
         (folder / ("model.onnx" if damage == "remove" else "sha256.json")).unlink()
     with pytest.raises(ModelLoadError, match="Reinstall rerank-plugins"):
@@ -121,6 +121,15 @@ def test_a_file_of_the_hubs_cache_loads_though_what_it_links_to_has_no_suffix(tm
 def test_a_name_that_no_file_can_have_is_an_error_of_ours(hub, name):
     with pytest.raises((ModelNotFoundError, ModelLoadError)):
         Reranker(name, local_files_only=True).rerank("q", ["a"])
+
+
+@pytest.mark.parametrize("name", ["BAAI/bge reranker-v2-m3", "owner/x--y", "owner/a..b", "o/" + "x" * 200, "a/b\0c"])
+def test_a_name_that_no_repository_can_have_will_not_pass(hub, name):
+    reranker = Reranker(name, on_failure="keep_order")
+    with pytest.raises(ModelNotFoundError, match="no Hub id is spelled like this") as caught:
+        reranker.rerank("q", ["a"])
+    assert ("Did you mean 'BAAI/bge-reranker-v2-m3'?" in str(caught.value)) == name.startswith("BAAI")
+    assert hub.requests == []
 
 
 def test_a_folder_that_links_to_itself_is_an_error_of_ours(tmp_path):

@@ -176,7 +176,7 @@ def verify_bundled(folder: Path) -> None:
                     f"the bundled file {folder.name}/{name} is damaged: its sha256 is {seen[:12]}..., "
                     f"expected {expected[:12]}... Reinstall rerank-plugins."
                 )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelLoadError(
             f"the bundled model {folder.name} is incomplete ({error.__class__.__name__}). Reinstall rerank-plugins."
         ) from error
@@ -234,6 +234,7 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import HFValidationError
 
     try:
         folder = snapshot_download(
@@ -248,11 +249,15 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
         raise ModelLoadError(
             f"model {name!r} ({repository}) is gated: accept its terms on the Hub and set HF_TOKEN."
         ) from error
+    except HFValidationError as error:
+        raise ModelNotFoundError(
+            f"no model named {name!r}: there is no such folder here, and no Hub id is spelled like this. "
+            f"Models known by name: {', '.join(REGISTRY)}.{_meant(name)}"
+        ) from error
     except RepositoryNotFoundError as error:
         raise ModelNotFoundError(
             f"no model named {name!r}: the Hub has no repository {repository!r} (or it is private and HF_TOKEN "
-            f"is not set). Models known by name: {', '.join(REGISTRY)}."
-            + did_you_mean(name, [*REGISTRY, *(spec.repository for spec in REGISTRY.values() if spec.repository)])
+            f"is not set). Models known by name: {', '.join(REGISTRY)}.{_meant(name)}"
         ) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise ModelLoadError(
@@ -262,6 +267,10 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise _unavailable(name, repository, offline=offline) from error
     return Path(folder)
+
+
+def _meant(name: str) -> str:
+    return did_you_mean(name, [*REGISTRY, *(spec.repository for spec in REGISTRY.values() if spec.repository)])
 
 
 def _unavailable(name: str, repository: str, *, offline: bool) -> ModelLoadError:
