@@ -230,11 +230,11 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.utils import HFValidationError
 
     try:
         folder = snapshot_download(

@@ -21,8 +21,8 @@ def make_scorer(
     """The scorer that ``provider`` stands for.
 
     Raises:
-        InvalidRequestError: when an option of the other kind of scorer is not at its default, or the model is a path where
-            a service is asked.
+        InvalidRequestError: when an option of the other kind of scorer is not at its default, or the model is a path
+            where a service is asked.
         AuthenticationError: when a hosted service's API key is missing.
     """
     if provider == "local":
