@@ -34,10 +34,12 @@ _Qrels = Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's."
 _Grade = Annotated[int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)]
 _Sample = Annotated[int | None, typer.Option(help="Use a sample of so many queries.", rich_help_panel=_DATA)]
 _Run = Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.", rich_help_panel=_FIRST)]
-_Depth = Annotated[int, typer.Option(help="How many candidates a query.", rich_help_panel=_FIRST)]
+_Depth = Annotated[int, typer.Option(help="How many candidates per query.", rich_help_panel=_FIRST)]
 _Pool = Annotated[bool, typer.Option("--pool", help="Take every judged document.", rich_help_panel=_FIRST)]
 _Language = Annotated[str, typer.Option(help="For BM25's stemmer.", rich_help_panel=_FIRST)]
-_Provider = Annotated[str | None, typer.Option(help="Where models run that do not say it.", rich_help_panel=_MODELS)]
+_Provider = Annotated[
+    str | None, typer.Option(help="Default provider for models without a PROVIDER: prefix.", rich_help_panel=_MODELS)
+]
 _BaseUrl = Annotated[str | None, typer.Option(help="Address of a rerank server.", rich_help_panel=_MODELS)]
 _KeyVariable = Annotated[
     str | None, typer.Option(help="Environment variable that holds the key.", rich_help_panel=_MODELS)
@@ -68,13 +70,15 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             rich_help_panel=_MODELS,
         ),
     ] = None,
-    keep: Annotated[int, typer.Option(help="What a cascade's expensive model sees.", rich_help_panel=_MODELS)] = 20,
+    keep: Annotated[
+        int, typer.Option(help="How many documents a cascade's second model scores.", rich_help_panel=_MODELS)
+    ] = 20,
     provider: _Provider = None,
     base_url: _BaseUrl = None,
     api_key_env: _KeyVariable = None,
     windows: _Windows = False,
     price: Annotated[
-        float | None, typer.Option(help="Dollars a million tokens, for the cost.", rich_help_panel=_OUTPUT)
+        float | None, typer.Option(help="Dollars per million tokens, for the cost.", rich_help_panel=_OUTPUT)
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Save everything here.", rich_help_panel=_OUTPUT)

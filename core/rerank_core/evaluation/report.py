@@ -75,7 +75,7 @@ class SystemReport:
         seconds: median seconds per query; None where not all scores were computed in this run.
         seconds_95: 95 % of the queries took at most this.
         documents_per_second: over all queries that were computed.
-        tokens: mean tokens a query; None where nobody told them.
+        tokens: mean tokens per query; None where they are not known.
         truncated: share of the documents that were read only in part, as far as that is known: services need not tell.
         threshold: a suggestion; None where there is too little to base it on.
     """
@@ -136,12 +136,12 @@ class Evaluation:
         checksum: of what was measured on: the data (:attr:`LabelledData.checksum`), or the sample of it.
         queries: how many were measured.
         first_stage: how the candidates were found.
-        candidates: mean number of candidates a query.
+        candidates: mean number of candidates per query.
         systems: the first stage, then every reranker in the order asked for.
         settings: what was asked for.
         environment: package versions, machine and date.
         left_out: what was asked for and could not be measured, and what counts with 0 for every system, in words.
-        price: dollars a million tokens; None where it was not given.
+        price: dollars per million tokens; None where it was not given.
     """
 
     data: str

@@ -59,7 +59,7 @@ def evaluate(
         store: where scores are kept; what is there already is not computed again. None for memory. An API's identity
             is only its address and the model's name: keep its scores no longer than you know what stands there.
         stores: by the name of a system, in place of ``store``.
-        price: dollars a million tokens, for the cost.
+        price: dollars per million tokens, for the cost.
         on_query: told of progress.
         hooks: called with the engine's events.
 
@@ -70,7 +70,7 @@ def evaluate(
         RerankError: when a scorer fails; what it had scored before is in the store.
     """
     if price is not None and not 0 <= price < math.inf:
-        raise InvalidRequestError(f"price must be dollars a million tokens, 0 or more; got {price!r}.", param="price")
+        raise InvalidRequestError(f"price must be dollars per million tokens, 0 or more; got {price!r}.", param="price")
     store = ScoreStore() if store is None else store
     tell = on_query or (lambda _: None)
     bench, stage = _bench(data, Plan() if plan is None else plan, tell)

@@ -150,7 +150,7 @@ def read_systems(texts: Sequence[str], where: Where, stores: Stores, *, keep: in
         texts: what users write.
         where: where the models run that do not say so.
         stores: where scores are kept.
-        keep: what a cascade's expensive model sees.
+        keep: how many documents a cascade's second model scores.
 
     Raises:
         InvalidRequestError: when a model has no name or is given twice, or address or key belong to none of the models.

@@ -1,4 +1,4 @@
-"""What Prometheus sees. One registry an application, so that several can live in one process."""
+"""What Prometheus sees. One registry per application, so that several can live in one process."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class DashScope(Dialect):
     base_url = _BASE_URL
     key_variable = _KEY_VARIABLE
     max_documents = _MAX_DOCUMENTS
-    # gte-rerank-v2 takes 30,000 tokens a request; a token has three bytes or more as a rule.
+    # gte-rerank-v2 takes 30,000 tokens per request; a token has three bytes or more as a rule.
     max_bytes = 90_000
     refuses_empty_text = True
     body = DashScopeBody
@@ -122,6 +122,6 @@ class DashScopeCompatible(Dialect):
     base_url = _BASE_URL
     key_variable = _KEY_VARIABLE
     max_documents = _MAX_DOCUMENTS
-    # qwen3-rerank takes 120,000 tokens a request.
+    # qwen3-rerank takes 120,000 tokens per request.
     max_bytes = 360_000
     refuses_empty_text = True
