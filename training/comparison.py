@@ -7,6 +7,7 @@ its weights were fitted on.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from .bodies import E5, MINILM, MPNET
 from .card import table
 from .retrieved import KIND
-from .selection import DevelopmentPairs, fit_mix, mean_ndcg
+from .selection import DevelopmentPairs, fit_mix, list_ndcg
 
 FloatArray = npt.NDArray[np.float32]
 START = np.array([6.3, 9.1, 1.2, 1.5, 0.3], dtype=np.float32)
@@ -64,42 +65,64 @@ def part_of(features: FloatArray, data: DevelopmentPairs, wanted: Sequence[str])
     return features[rows], DevelopmentPairs(sources, (), owners, data.grades[rows])
 
 
-def kind_mean(by_source: Mapping[str, float]) -> float:
-    """The mean over kinds of text of the mean over their sources."""
-    kinds: dict[str, list[float]] = {}
-    for source, value in by_source.items():
-        if source in KIND:
-            kinds.setdefault(KIND[source], []).append(value)
-    return float(np.mean([np.mean(values) for values in kinds.values()]))
-
-
-def across_kinds(features: FloatArray, data: DevelopmentPairs, columns: Sequence[int]) -> dict[str, float]:
-    """nDCG@10 by source with the features in ``columns``, weights fitted on the other kinds of text."""
-    found: dict[str, float] = {}
-    for kind in dict.fromkeys(KIND[source] for source in data.sources):
-        inside = [source for source in dict.fromkeys(data.sources) if KIND[source] == kind]
-        outside = [source for source in dict.fromkeys(data.sources) if KIND[source] != kind]
+def across_kinds(features: FloatArray, data: DevelopmentPairs, columns: Sequence[int]) -> FloatArray:
+    """nDCG@10 of every list with the features in ``columns``, weights fitted on the other kinds of text."""
+    found = np.zeros(len(data.sources), dtype=np.float32)
+    kinds = np.array([KIND[source] for source in data.sources])
+    for kind in sorted(set(kinds.tolist())):
+        inside = [source for source in KIND if KIND[source] == kind]
+        outside = [source for source in KIND if KIND[source] != kind]
         seen, lists = part_of(features[:, columns], data, outside)
         mix, _ = fit_mix(seen, np.zeros(len(seen), dtype=np.float32), START[list(columns)], lists)
         held, lists = part_of(features[:, columns], data, inside)
-        found |= {source: value for source, value in mean_ndcg(lists, held @ mix).items() if source != "mean"}
+        found[kinds == kind] = list_ndcg(lists, held @ mix)
     return found
+
+
+def list_weights(sources: Sequence[str]) -> FloatArray:
+    """What each list counts, so that kinds of text weigh the same, and sources within them; the sum is 1."""
+    count = Counter(sources)
+    inside = Counter(KIND[source] for source in count)
+    kinds = len(inside)
+    return np.array([1 / kinds / inside[KIND[source]] / count[source] for source in sources], dtype=np.float32)
+
+
+def by_source(values: FloatArray, sources: Sequence[str]) -> dict[str, float]:
+    """Means by source."""
+    names = np.array(sources)
+    return {source: float(values[names == source].mean()) for source in dict.fromkeys(sources)}
+
+
+def difference(values: FloatArray, others: FloatArray, sources: Sequence[str]) -> str:
+    """The weighted mean of the lists' differences, and its standard error from their spread within sources."""
+    weights, apart, names = list_weights(sources), values - others, np.array(sources)
+    variance = sum(
+        float((weights[rows] ** 2).sum() * apart[rows].var(ddof=1)) for rows in (names == name for name in set(sources))
+    )
+    return f"{weights @ apart:+.3f} ± {variance**0.5:.3f}"
 
 
 LEXICAL, ALL = "lexical", "all"
 SETTINGS = {"cosine": (0,), "maxsim": (1,), LEXICAL: (2, 3, 4), "cosine + lexical": (0, 2, 3, 4), ALL: (0, 1, 2, 3, 4)}
 
 
-def rows(name: str, found: Features, layers: Sequence[int]) -> Iterator[list[str]]:
-    """Table rows of one body."""
+def measured(name: str, found: Features, layers: Sequence[int]) -> Iterator[tuple[str, int, str, FloatArray]]:
+    """(body, layers, setting, nDCG@10 of the lists): all settings after the last layer, ``ALL`` after each."""
     for count in layers:
         for setting, columns in SETTINGS.items():
             if (setting == LEXICAL and name != MINILM) or (setting != ALL and count != max(found.by_layers)):
                 continue
-            values = across_kinds(found.by_layers[count], found.data, columns)
-            cost = "0" if setting == LEXICAL else f"{count * WIDTH[name] ** 2 / REFERENCE:.2g}"
-            cells = [f"{values[source]:.3f}" for source in dict.fromkeys(found.data.sources)]
-            yield [name, str(count), setting, cost, *cells, f"{kind_mean(values):.3f}"]
+            yield name, count, setting, across_kinds(found.by_layers[count], found.data, columns)
+
+
+def rows(found: Sequence[tuple[str, int, str, FloatArray]], sources: Sequence[str]) -> Iterator[list[str]]:
+    """Table rows; differences are to the first body's last layer with all features."""
+    first = [values for name, _, setting, values in found if name == found[0][0] and setting == ALL][-1]
+    weights = list_weights(sources)
+    for name, count, setting, values in found:
+        cost = "0" if setting == LEXICAL else f"{count * WIDTH[name] ** 2 / REFERENCE:.2g}"
+        cells = [f"{value:.3f}" for value in by_source(values, sources).values()]
+        yield [name, str(count), setting, cost, *cells, f"{weights @ values:.3f}", difference(values, first, sources)]
 
 
 def main() -> None:
@@ -110,11 +133,12 @@ def main() -> None:
     options = parser.parse_args()
     folders = [options.starts / name for name in WIDTH if (options.starts / name).is_dir()]
     sources = [name for name in KIND if all((folder / f"{name}.npz").exists() for folder in folders)]
-    lines: list[list[str]] = []
+    found: list[tuple[str, int, str, FloatArray]] = []
     for folder in folders:
-        found = load(folder, sources)
-        lines += rows(folder.name, found, [count for count in options.layers if count in found.by_layers])
-    print(table(["body", "layers", "features", "cost", *sources, "mean of kinds"], lines))
+        features = load(folder, sources)
+        found += measured(folder.name, features, [count for count in options.layers if count in features.by_layers])
+    lines = list(rows(found, features.data.sources))
+    print(table(["body", "layers", "features", "cost", *sources, "mean of kinds", f"to {folders[0].name}"], lines))
 
 
 if __name__ == "__main__":

@@ -80,17 +80,23 @@ def compute_features(model: RerankMini, pairs: Sequence[Pair]) -> tuple[FloatArr
     return features, head
 
 
-def mean_ndcg(data: DevelopmentPairs, scores: FloatArray) -> dict[str, float]:
-    """nDCG@10 (linear gain) by source, and under ``"mean"`` the plain mean of them."""
+def list_ndcg(data: DevelopmentPairs, scores: FloatArray) -> list[float]:
+    """nDCG@10 (linear gain) of every list."""
     judgments: dict[str, dict[str, int]] = {}
     ranking: dict[str, list[str]] = {}
     for number in range(len(data.sources)):
         rows = np.flatnonzero(data.list_of_pair == number)
         judgments[str(number)] = {str(row): int(data.grades[row]) for row in rows}
         ranking[str(number)] = [str(row) for row in rows[np.argsort(-scores[rows], kind="stable")]]
+    values = measure(judgments, ranking)[MAIN]
+    return [values[str(number)] for number in range(len(data.sources))]
+
+
+def mean_ndcg(data: DevelopmentPairs, scores: FloatArray) -> dict[str, float]:
+    """nDCG@10 by source, and under ``"mean"`` the plain mean of them."""
     by_source: dict[str, list[float]] = {}
-    for query, value in measure(judgments, ranking)[MAIN].items():
-        by_source.setdefault(data.sources[int(query)], []).append(value)
+    for source, value in zip(data.sources, list_ndcg(data, scores), strict=True):
+        by_source.setdefault(source, []).append(value)
     result = {source: float(np.mean(values)) for source, values in by_source.items()}
     return {**result, "mean": float(np.mean(list(result.values())))}
 

@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from training.bodies import minilm
-from training.comparison import Features, across_kinds, kind_mean, load, part_of, rows
+from training.comparison import (
+    Features,
+    across_kinds,
+    by_source,
+    difference,
+    list_weights,
+    load,
+    measured,
+    part_of,
+    rows,
+)
 from training.documentation import Passage
 from training.lexical import continuation_pieces, inverse_document_frequency
 from training.mining import GradedList
@@ -112,23 +122,36 @@ def folder(tmp_path):
     return tmp_path
 
 
+EVERYTHING = (0, 1, 2, 3, 4)
+
+
 def test_weights_are_fitted_on_other_kinds_than_they_are_measured_on(folder) -> None:
     found = load(folder, list(KIND))
     assert isinstance(found, Features)
-    assert across_kinds(found.by_layers[2], found.data, (0, 1, 2, 3, 4)) == pytest.approx(dict.fromkeys(KIND, 1.0))
-    assert kind_mean(across_kinds(found.by_layers[1], found.data, (0, 1, 2, 3, 4))) < 0.95
+    assert across_kinds(found.by_layers[2], found.data, EVERYTHING) == pytest.approx(np.ones(50))
+    assert across_kinds(found.by_layers[1], found.data, EVERYTHING).mean() < 0.95
     spoiled = found.by_layers[2].copy()
     technical = [number for number, source in enumerate(found.data.sources) if KIND[source] == "technical"]
     spoiled[np.isin(found.data.list_of_pair, technical), 0] = 0.0
-    values = across_kinds(spoiled, found.data, (0, 1, 2, 3, 4))
+    values = by_source(across_kinds(spoiled, found.data, EVERYTHING), found.data.sources)
     assert values["selqa"] > 0.9 > values["postgres_index"]
 
 
 def test_the_table_has_a_row_for_each_depth_and_setting(folder) -> None:
-    found = list(rows("minilm", load(folder, list(KIND)), [1, 2]))
+    features = load(folder, list(KIND))
+    found = list(rows(list(measured("minilm", features, [1, 2])), features.data.sources))
     assert [row[1:3] for row in found if row[2] == "all"] == [["1", "all"], ["2", "all"]]
     assert {row[2] for row in found if row[1] == "2"} == {"cosine", "maxsim", "lexical", "cosine + lexical", "all"}
     assert all(len(row) == len(found[0]) for row in found)
+    assert found[-1][-2:] == ["1.000", "+0.000 ± 0.000"]
+
+
+def test_kinds_count_alike_however_many_lists_they_have() -> None:
+    sources = ["postgres_index"] * 3 + ["postgres_sentence"] * 2 + ["selqa"]
+    weights = list_weights(sources)
+    assert weights == pytest.approx([1 / 12] * 3 + [1 / 8] * 2 + [1 / 2])
+    values = np.array([0.0, 0.5, 1.0, 0.5, 0.5, 1.0], dtype=np.float32)
+    assert difference(values, np.zeros(6, dtype=np.float32), ["selqa"] * 6) == "+0.583 ± 0.154"
 
 
 def test_a_part_of_the_lists_keeps_their_pairs(folder) -> None:
