@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import doctest
 import json
-import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
@@ -17,6 +15,7 @@ from langchain_tools import QUERY, TEXTS, compressor
 from pydantic import ValidationError
 
 import rerank_plugins.langchain as module
+from fresh import environment
 from rerank_core.scoring import Calibration
 from rerank_plugins.langchain import CrossEncoderCompressor, CrossEncoderScorer, RerankRetriever
 from waiting import BOUND
@@ -170,7 +169,7 @@ def test_a_fresh_process_loads_and_ranks_the_same():
         text=True,
         timeout=BOUND,
         check=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(["core", ".", str(Path(__file__).parent)])},
+        env=environment(),
     )
     expected = [f"{d.metadata['relevance_score']} {d.page_content}" for d in retriever.invoke(QUERY)]
     assert seen.stdout.splitlines() == expected
