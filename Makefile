@@ -34,13 +34,17 @@ test-random: $(VENV)/.dev
 	@echo "SEED=$(SEED)"
 	$(BIN)/python -m pytest $(PARALLEL) --random-order --random-order-seed=$(SEED) -q
 
-# The built wheel with the lower bounds of pyproject.toml, as uv resolves them, and the tests that need no torch.
+# The built wheel with the lower bounds of pyproject.toml, and the tests that need no torch. What a wheel requires counts
+# as indirect for uv, which would take the newest of it; hence the list first.
 test-lowest:
 	rm -rf dist && $(PYTHON) -m venv --clear .venv-lowest
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	.venv-lowest/bin/uv build --quiet --wheel --out-dir dist
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		"$$(echo dist/*.whl)" --group test
+	.venv-lowest/bin/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		--group test --output-file dist/lowest.txt pyproject.toml
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement dist/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps dist/*.whl
+	.venv-lowest/bin/python tests/lowest.py
 	.venv-lowest/bin/pytest $(PARALLEL) -m "not torch and not compat" -q -o pythonpath=
 
 lint: $(VENV)/.dev

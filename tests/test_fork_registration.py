@@ -18,7 +18,7 @@ import rerank_plugins
 from rerank_core import Reranker, forks
 from rerank_core.scoring import CachedScorer, LocalScorer
 
-ROOT = Path(rerank_core.__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path
     for folder in ("core/rerank_core", "rerank_plugins", "haystack_integrations")

@@ -172,6 +172,11 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
             f"Make one with: rerank export {files.name} DIR",
             code="no_onnx_file",
         )
+    if files.repository is None and not files.match("config.json", "modules.json", *_WEIGHTS, *_PICKLES):
+        raise ModelLoadError(
+            f"{files.name!r} is a folder without a model: it has neither config.json nor weights nor an ONNX file that "
+            "was asked for. Name the folder that holds them.",
+        )
     # Before the download: nobody should wait for gigabytes only to be refused.
     check_remote_code(files.folder, trust_remote_code=options.trust_remote_code, revision=options.revision)
     safetensors = bool(files.match(*_WEIGHTS))

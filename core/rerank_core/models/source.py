@@ -259,18 +259,29 @@ def _snapshot(name: str, repository: str, revision: str | None, patterns: Sequen
             f"no model named {name!r}: the Hub has no repository {repository!r} (or it is private and HF_TOKEN "
             f"is not set). Models known by name: {', '.join(REGISTRY)}.{_meant(name)}"
         ) from error
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise ModelLoadError(
-            f"cannot get model {name!r} ({repository}): HF_ENDPOINT is not the address of a Hub; correct or unset it.",
-            code="invalid_hub_address",
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError, httpx.InvalidURL, httpx.HTTPError) as error:
+        if _is_invalid_address(error):
+            raise ModelLoadError(
+                f"cannot get model {name!r} ({repository}): HF_ENDPOINT is not the address of a Hub; "
+                "correct or unset it.",
+                code="invalid_hub_address",
+            ) from error
         raise _unavailable(name, repository, offline=offline) from error
     return Path(folder)
 
 
 def _meant(name: str) -> str:
     return did_you_mean(name, [*REGISTRY, *(spec.repository for spec in REGISTRY.values() if spec.repository)])
+
+
+def _is_invalid_address(error: Exception) -> bool:
+    import httpx
+
+    # Before its version 1 huggingface-hub asks with requests, which may not be installed.
+    of_requests = type(error).__module__ == "requests.exceptions"
+    return isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol) or (
+        of_requests and type(error).__name__ in {"InvalidSchema", "InvalidURL", "MissingSchema"}
+    )
 
 
 def _unavailable(name: str, repository: str, *, offline: bool) -> ModelLoadError:
