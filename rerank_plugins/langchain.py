@@ -438,10 +438,22 @@ Groups = dict[str, dict[int, str]]
 """The texts of each query, by their position in the list of pairs."""
 
 
+def _is_pair(pair: object) -> bool:
+    if isinstance(pair, str) or not isinstance(pair, Sequence):
+        return False
+    return len(pair) == 2 and all(isinstance(text, str) for text in pair)  # noqa: PLR2004  (a pair)
+
+
 def _by_query(text_pairs: Sequence[tuple[str, str]]) -> Groups:
+    if isinstance(text_pairs, str | bytes | Mapping) or not isinstance(text_pairs, Iterable):
+        raise InvalidRequestError(
+            f"text_pairs must be a list of pairs, query and text; got {type(text_pairs).__name__}.",
+            code="invalid_document",
+            param="text_pairs",
+        )
     groups: Groups = {}
     for position, pair in enumerate(text_pairs):
-        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004  (a pair)
+        if not _is_pair(pair):
             raise InvalidRequestError(
                 f"text_pairs[{position}] must be two strings, query and text.",
                 code="invalid_document",

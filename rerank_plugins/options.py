@@ -174,10 +174,14 @@ class EngineOptions(BaseModel):
                 raise ValueError(f"there is no option {name!r}.{hint}")
         return values
 
-    @field_validator("api_key")
+    @field_validator("api_key", mode="before")
     @classmethod
-    def _hide(cls, key: SecretStr | str | None) -> SecretStr | None:
-        return SecretStr(key) if isinstance(key, str) else key
+    def _hide(cls, key: object) -> SecretStr | None:
+        if key is None or isinstance(key, SecretStr):
+            return key
+        if not isinstance(key, str):
+            raise ValueError(f"api_key must be a string or a SecretStr; got {type(key).__name__}")  # noqa: TRY004  (pydantic wants a ValueError)
+        return SecretStr(key)
 
     @model_validator(mode="after")
     def _check_engine(self) -> Self:

@@ -56,10 +56,16 @@ def test_a_failing_model_can_leave_the_order(logits):
     assert reranker.compress_documents(found, "a") == found[:2]
 
 
-@pytest.mark.parametrize("pairs", [["ab"], [("a",)], [("a", 3)], [("a", "b", "c")]])
+@pytest.mark.parametrize("pairs", [["ab"], [("a",)], [("a", 3)], [("a", "b", "c")], [3], [None]])
 def test_what_is_no_pair_is_refused(pairs):
     with pytest.raises(InvalidRequestError, match=r"text_pairs\[1\]"):
         scorer().score([("a", "b"), *pairs])
+
+
+@pytest.mark.parametrize("pairs", [None, 3, "ab", {"a": "b"}])
+def test_what_is_no_list_of_pairs_is_refused(pairs):
+    with pytest.raises(InvalidRequestError, match=f"must be a list of pairs, .*got {type(pairs).__name__}"):
+        scorer().score(pairs)
 
 
 @pytest.mark.parametrize("options", [{"top_n": 3}, {"score_threshold": 0.5}, {"batch": 3}, {"backend": "x"}])

@@ -37,6 +37,14 @@ class NoRetriever(BaseRetriever):
         return []
 
 
+@PYDANTIC
+def test_a_key_of_another_kind_is_named_without_being_shown(adapter):
+    with pytest.raises(ValueError, match="api_key must be a string or a SecretStr; got TokenSecret") as raised:
+        adapter(**HOSTED, api_key=Secret.from_token(KEY))
+    assert KEY not in str(raised.value)
+    assert "lax-or-strict" not in str(raised.value)
+
+
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
     for variable in ("COHERE_API_KEY", "ASSISTERS_API_KEY"):

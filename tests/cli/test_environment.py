@@ -225,6 +225,8 @@ def test_a_hostile_environment_for_evaluate(files, what, code):
     if code:
         assert error.startswith("rerank: /dev/null/")
         assert "cannot hold scores" in error
+        assert "[Errno" not in error
+        assert "--cache" in error
         assert len(error.splitlines()) == 1
     else:
         assert error == ""
@@ -279,9 +281,36 @@ def test_streams_that_are_closed(files, arguments):
 def test_standard_output_that_is_full(files, arguments):
     seen = run(arguments, files, redirect="> /dev/full")
     assert seen.returncode == 3
-    assert b"No space left on device" in seen.stderr
+    assert b"No space left on device." in seen.stderr
+    assert b"[Errno" not in seen.stderr
+    assert b"standard output" in seen.stderr or arguments == ("--help",)
     assert len(seen.stderr.splitlines()) == 1
     assert run(("query", "cats", "absent.txt"), files, redirect="2> /dev/full").returncode == 2
+
+
+@pytest.mark.parametrize("output", [(), ("--jsonl",), ("--json",)])
+@pytest.mark.parametrize(("query", "code"), [(("cats", "a.txt"), 0), (("cats", "a.txt", "-t", "1"), 1)])
+def test_a_reader_that_is_gone_changes_no_exit_code(files, query, code, output):
+    reading, writing = os.pipe()
+    os.close(reading)
+    seen = subprocess.run(
+        [*MAIN, "query", *query, *output], stdout=writing, stderr=subprocess.PIPE, cwd=files, timeout=BOUND, check=False
+    )
+    os.close(writing)
+    assert (seen.returncode, seen.stderr) == (code, b"")
+
+
+@NEEDS_EVAL
+def test_results_are_saved_though_their_reader_is_gone(files):
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = ("evaluate", "data.jsonl", "--cache", "scores.db", "--json", "found.json")
+    seen = subprocess.run(
+        [*MAIN, *arguments], stdout=writing, stderr=subprocess.PIPE, cwd=files, timeout=BOUND, check=False
+    )
+    os.close(writing)
+    assert (seen.returncode, seen.stderr) == (0, b"")
+    assert json.loads((files / "found.json").read_text())["queries"] == 12
 
 
 def test_a_reader_that_has_enough(files):

@@ -264,6 +264,20 @@ def test_figures_are_whole_in_80_columns(hand_written, tmp_path, monkeypatch):
     assert "\u2026" not in shown.split("worse with")[0]
 
 
+def test_figures_are_whole_in_40_columns(hand_written, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = command(hand_written, "--cache", tmp_path / "s.db").output
+    quality = shown[shown.index("Quality") : shown.index("Against")]
+    assert re.search(r"rerank-mini-.*( \d\.\d{3}){6}", re.sub(" +", " ", quality))
+    assert "Recall@100" in quality
+    assert "\u2026" not in shown.split("worse with")[0]
+
+
+def test_one_query_is_one(tmp_path):
+    (tmp_path / "one.jsonl").write_text(json.dumps({"query": "q", "documents": ["a"], "relevant": [0]}))
+    assert "one: 1 query, 1 candidate each" in command(tmp_path / "one.jsonl", "--cache", tmp_path / "s.db").output
+
+
 def test_the_saved_file_says_what_was_found(hand_written, tmp_path):
     found = evaluate(load_data(hand_written), {"fake": FakeScorer()})
     found.save(str(tmp_path / "found.json"))

@@ -73,7 +73,10 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     text: Annotated[str, typer.Argument(metavar="QUERY", help="What you are looking for.")],
     files: Annotated[
         list[str],
-        typer.Argument(help="Files or folders (.txt .md .rst .jsonl .ndjson .csv .parquet), or - for standard input."),
+        typer.Argument(
+            metavar="FILES...",
+            help="Files or folders (.txt .md .rst .jsonl .ndjson .csv .parquet), or - for standard input.",
+        ),
     ],
     split: Annotated[
         Split, typer.Option(help="What a document is in text files and standard input.")
@@ -101,7 +104,7 @@ def query(  # noqa: PLR0917  (typer reads them by name)
         typer.Option(metavar="VAR", help="The environment variable that holds the API key, if not the provider's own."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole response as JSON.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a result.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per result.")] = False,
 ) -> None:
     """Rank the documents in FILES by relevance to QUERY.
 

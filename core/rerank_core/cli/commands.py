@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from rerank_core.cli.terminal import say
 from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.files import reason
 from rerank_core.shown import visible
 
 EXIT_FOUND = 0
@@ -88,8 +89,10 @@ def interruptible() -> Iterator[None]:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, RerankError | OSError):  # ours; or a full disk, a file that may not be read
+    if isinstance(error, RerankError):
         return str(error)
+    if isinstance(error, OSError):  # a full disk below a help text
+        return f"{reason(error)}."
     if isinstance(error, MemoryError):
         return "out of memory; give less text at once, or a smaller model."
     say("".join(traceback.format_exception(error)).rstrip(), error=True)

@@ -26,7 +26,8 @@ _DATA, _FIRST, _MODELS, _OUTPUT = "Data", "First stage", "Models", "Output"
 
 # What both commands take.
 _Data = Annotated[
-    str | None, typer.Argument(help="A BEIR folder, a JSONL file or pipe, or ir_datasets:ID.", show_default=False)
+    str | None,
+    typer.Argument(metavar="DATA", help="A BEIR folder, a JSONL file or pipe, or ir_datasets:ID.", show_default=False),
 ]
 _Queries = Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.", rich_help_panel=_DATA)]
 _Texts = Annotated[Path | None, typer.Option(help="Documents: the same.", rich_help_panel=_DATA)]

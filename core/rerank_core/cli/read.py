@@ -184,13 +184,14 @@ def _read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
 
 def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(sys.maxsize)  # documents are longer than the module's 128 kB
-    reader = csv.reader(io.StringIO(_decode(_bytes(file), str(file)), newline=""))
+    # Strictly: a quote that is never closed would take the rest of the file for one cell.
+    reader = csv.reader(io.StringIO(_decode(_bytes(file), str(file)), newline=""), strict=True)
     names: list[str] | None = None
+    line = 1
     try:
-        line = 1
         for row in reader:
             if row and names is None:
-                names = row
+                names = _csv_names(row, file, line)
             elif row and names is not None:
                 if any(row[len(names) :]):
                     raise InvalidRequestError(
@@ -200,7 +201,18 @@ def _read_csv(file: Path) -> Iterator[tuple[int, Any]]:
                 yield line, dict(zip(names, row, strict=False))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InvalidRequestError(f"{file}:{reader.line_num} is not CSV: {error}.") from error
+        raise InvalidRequestError(
+            f"{file}:{line} is not CSV: {error}; a cell that begins with a quote ends with one, and quotes inside it "
+            'are doubled ("").'
+        ) from error
+
+
+def _csv_names(row: list[str], file: Path, line: int) -> list[str]:
+    """The header; of two columns of one name, one would be lost."""
+    twice = next((name for name in row if name and row.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidRequestError(f"{file}:{line}: two columns are called {twice!r}; rename one of them.")
+    return row
 
 
 def _read_parquet(file: Path) -> Iterator[tuple[int, Any]]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from rerank_core.errors import RerankError
+from rerank_core.files import reason
 from rerank_core.shown import STEERING, escaped, json_text, visible
 
 _WIDEST = 10_000
@@ -33,6 +36,19 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """What :class:`rich.console.Console` prints.
+
+        Raises:
+            RerankError: when it cannot be written.
+        """
+        with _writing("standard error" if self.stderr else "standard output"):
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Whoever reads has enough: the command goes on, without an output, to the exit code it would have."""
+        _discard(sys.stderr if self.stderr else sys.stdout)
+
 
 def say(text: str, *, error: bool = False) -> None:
     """Print a message; lines after its first are indented, so that no name with a line break looks like a message.
@@ -40,22 +56,31 @@ def say(text: str, *, error: bool = False) -> None:
     Args:
         text: the message.
         error: whether it goes to standard error, where failing to print is no failure of the command.
+
+    Raises:
+        RerankError: when it cannot be written to standard output.
     """
     import typer  # reads the terminal's size when it is imported
 
     shown = visible(text).replace("\n", "\n  ")
     if not error:
-        typer.echo(shown)
+        with _writing("standard output"):
+            typer.echo(shown)
         return
     with suppress(OSError):
         typer.echo(shown, err=True)
 
 
 def say_json(value: object) -> None:
-    """Print a value as one line of JSON, whatever the encoding of standard output is."""
+    """Print a value as one line of JSON, whatever the encoding of standard output is.
+
+    Raises:
+        RerankError: when it cannot be written.
+    """
     import typer
 
-    typer.echo(json_text(value, encoding=getattr(sys.stdout, "encoding", None) or "ascii"))
+    with _writing("standard output"):
+        typer.echo(json_text(value, encoding=getattr(sys.stdout, "encoding", None) or "ascii"))
 
 
 def forget_odd_sizes() -> None:
@@ -74,12 +99,30 @@ def flushed(code: str | int | None) -> str | int | None:
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer must not be tried again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         if isinstance(error, BrokenPipeError) or code not in _SUCCESS:
             return code
-        say(f"rerank: cannot write to standard output: {error.strerror}.", error=True)
+        say(f"rerank: cannot write to standard output: {reason(error)}.", error=True)
         return _FAILED
     return code
+
+
+@contextmanager
+def _writing(place: str) -> Iterator[None]:
+    """A full disk is an error; a reader that has enough is none, and what the command found stays its exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard(sys.stdout)
+    except OSError as error:
+        raise RerankError(f"cannot write to {place}: {reason(error)}.", code="storage_failed") from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what is still to be written, also what stands in the buffer, to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _visible_text(text: Text) -> Text:

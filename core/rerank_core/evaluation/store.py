@@ -15,6 +15,7 @@ from rerank_core import forks
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.database import DAMAGE, DamagedError, open_database, set_aside
 from rerank_core.events import logger
+from rerank_core.files import reason
 from rerank_core.results import Span
 from rerank_core.scoring.base import Score
 from rerank_core.scoring.checks import UnsoundScoreError, sound
@@ -53,9 +54,10 @@ class ScoreStore(MutableMapping[bytes, Score]):
                     raise
                 self._connection = self._renewed(error)
         except (OSError, sqlite3.Error) as error:
+            known = "of an earlier run, or one that is not there yet"
+            advice = f"name a file with --cache, one {known}." if ours else f"name a file {known}."
             raise InvalidRequestError(
-                f"{file} cannot hold scores ({error}); name a file of an earlier run, or one that is not there yet.",
-                param="cache",
+                f"{file} cannot hold scores ({reason(error)}); {advice}", param="cache"
             ) from error
         self._old = next((row[0] for row in self._rows("select coalesce(max(rowid), 0) from scores")), 0)
         forks.before_fork(self._disconnect)

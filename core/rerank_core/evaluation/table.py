@@ -32,11 +32,11 @@ def print_evaluation(found: Evaluation, *, console: Console | None = None) -> No
     console.print(Text.assemble((plain(found.data), "bold"), f": {size(found)} ({plain(found.first_stage)})"))
     for note in found.left_out:
         console.print(Text(plain(note), style="yellow"))
-    console.print(_quality(found))
+    _print_figures(_quality(found), console)
     if found.rerankers:
         console.print(_difference(found))
-        console.print(_depth(found))
-        console.print(_cost(found))
+        _print_figures(_depth(found), console)
+        _print_figures(_cost(found), console)
     for line in _advice(found):
         console.print(line)
 
@@ -48,7 +48,9 @@ def plain(text: str) -> str:
 
 def size(found: Evaluation) -> str:
     """How much was measured."""
-    return f"{found.queries:,} queries, {found.candidates:,.1f}".removesuffix(".0") + " candidates each"
+    queries = "query" if found.queries == 1 else "queries"
+    candidates = "candidate" if found.candidates == 1 else "candidates"
+    return f"{found.queries:,} {queries}, {found.candidates:,.1f}".removesuffix(".0") + f" {candidates} each"
 
 
 def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
@@ -64,6 +66,19 @@ def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
             counts = f"{change.wins} queries better, {change.losses} worse, {change.ties} the same"
             reason = f"{MAIN} {change.difference:+.3f}, {interval}, {change.chance}; {counts}"
             yield plain(system.name), change.verdict, reason
+
+
+def _print_figures(table: Table, console: Console) -> None:
+    """Print a table of figures whole: in a narrow terminal its lines go on below, where they would lose digits."""
+    room = console.options.update(max_width=_LINE)
+    longest = max((Text(str(cell)).cell_len for cell in table.columns[0].cells), default=0)
+    needed = console.measure(table, options=room).maximum - max(longest - _NAME, 0)
+    width = console.width
+    console.width = max(width, needed)
+    try:
+        console.print(table)
+    finally:
+        console.width = width
 
 
 def _quality(found: Evaluation) -> Table:
