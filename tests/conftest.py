@@ -67,6 +67,17 @@ def pytest_xdist_auto_num_workers(config):
     return available_cpus()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Modules that are not even collected are no skips that pytest would report."""
+    if missing := sorted({module for module in NEEDS.values() if find_spec(module) is None}):
+        left_out = ", ".join(name for name, module in NEEDS.items() if module in missing)
+        terminalreporter.write_line(f"left out of tests/, because {', '.join(missing)} cannot be imported: {left_out}")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory):
     """``shared_folder("name", make)`` is a folder that ``make(folder)`` filled, once for all xdist workers."""
