@@ -132,6 +132,7 @@ def test_file_descriptors_are_never_used_up():
             for _ in range(600):
                 stack.enter_context(connect(process)).sendall(b"POST /v1/rerank HTTP/1.1\r\nHost:")
             assert is_served(process).status_code == 200
+    assert "Too many open files" not in process.log
 
 
 IMPATIENT = """

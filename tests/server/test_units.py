@@ -304,7 +304,10 @@ def test_a_system_that_grants_fewer_files_than_it_says_gets_fewer_connections(mo
 
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1128, resource.RLIM_INFINITY))
     monkeypatch.setattr(resource, "setrlimit", refused)
-    assert run._room_for(20_000) == (500, 500)
+    connections, backlog = run._room_for(20_000)
+    assert connections == 500
+    # An event loop accepts a whole backlog at once, and does so a few times before it counts and closes the first.
+    assert 3 * backlog < 1128 - connections
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com"])  # noqa: S104  (refused)

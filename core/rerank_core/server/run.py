@@ -28,7 +28,8 @@ _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 5  # after the drain, for answers on their way out
 _FAREWELL_SECONDS = 3.0  # after the last answer, for threads that are still at work
 _POLL_SECONDS = 0.05
-_BACKLOG = 1024  # connections that wait to be accepted; so many may be accepted before one is counted
+_BACKLOG = 256  # connections that wait to be accepted; an event loop accepts so many at once
+_ROUNDS = 4  # of which so many go by until those of the first are counted, and what is too much is closed
 _OTHER_FILES = 128  # files and sockets of ours that are no connections
 _EXIT_STUCK = 1
 _EXIT_SIGNALLED = 128  # and the signal's number
@@ -87,7 +88,7 @@ def _room_for(connections: int) -> tuple[int, int]:
     except ImportError:  # Windows has no such limit
         return connections, _BACKLOG
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + _BACKLOG + _OTHER_FILES
+    needed = connections + _ROUNDS * _BACKLOG + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections, _BACKLOG
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
@@ -99,7 +100,7 @@ def _room_for(connections: int) -> tuple[int, int]:
         return connections, _BACKLOG
     half = max(1, (allowed - _OTHER_FILES) // 2)
     logger.warning("this process may open %d files only, so at most %d connections (ulimit -n)", allowed, half)
-    return min(connections, half), min(_BACKLOG, half)
+    return min(connections, half), max(1, min(_BACKLOG, half // _ROUNDS))
 
 
 class _Process(uvicorn.Server):
