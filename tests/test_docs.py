@@ -76,9 +76,10 @@ def test_docstring_examples():
     import doctest
 
     import rerank_core
-    from rerank_core import reranker
+    from rerank_core import reranker, testing
+    from rerank_core.testing import contract, transport
 
-    for module in (rerank_core, reranker):
+    for module in (rerank_core, reranker, testing, contract, transport):
         seen = doctest.testmod(module)
         assert seen.attempted >= 3
         assert seen.failed == 0

@@ -48,6 +48,7 @@ RENEWED = {
     "core/rerank_core/client/threads.py": "threads of one call, which end with it; only their own call waits for them",
     "core/rerank_core/client/retry.py": "an event of one call",
     "core/rerank_core/client/making.py": "SyncTransport._forget and AsyncTransport._forget",
+    "core/rerank_core/testing/contract.py": "a barrier of one check",
     "core/rerank_core/evaluation/database.py": "ScoreStore._disconnect",
 }
 

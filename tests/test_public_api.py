@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import rerank_core
+from rerank_core import scoring, testing
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "numpy", "tokenizers", "huggingface_hub")
 HTTP = ("httpx", "httpcore", "pydantic", "tenacity")
@@ -21,6 +22,11 @@ def test_the_public_names_are_these():
     ]  # fmt: skip
     for name in rerank_core.__all__:
         assert getattr(rerank_core, name)
+
+
+def test_what_users_test_with_is_this():
+    assert testing.__all__ == ["ApiTransport", "FakeScorer", "api_transport", "assert_scorer_contract"]
+    assert testing.FakeScorer is scoring.FakeScorer  # the name it had before goes on working
 
 
 def test_version_is_the_installed_one():

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from rerank_core import AuthenticationError, ModelNotFoundError, Reranker
-from rerank_core.scoring import FakeScorer
+from rerank_core.scoring import ApiOptions, ApiScorer, CachedScorer, FakeScorer
+from rerank_core.testing import assert_scorer_contract
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -42,6 +43,12 @@ def test_the_answer_is_the_one_of_this_process(served, provider, place):
         assert [result.relevance_score for result in response] == pytest.approx(
             [result.relevance_score for result in expected], abs=1e-12
         )
+
+
+@pytest.mark.parametrize("provider", ["assisters", "tei", "cohere"])
+def test_a_scorer_over_http_keeps_the_contract(served, provider):
+    assert_scorer_contract(ApiScorer("m", provider, ApiOptions(served.url, "k")))
+    assert_scorer_contract(CachedScorer(ApiScorer("m", provider, ApiOptions(served.url, "k"))))
 
 
 def test_an_unknown_model_and_a_wrong_key_are_what_they_are(served):
