@@ -6,6 +6,7 @@ Kernels reach no address but this machine's own, and read no settings of whoever
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -52,7 +53,7 @@ def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
             notebook,
             # It would warn that it listens on loopback without encryption, which is fine for the minute it lives.
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            timeout=120,
+            timeout=600,  # seconds per cell, for one that hangs
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
             coalesce_streams=True,
@@ -66,6 +67,9 @@ def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     )
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = re.sub(r"(127\.0\.0\.1):\d+", r"\1:PORT", output.text)
     return notebook
 
 
