@@ -24,12 +24,12 @@ from tokenizers import Tokenizer
 from rerank_core.inference.quantize import quantize_int8
 
 from . import card, development, mining
-from .bodies import Body, minilm
+from .bodies import Body, load_base, minilm
 from .calibration import calibrate
 from .data import TRAINING_SETS, passages, read_set, split_by_topic
 from .export import check_export, export_onnx, write_checksums
 from .lexical import continuation_pieces, inverse_document_frequency
-from .model import RerankMini, load_base
+from .model import RerankMini
 from .overview import start_from
 from .quantization import sample_inputs
 from .selection import Choice, best_of, choose, interpolate, read_choices, set_mix, tokenize_lists, write_choices

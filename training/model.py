@@ -8,7 +8,7 @@ between them. The score is a weighted sum of cosine, late interaction, exact mat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -344,33 +344,3 @@ class RerankMini(nn.Module):
     def raw_score(self, features: Tensor, head: Tensor) -> Tensor:
         """The score before calibration, [batch]."""
         return (features * self.mix).sum(1) + head
-
-
-def load_base(model: RerankMini, source: Mapping[str, Tensor]) -> None:
-    """Copy the parameters of a BERT checkpoint into the encoder of ``model``, as many layers as that has."""
-
-    def copy(target: nn.Module, name: str) -> None:
-        with torch.no_grad():
-            for part, parameter in target.named_parameters(recurse=False):
-                parameter.copy_(source[f"{name}.{part}"])
-
-    copy(model.words, "embeddings.word_embeddings")
-    copy(model.embedding_norm, "embeddings.LayerNorm")
-    if model.distances is not None:
-        copy(model.distances, "encoder.distances")
-    with torch.no_grad():
-        token_type = source["embeddings.token_type_embeddings.weight"][0]
-        model.positions.weight.copy_(source["embeddings.position_embeddings.weight"] + token_type)
-    for number, layer in enumerate(model.layers):
-        if not isinstance(layer, EncoderLayer):
-            raise TypeError(layer)
-        prefix = f"encoder.layer.{number}"
-        for part in ("weight", "bias"):
-            packed = [source[f"{prefix}.attention.self.{name}.{part}"] for name in ("query", "key", "value")]
-            with torch.no_grad():
-                getattr(layer.query_key_value, part).copy_(torch.cat(packed))
-        copy(layer.attention_output, f"{prefix}.attention.output.dense")
-        copy(layer.attention_norm, f"{prefix}.attention.output.LayerNorm")
-        copy(layer.up, f"{prefix}.intermediate.dense")
-        copy(layer.down, f"{prefix}.output.dense")
-        copy(layer.output_norm, f"{prefix}.output.LayerNorm")

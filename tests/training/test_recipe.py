@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from training.__main__ import check_plan, problems
-from training.bodies import minilm
+from training.bodies import load_base, minilm
 from training.card import chances_table
 from training.data import Example, passages, split_by_topic, take_sentence
 from training.development import labelled_grade, nearby_grade, sentence_queries
 from training.export import check_export, export_onnx
 from training.lexical import continuation_pieces, inverse_document_frequency
 from training.mining import CandidateList, GradedList, read_lists, write_lists
-from training.model import EncoderShape, Focus, RerankMini, likest_tokens, load_base, pool, sides
+from training.model import EncoderShape, Focus, RerankMini, likest_tokens, pool, sides
 from training.overview import start_from
 from training.selection import DevelopmentPairs, fit_mix, interpolate, mean_ndcg, tokenize_lists
 from training.tokenizer import collate, pair_ids

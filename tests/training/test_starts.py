@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.bodies import minilm
+from training.bodies import load_base, minilm
 from training.comparison import (
     Features,
     across_kinds,
@@ -23,7 +23,7 @@ from training.comparison import (
 from training.documentation import Passage
 from training.lexical import continuation_pieces, inverse_document_frequency
 from training.mining import GradedList
-from training.model import RerankMini, load_base
+from training.model import RerankMini
 from training.retrieved import KIND, Asked, Collection, graded, index_queries, retrieve
 from training.selection import compute_features, tokenize_lists
 from training.starts import Reader, lexical_features, shortened, similarities
