@@ -327,7 +327,7 @@ def test_in_a_cascade_the_api_sees_only_the_best(server, mode):
 
 
 @both
-@pytest.mark.parametrize("trouble", [reply({}, 503), reply({}, 500), reply(b"<p>", kind="text/html"), reply({}, 404)])
+@pytest.mark.parametrize("trouble", [reply({}, 503), reply({}, 500), reply(b"<p>", kind="text/html"), reply({}, 502)])
 def test_keep_order_gives_the_callers_order_when_the_server_fails(server, mode, trouble):
     server.default = trouble
     events = []

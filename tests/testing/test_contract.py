@@ -22,6 +22,7 @@ from rerank_core.scoring import (
     Scores,
 )
 from rerank_core.testing import FakeScorer, assert_scorer_contract
+from rerank_core.testing.contract import _THREADS
 from waiting import wait_for
 
 NUMBERS = itertools.count()
@@ -132,7 +133,7 @@ class Shared(FakeScorer):
         self.texts = texts
         self.callers.add(threading.current_thread())
         if threading.current_thread() is not threading.main_thread():
-            wait_for(lambda: len(self.callers) > 2)  # two threads are here: one has overwritten the other's texts
+            wait_for(lambda: len(self.callers) > _THREADS)  # all are here: the last has overwritten the others
         return super().score(query, self.texts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.cookiejar import CookieJar
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any
@@ -21,12 +22,14 @@ _CONNECT_SECONDS = 5.0
 _LAST_PORT = 65_535
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
+# Held while OpenSSL makes a context, which takes locks of its own: a fork waits, or they would stay held in the child.
+_openssl = forks.OuterLock()
+
 
 class Certificates:
     """The trusted certificates, read once: that takes longer than making a client."""
 
     def __init__(self) -> None:
-        self._lock = forks.SlowLock()
         self._context: SSLContext | None = None
         forks.in_child(self._forget)  # a handshake under way in the parent would leave it locked
 
@@ -39,7 +42,7 @@ class Certificates:
         Raises:
             ConnectionError: when they cannot be read (code ``bad_certificates``).
         """
-        with self._lock:
+        with _openssl:
             if self._context is None:
                 with _environment(
                     "the trusted certificates cannot be read. Check SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE",
@@ -86,8 +89,7 @@ class Making:
 
     def _options(self) -> dict[str, Any]:
         proxy = self._proxy()
-        # A context without any certificate trusts nobody: what is not meant to need one cannot use it.
-        context = self._certificates.context() if self._secure(proxy) else SSLContext(PROTOCOL_TLS_CLIENT)
+        context = self._certificates.context() if self._secure(proxy) else _context_without_certificates()
         if proxy is not None and proxy.url.scheme == "https":
             proxy.ssl_context = context
         return {"verify": context, "trust_env": False, "limits": _LIMITS, "proxy": proxy}
@@ -104,6 +106,13 @@ class Making:
             if not proxy.url.host or not (proxy.url.port is None or 0 < proxy.url.port <= _LAST_PORT):
                 raise ValueError("no host, or no such port")
             return proxy
+
+
+@cache
+def _context_without_certificates() -> SSLContext:
+    """A context that trusts nobody, for all clients that need none: httpx would read certificates for them."""
+    with _openssl:
+        return SSLContext(PROTOCOL_TLS_CLIENT)
 
 
 def _proxy_of_environment(url: str) -> str | None:
