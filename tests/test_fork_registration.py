@@ -16,6 +16,7 @@ import pytest
 import rerank_core
 import rerank_plugins
 from rerank_core import Reranker, forks
+from rerank_core.client.making import Certificates, Making
 from rerank_core.scoring import CachedScorer, LocalScorer
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +131,7 @@ def test_every_lock_that_our_objects_hold_is_registered(bundled):
     """Seen from the other side: the modules and objects that are there once everything has been in use."""
     used = [bundled, Reranker(scorer=CachedScorer(LocalScorer())), Reranker("m", base_url="http://127.0.0.1:9")]
     used[1].rerank("q", ["a"])
+    client = Making("http://127.0.0.1:9", Certificates()).client()
     holders = [each for each in gc.get_objects() if str(type(each).__module__).startswith(PACKAGES)] + modules()
     kinds = (type(threading.Lock()), type(threading.RLock()))
     locks = [(name, value) for each in holders for name, value in attributes(each) if isinstance(value, kinds)]
@@ -144,6 +146,7 @@ def test_every_lock_that_our_objects_hold_is_registered(bundled):
         if isinstance(value, FOREIGN)
     ]
     assert not [name for owner, name in held if owner not in THEIR_OWNERS]
+    client.close()
 
 
 def modules():

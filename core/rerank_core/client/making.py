@@ -132,6 +132,10 @@ def _client_options() -> dict[str, Any]:
 class _NoCookies(CookieJar):
     """Keeps none: whatever a server sets would go along with every later request."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._cookies_lock = forks.Lock()  # in place of the standard library's, which stays held in a forked child
+
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Nothing is taken."""
 
