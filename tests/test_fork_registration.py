@@ -125,6 +125,8 @@ def test_the_search_lets_annotations_pass(tmp_path):
 
 FOREIGN = (sqlite3.Connection, threading.Condition, httpx.Client, httpx.AsyncClient)
 THEIR_OWNERS = {"ScoreStore", "SyncTransport"}
+# A client that a user hands over is theirs to renew. The collector may still hold such options of an earlier test.
+THE_USERS = "http_client"
 
 
 def test_every_lock_that_our_objects_hold_is_registered(bundled):
@@ -143,7 +145,7 @@ def test_every_lock_that_our_objects_hold_is_registered(bundled):
         (type(each).__name__, name)
         for each in holders
         for name, value in attributes(each)
-        if isinstance(value, FOREIGN)
+        if isinstance(value, FOREIGN) and not name.endswith(f".{THE_USERS}")
     ]
     assert not [name for owner, name in held if owner not in THEIR_OWNERS]
     client.close()
