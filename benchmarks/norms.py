@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from rerank_core.inference.norms import spell_out_norms
+from rerank_core.conversion.norms import spell_out_norms
 
 WIDTH, NORMS, TOKENS = 384, 12, 512
 

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rerank_core import Reranker
+from rerank_core.conversion.export import export_onnx
 from rerank_core.inference.cpus import available_cpus
-from rerank_core.inference.export import export_onnx
 from rerank_core.models.source import BUNDLED
 from rerank_core.scoring.local_options import Precision
 

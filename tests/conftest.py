@@ -129,7 +129,7 @@ def exported(checkpoint, shared_folder):
     """``exported("bert")`` is the folder of that checkpoint's ONNX export, made once."""
 
     def export(architecture: str) -> Path:
-        from rerank_core.inference.export import export_onnx
+        from rerank_core.conversion.export import export_onnx
 
         source = checkpoint(architecture)
         return shared_folder(f"{architecture}-onnx", lambda folder: export_onnx(source, folder))

@@ -24,10 +24,9 @@ OURS = {"rerank_core", "rerank_plugins", "haystack_integrations"}
 # What is imported behind a seam somewhere else: by whom, and where that is.
 BEHIND = {
     "core/rerank_core/server/": "core/rerank_core/cli/serve.py",
-    "core/rerank_core/inference/backends/torch.py": "core/rerank_core/inference/backends/checkpoint.py",
-    "core/rerank_core/inference/export.py": "core/rerank_core/inference/backends/checkpoint.py",
-    "core/rerank_core/inference/loading.py": "core/rerank_core/inference/backends/checkpoint.py",
-    "core/rerank_core/inference/": "core/rerank_core/inference/quantize.py",
+    "core/rerank_core/inference/": "core/rerank_core/inference/backends/checkpoint.py",
+    "core/rerank_core/conversion/export.py": "core/rerank_core/inference/backends/checkpoint.py",
+    "core/rerank_core/conversion/": "core/rerank_core/conversion/quantize.py",
     "haystack_integrations/": "rerank_plugins/haystack.py",
 }
 # What is imported only by the library it is for, hence needs no seam.

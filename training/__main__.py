@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from rerank_core.inference.quantize import quantize_int8
+from rerank_core.conversion.quantize import quantize_int8
 
 from . import card, development, mining
 from .bodies import Body, load_base, minilm

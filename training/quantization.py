@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tokenizers import Tokenizer
 
-from rerank_core.inference.observing import Feeds
+from rerank_core.conversion.observing import Feeds
 
 from .export import INPUTS
 from .mining import CandidateList

@@ -8,8 +8,8 @@ import uuid
 from rerank_core.documents import check_documents, check_query, clean_text
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
-from rerank_core.scoring.base import Scorer, Scores
-from rerank_core.scoring.checks import aask, ask
+from rerank_core.scores import Scores
+from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 
 
 class RerankRequest:
@@ -40,7 +40,7 @@ class RerankRequest:
         Raises:
             RerankError: whatever the scorer raises.
         """
-        return self._response(scorer.model, ask(scorer, self.query, self.texts) if self.texts else None)
+        return self._response(scorer.model, checked_scores(scorer, self.query, self.texts) if self.texts else None)
 
     async def aanswer(self, scorer: Scorer) -> RerankResponse:
         """:meth:`answer` for asynchronous code.
@@ -48,7 +48,9 @@ class RerankRequest:
         Raises:
             The same as :meth:`answer`.
         """
-        return self._response(scorer.model, await aask(scorer, self.query, self.texts) if self.texts else None)
+        return self._response(
+            scorer.model, await achecked_scores(scorer, self.query, self.texts) if self.texts else None
+        )
 
     def scores(self, scorer: Scorer) -> list[float]:
         """The relevance score of each document, in order.
@@ -56,7 +58,7 @@ class RerankRequest:
         Raises:
             RerankError: whatever the scorer raises.
         """
-        return self._in_order(ask(scorer, self.query, self.texts)) if self.texts else []
+        return self._in_order(checked_scores(scorer, self.query, self.texts)) if self.texts else []
 
     async def ascores(self, scorer: Scorer) -> list[float]:
         """:meth:`scores` for asynchronous code.
@@ -64,7 +66,7 @@ class RerankRequest:
         Raises:
             The same as :meth:`scores`.
         """
-        return self._in_order(await aask(scorer, self.query, self.texts)) if self.texts else []
+        return self._in_order(await achecked_scores(scorer, self.query, self.texts)) if self.texts else []
 
     def _in_order(self, scores: Scores) -> list[float]:
         return [scores.items[text].relevance_score for text in self._text_of]

@@ -20,8 +20,8 @@ from haystack_tools import QUERY, TEXTS, contents, documents, lexical
 
 from rerank_core import InferenceError, ModelLoadError, Reranker
 from rerank_core.ranking import sigmoid
+from rerank_core.scores import Score, Scores
 from rerank_core.scoring import FakeScorer, KeepOrderScorer
-from rerank_core.scoring.base import Score, Scores
 from rerank_plugins.haystack import CrossEncoderRanker
 
 META_VALUES = st.none() | st.booleans() | st.integers(0, 1) | st.text(max_size=3)

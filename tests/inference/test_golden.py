@@ -158,7 +158,7 @@ def minilm(tmp_path_factory):
 
 
 def test_the_real_body_through_both_backends(minilm, tmp_path):
-    from rerank_core.inference.export import export_onnx
+    from rerank_core.conversion.export import export_onnx
 
     words = " ".join(TEXTS).split()
     sample = random.Random(1)

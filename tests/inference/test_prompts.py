@@ -10,7 +10,7 @@ import pytest
 
 from checkpoints import QUERY, TEXTS
 from rerank_core import ModelLoadError, Reranker
-from rerank_core.inference.export import export_onnx
+from rerank_core.conversion.export import export_onnx
 from rerank_core.inference.prompts import default_prompt
 from rerank_core.models.source import locate
 from rerank_core.scoring import LocalOptions, LocalScorer

@@ -176,7 +176,7 @@ def export(
     Reranker("DIR", dtype="int8").
     """
     from rerank_core.cli.progress import status
-    from rerank_core.inference.export import export_onnx
+    from rerank_core.conversion.export import export_onnx
 
     with interruptible(), status("starting") as on_step:
         report = export_onnx(model, folder, int8=int8, revision=revision, on_step=on_step)

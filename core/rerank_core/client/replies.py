@@ -10,7 +10,7 @@ from rerank_core.client.errors import failed, says_too_many
 from rerank_core.client.exchange import Reply, Service
 from rerank_core.errors import ProtocolError, RerankError
 from rerank_core.ranking import as_probability, sigmoid
-from rerank_core.scoring.base import Score
+from rerank_core.scores import Score
 from rerank_core.wire.dialect import shape
 from rerank_core.wire.messages import WireResponse, WireResult
 

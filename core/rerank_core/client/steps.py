@@ -19,7 +19,7 @@ from rerank_core.client.replies import TooMany, read_limit, read_reply
 from rerank_core.client.split import halves, split
 from rerank_core.client.urls import beside
 from rerank_core.errors import InvalidRequestError, RerankError
-from rerank_core.scoring.base import Score, Scores
+from rerank_core.scores import Score, Scores
 from rerank_core.wire.messages import WireRequest, WireResponse
 
 Steps = Generator[list[Ask], list[Any], Scores]

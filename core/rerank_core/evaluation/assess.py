@@ -14,7 +14,7 @@ from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Loss, SystemReport, Threshold
 from rerank_core.evaluation.significance import compare
 from rerank_core.evaluation.thresholds import suggest_threshold
-from rerank_core.scoring.base import Score, Scores
+from rerank_core.scores import Score, Scores
 
 DEPTHS = (10, 20, 50, 100)
 _LOSSES = 5

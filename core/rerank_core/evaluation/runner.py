@@ -25,7 +25,8 @@ from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.reranker import Reranker
-from rerank_core.scoring.base import Score, Scorer
+from rerank_core.scores import Score
+from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
 
 _PACKAGES = (

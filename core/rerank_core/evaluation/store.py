@@ -17,8 +17,7 @@ from rerank_core.evaluation.database import DAMAGE, DamagedError, open_database,
 from rerank_core.events import logger
 from rerank_core.files import reason
 from rerank_core.results import Span
-from rerank_core.scoring.base import Score
-from rerank_core.scoring.checks import UnsoundScoreError, sound
+from rerank_core.scores import InvalidScoreError, Score, check_score
 
 
 class ScoreStore(MutableMapping[bytes, Score]):
@@ -90,7 +89,7 @@ class ScoreStore(MutableMapping[bytes, Score]):
         return score
 
     def __setitem__(self, key: bytes, score: Score) -> None:
-        row = json.dumps(asdict(sound(score)), allow_nan=False)
+        row = json.dumps(asdict(check_score(score)), allow_nan=False)
         with self._lock:
             self._write("insert or replace into scores values (?, ?, ?)", key, row, _seal(key, row))
 
@@ -190,8 +189,8 @@ def _read(key: bytes, row: object, seal: object) -> Score | None:
     try:
         values = json.loads(row)
         window = values.pop("window")
-        score = sound(Score(**values, window=None if window is None else Span(*window)))
-    except (UnsoundScoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        score = check_score(Score(**values, window=None if window is None else Span(*window)))
+    except (InvalidScoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # an earlier or later version of this package wrote it
     return score if score.genuine else None
 

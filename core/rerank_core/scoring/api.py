@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rerank_core.call_group import ending
 from rerank_core.errors import AuthenticationError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
-from rerank_core.scoring.base import Scores
+from rerank_core.scores import Scores
 
 if TYPE_CHECKING:
     import httpx

@@ -3,106 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from rerank_core.ranking import logit_of, sigmoid
-from rerank_core.results import Span
+from rerank_core.scores import Score, Scores, check_scores
 
 if TYPE_CHECKING:
     from rerank_core.inference.backends.base import LoadedModelInfo
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How relevant one text is.
-
-    Attributes:
-        relevance_score: probability, 0..1.
-        logit: the model's raw output, or None where only the probability is known.
-        truncated: whether the model saw less than the whole query and text.
-        query_truncated: whether the query had to be cut.
-        window: the characters of the best window, when windows were used.
-        cached: whether the score comes from a cache, or one that decided what was scored does.
-        degraded: whether a fallback gave it.
-        judged: whether relevance was looked at; False where the order of the input was kept instead, so that there is
-            nothing a threshold could be compared with.
-    """
-
-    relevance_score: float
-    logit: float | None = None
-    truncated: bool = False
-    query_truncated: bool = False
-    window: Span | None = None
-    cached: bool = False
-    degraded: bool = False
-    judged: bool = True
-
-    @property
-    def log_odds(self) -> float:
-        """The logit, recovered from the probability where only that is known."""
-        return logit_of(self.relevance_score) if self.logit is None else self.logit
-
-    @property
-    def genuine(self) -> bool:
-        """Whether the scorer that was asked judged the text: not a fallback, and not nobody."""
-        return self.judged and not self.degraded
-
-    @classmethod
-    def from_logit(
-        cls, logit: float, *, truncated: bool = False, query_truncated: bool = False, window: Span | None = None
-    ) -> Score:
-        """The score of a raw model output."""
-        return cls(sigmoid(logit), logit, truncated=truncated, query_truncated=query_truncated, window=window)
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a scorer answers: one :class:`Score` per text, in order, and the facts of the call.
-
-    Attributes:
-        items: one score per text.
-        model: the model that scored.
-        tokens: tokens fed to the model.
-        encode_seconds: time spent tokenising.
-        inference_seconds: time spent in the model, or waiting for a server.
-        judged: False says of every text at once that its relevance was not looked at (:attr:`Score.judged`).
-    """
-
-    items: tuple[Score, ...]
-    model: str
-    tokens: int = 0
-    encode_seconds: float = 0.0
-    inference_seconds: float = 0.0
-    judged: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.judged:
-            object.__setattr__(self, "items", tuple(replace(score, judged=False) for score in self.items))
-
-    @property
-    def query_truncated(self) -> bool:
-        """Whether the query had to be cut for any of the texts."""
-        return any(score.query_truncated for score in self.items)
-
-    @property
-    def degraded(self) -> bool:
-        """Whether any score comes from a fallback."""
-        return any(score.degraded for score in self.items)
-
-    @property
-    def genuine(self) -> bool:
-        """Whether every score is one."""
-        return all(score.genuine for score in self.items)
-
-    def keys(self) -> list[float]:
-        """What to sort by: logits where every score has one, else probabilities."""
-        logits = [score.logit for score in self.items if score.logit is not None]
-        return logits if len(logits) == len(self.items) else [score.relevance_score for score in self.items]
-
-    def as_degraded(self) -> Scores:
-        """The same scores, marked as a fallback's."""
-        return replace(self, items=tuple(replace(score, degraded=True) for score in self.items))
+# Score and Scores have their own module; pickled ones, such as those in users' caches, name this one.
+__all__ = ["Score", "Scorer", "Scores", "achecked_scores", "checked_scores", "judges", "loaded_by", "provider_of"]
 
 
 @runtime_checkable
@@ -179,3 +88,22 @@ def loaded_by(scorer: Scorer) -> LoadedModelInfo | None:
 def judges(scorer: Scorer) -> bool:
     """Whether the scorer looks at relevance at all."""
     return getattr(scorer, "judges", True) is not False
+
+
+def checked_scores(scorer: Scorer, query: str, texts: Sequence[str]) -> Scores:
+    """What the scorer answers, checked.
+
+    Raises:
+        ProtocolError: when it is not one sound score per text.
+        RerankError: whatever the scorer raises.
+    """
+    return check_scores(scorer.score(query, texts), len(texts), model=scorer.model)
+
+
+async def achecked_scores(scorer: Scorer, query: str, texts: Sequence[str]) -> Scores:
+    """:func:`checked_scores` for asynchronous code.
+
+    Raises:
+        The same as :func:`checked_scores`.
+    """
+    return check_scores(await scorer.ascore(query, texts), len(texts), model=scorer.model)

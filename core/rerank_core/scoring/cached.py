@@ -14,8 +14,8 @@ from rerank_core import forks
 from rerank_core.errors import RerankError
 from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
 from rerank_core.inference.workers import ASIDE
-from rerank_core.scoring.base import Score, Scorer, Scores
-from rerank_core.scoring.checks import UnsoundScoreError, aask, ask, sound
+from rerank_core.scores import InvalidScoreError, Score, Scores, check_score
+from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 from rerank_core.scoring.wrapper import WrappingScorer
 
 _DEFAULT_ENTRIES = 100_000
@@ -64,9 +64,9 @@ class CachedScorer(WrappingScorer):
             RerankError: whatever the inner scorer raises.
         """
         known = self._look_up(query, texts)
-        fresh = ask(self._main, query, known.missing) if known.missing else None
+        fresh = checked_scores(self._main, query, known.missing) if known.missing else None
         if fresh is not None and not fresh.genuine and known.scores:
-            return ask(self._main, query, texts)
+            return checked_scores(self._main, query, texts)
         return self._combine(known, fresh)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
@@ -76,9 +76,9 @@ class CachedScorer(WrappingScorer):
             RerankError: whatever the inner scorer raises.
         """
         known = await ASIDE.run(lambda: self._look_up(query, texts))
-        fresh = await aask(self._main, query, known.missing) if known.missing else None
+        fresh = await achecked_scores(self._main, query, known.missing) if known.missing else None
         if fresh is not None and not fresh.genuine and known.scores:
-            return await aask(self._main, query, texts)
+            return await achecked_scores(self._main, query, texts)
         return await ASIDE.run(lambda: self._combine(known, fresh))
 
     def _look_up(self, query: str, texts: Sequence[str]) -> _Known:
@@ -134,8 +134,8 @@ class _Known:
 def _believable(stored: object) -> Score | None:
     """A stored score, if it is one: what was read back may have been changed, or written by another version."""
     try:
-        score = sound(stored)
-    except UnsoundScoreError:
+        score = check_score(stored)
+    except InvalidScoreError:
         return None
     return score if score.genuine else None
 

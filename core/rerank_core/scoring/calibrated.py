@@ -14,8 +14,8 @@ from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
 from rerank_core.models.registry import same_model
 from rerank_core.ranking import as_float, sigmoid
-from rerank_core.scoring.base import Score, Scorer, Scores
-from rerank_core.scoring.checks import aask, ask
+from rerank_core.scores import Score, Scores
+from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 from rerank_core.scoring.wrapper import WrappingScorer
 
 _METHODS = ("logistic", "isotonic")
@@ -146,7 +146,7 @@ class CalibratedScorer(WrappingScorer):
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        return self._calibrated(ask(self._main, query, texts))
+        return self._calibrated(checked_scores(self._main, query, texts))
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text without blocking the event loop.
@@ -154,7 +154,7 @@ class CalibratedScorer(WrappingScorer):
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        return self._calibrated(await aask(self._main, query, texts))
+        return self._calibrated(await achecked_scores(self._main, query, texts))
 
     def _calibrated(self, scores: Scores) -> Scores:
         if not scores.genuine:  # another model's scores, to which the curve says nothing

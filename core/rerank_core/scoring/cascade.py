@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.ranking import order, sigmoid
-from rerank_core.scoring.base import Score, Scorer, Scores
-from rerank_core.scoring.checks import aask, ask
+from rerank_core.scores import Score, Scores
+from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 from rerank_core.scoring.wrapper import WrappingScorer
 
 
@@ -58,9 +58,9 @@ class CascadeScorer(WrappingScorer):
         Raises:
             RerankError: whatever either scorer raises.
         """
-        cheap = ask(self._cheap, query, texts)
+        cheap = checked_scores(self._cheap, query, texts)
         best = self._best(cheap)
-        return _merge(cheap, ask(self._main, query, [texts[i] for i in best]), best)
+        return _merge(cheap, checked_scores(self._main, query, [texts[i] for i in best]), best)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text.
@@ -68,9 +68,9 @@ class CascadeScorer(WrappingScorer):
         Raises:
             RerankError: whatever either scorer raises.
         """
-        cheap = await aask(self._cheap, query, texts)
+        cheap = await achecked_scores(self._cheap, query, texts)
         best = self._best(cheap)
-        return _merge(cheap, await aask(self._main, query, [texts[i] for i in best]), best)
+        return _merge(cheap, await achecked_scores(self._main, query, [texts[i] for i in best]), best)
 
     def _best(self, cheap: Scores) -> list[int]:
         return order(cheap.keys(), [score.relevance_score for score in cheap.items], top_n=self._keep)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from rerank_core.errors import RerankError
-from rerank_core.scoring.base import Score, Scores
+from rerank_core.scores import Score, Scores
 
 _WORD = re.compile(r"\w+")
 _SCALE = 6.0

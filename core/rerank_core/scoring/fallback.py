@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Degraded, Hook, emit, logger
-from rerank_core.scoring.base import Scorer, Scores, judges
-from rerank_core.scoring.checks import aask, ask
+from rerank_core.scores import Scores
+from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores, judges
 from rerank_core.scoring.wrapper import WrappingScorer
 
 Failures = list[tuple[Scorer, RerankError]]
@@ -50,7 +50,7 @@ class FallbackScorer(WrappingScorer):
         failures: Failures = []
         for scorer in self._candidates(failures):
             try:
-                return self._answer(ask(scorer, query, texts), scorer, failures)
+                return self._answer(checked_scores(scorer, query, texts), scorer, failures)
             except RerankError as error:
                 _note_failure(failures, scorer, error)
         raise _exhausted(failures)
@@ -64,7 +64,7 @@ class FallbackScorer(WrappingScorer):
         failures: Failures = []
         for scorer in self._candidates(failures):
             try:
-                return self._answer(await aask(scorer, query, texts), scorer, failures)
+                return self._answer(await achecked_scores(scorer, query, texts), scorer, failures)
             except RerankError as error:
                 _note_failure(failures, scorer, error)
         raise _exhausted(failures)

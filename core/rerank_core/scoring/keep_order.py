@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rerank_core.scoring.base import Score, Scores
+from rerank_core.scores import Score, Scores
 
 
 class KeepOrderScorer:

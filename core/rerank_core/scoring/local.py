@@ -19,7 +19,7 @@ from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook
 from rerank_core.inference.workers import ASIDE
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
-from rerank_core.scoring.base import Score, Scores
+from rerank_core.scores import Score, Scores
 from rerank_core.scoring.local_options import LocalOptions, check_type
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any, NoReturn, TypeVar
 
 from rerank_core.errors import ProtocolError, RerankError
 from rerank_core.inference.workers import Workers
-from rerank_core.scoring.base import Score, Scorer, Scores
-from rerank_core.scoring.checks import check_scores
+from rerank_core.scores import Score, Scores, check_scores
+from rerank_core.scoring.base import Scorer
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_core.conversion.quantize import quantize_int8
 from rerank_core.errors import InvalidRequestError, ModelLoadError, missing_dependency
 from rerank_core.inference.backends.base import LoadedModelInfo
 from rerank_core.inference.backends.onnx import OnnxBackend
@@ -21,7 +22,6 @@ from rerank_core.inference.encoding import Block, ModelInput, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
 from rerank_core.inference.plan import Portion
 from rerank_core.inference.prompts import PROMPT_FILES
-from rerank_core.inference.quantize import quantize_int8
 from rerank_core.inference.quiet import quiet_loggers
 from rerank_core.ranking import sigmoid
 

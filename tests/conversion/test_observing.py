@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rerank_core.inference.observing import Observed, observe
+from rerank_core.conversion.observing import Observed, observe
 
 
 def test_statistics_of_rows():

@@ -1,10 +1,11 @@
-"""What a scorer answers is checked where it enters, and is made of Python's own values from there on."""
+"""What a scorer gives is checked where it comes in, and is made of Python's own values from there on."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 
@@ -140,3 +141,11 @@ def test_an_answer_that_judged_nothing_says_so_of_every_text():
     assert not replace(answer, items=(GOOD, GOOD)).items[0].judged
     response = Reranker(scorer=Answering(answer)).rerank("q", ["a", "b"], score_threshold=1.0)
     assert [result.text for result in response] == ["a", "b"]
+
+
+def test_scores_pickled_before_they_had_a_module_of_their_own_load():
+    score = Score(0.75, 1.1, truncated=True, window=Span(3, 9))
+    pickled = pickle.dumps(score, protocol=2)
+    earlier = pickled.replace(b"crerank_core.scores\nScore\n", b"crerank_core.scoring.base\nScore\n")
+    assert earlier != pickled
+    assert pickle.loads(earlier) == score

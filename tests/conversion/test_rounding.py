@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rerank_core.inference.rounding import round_compensated, round_symmetric
+from rerank_core.conversion.rounding import round_compensated, round_symmetric
 
 
 def inputs():

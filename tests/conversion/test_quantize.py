@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fresh import fresh
-from rerank_core.inference.quantize import channel_scales, quantize_int8
-from rerank_core.inference.rounding import round_symmetric
+from rerank_core.conversion.quantize import channel_scales, quantize_int8
+from rerank_core.conversion.rounding import round_symmetric
 
 VALUES = arrays(np.float32, (4, 8), elements=st.floats(-100, 100, width=32))
 
@@ -199,7 +199,7 @@ def test_without_onnx_the_error_names_the_extra():
     code = """
 from pathlib import Path
 from rerank_core import MissingDependencyError
-from rerank_core.inference.quantize import quantize_int8
+from rerank_core.conversion.quantize import quantize_int8
 try:
     quantize_int8(Path("a"), Path("b"))
 except MissingDependencyError as error:

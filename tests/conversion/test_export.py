@@ -9,8 +9,8 @@ import pytest
 from checkpoints import QUERY, TEXTS
 from fresh import fresh
 from rerank_core import InvalidRequestError, ModelLoadError, Reranker
-from rerank_core.inference import export as module
-from rerank_core.inference.export import FLOAT32_TOLERANCE, INT8_TOLERANCE, export_onnx
+from rerank_core.conversion import export as module
+from rerank_core.conversion.export import FLOAT32_TOLERANCE, INT8_TOLERANCE, export_onnx
 
 pytestmark = pytest.mark.torch
 
@@ -76,7 +76,7 @@ def test_without_onnxscript_the_error_names_the_extra(tmp_path):
     code = f"""
 from pathlib import Path
 from rerank_core import MissingDependencyError
-from rerank_core.inference.export import export_onnx
+from rerank_core.conversion.export import export_onnx
 try:
     export_onnx({str(tmp_path)!r}, Path({str(tmp_path / "onnx")!r}))
 except MissingDependencyError as error:

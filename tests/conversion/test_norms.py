@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from rerank_core.inference.norms import spell_out_norms
+from rerank_core.conversion.norms import spell_out_norms
 
 pytestmark = pytest.mark.torch
 

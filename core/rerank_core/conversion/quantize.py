@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.inference.norms import spell_out_norms
-from rerank_core.inference.observing import Feeds, Observed, observe
-from rerank_core.inference.rounding import round_compensated, round_symmetric
+from rerank_core.conversion.norms import spell_out_norms
+from rerank_core.conversion.observing import Feeds, Observed, observe
+from rerank_core.conversion.rounding import round_compensated, round_symmetric
 from rerank_core.optional import optional
 
 _WEIGHT_LEVELS = 63.0

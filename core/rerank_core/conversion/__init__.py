@@ -1,0 +1,1 @@
+"""What makes model files: export to ONNX, int8 quantisation, rewriting of graphs."""

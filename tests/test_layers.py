@@ -1,0 +1,116 @@
+"""Which package may import which: one table, and every import of ours is held against it."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "core" / "rerank_core"
+
+# Modules beside the packages, in groups; a package is a group of its own name.
+GROUPS = {
+    "values": {
+        "call_group", "documents", "errors", "events", "files", "forks", "optional", "ranking", "results", "scores",
+        "shown", "spelling",
+    },
+    "engine": {"many", "request", "reranker"},
+    "public": {"__init__"},
+}  # fmt: skip
+# What a group may import besides itself, rerank_core's version and "values". Imports inside functions and for type
+# checkers count as well.
+MAY_IMPORT = {
+    "values": set(),
+    "models": set(),
+    "inference": {"models"},
+    "conversion": {"inference"},
+    "wire": set(),
+    "client": {"wire", "inference"},
+    "scoring": {"client", "wire", "inference", "models"},
+    "engine": {"scoring", "client", "inference"},
+    "public": {"engine"},
+    "server": {"engine", "scoring", "wire", "inference", "models"},
+    "evaluation": {"engine", "scoring", "wire", "inference", "models"},
+    "testing": {"engine", "scoring", "wire", "inference", "server"},
+    "cli": {"public", "engine", "conversion", "evaluation", "server", "inference", "models"},
+    "rerank_plugins": {"public", "engine", "scoring", "wire", "models", "haystack_integrations"},
+    "haystack_integrations": {"public", "engine", "scoring", "client", "inference", "rerank_plugins"},
+}
+ABOVE_THE_ENGINE = {"rerank_plugins", "haystack_integrations"}
+
+
+def sources():
+    folders = (CORE, *(ROOT / name for name in sorted(ABOVE_THE_ENGINE)))
+    return [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+
+
+def group_of(part):
+    """The group of a package or module directly in ``rerank_core``."""
+    return next((group for group, modules in GROUPS.items() if part in modules), part)
+
+
+def group_of_file(path):
+    inside = path.relative_to(CORE if path.is_relative_to(CORE) else ROOT).with_suffix("")
+    return group_of(inside.parts[0])
+
+
+def imported(source):
+    """(line, group) of each import of ours."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                modules = [alias.name for alias in names]
+            case ast.ImportFrom(module="rerank_core", names=names):
+                modules = [f"rerank_core.{alias.name}" for alias in names]
+            case ast.ImportFrom(module=str(module), level=0):
+                modules = [module]
+            case _:
+                continue
+        for module in modules:
+            top, _, rest = module.partition(".")
+            part = rest.partition(".")[0]
+            if top in ABOVE_THE_ENGINE:
+                yield node.lineno, top
+            elif top == "rerank_core" and part != "__version__":
+                known = (CORE / part).is_dir() or (CORE / f"{part}.py").is_file()
+                yield node.lineno, group_of(part if part and known else "__init__")
+
+
+def faults(group, source):
+    allowed = MAY_IMPORT[group] | {group, "values"}
+    return [f"{line}: {group} may not import {other}" for line, other in imported(source) if other not in allowed]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_imports_only_what_its_layer_may(path):
+    group = group_of_file(path)
+    assert group in MAY_IMPORT, f"{path} belongs to no layer yet: enter it in GROUPS or MAY_IMPORT"
+    assert faults(group, path.read_text(encoding="utf-8")) == []
+
+
+def test_the_layers_of_the_engine_form_no_circle():
+    engine = {group: others for group, others in MAY_IMPORT.items() if group not in ABOVE_THE_ENGINE}
+    assert set(TopologicalSorter(engine).static_order()) == set(engine)
+
+
+def test_every_permission_is_needed():
+    used = {(group_of_file(path), group) for path in sources() for _, group in imported(path.read_text("utf-8"))}
+    assert {(group, other) for group, others in MAY_IMPORT.items() for other in others} <= used
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from rerank_core.scoring.base import Scorer",
+        "import rerank_core.scoring",
+        "def f():\n    from rerank_core import scoring",
+        "if TYPE_CHECKING:\n    from rerank_core.scoring import Scorer",
+        "import rerank_plugins.options",
+        "from rerank_core import Reranker",
+    ],
+)
+def test_a_forbidden_import_is_seen(line):
+    assert len(faults("client", line)) == 1
