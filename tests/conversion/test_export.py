@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from checkpoints import QUERY, TEXTS
 from fresh import fresh
 from rerank_core import InvalidRequestError, ModelLoadError, Reranker
-from rerank_core.conversion import export as module
-from rerank_core.conversion.export import FLOAT32_TOLERANCE, INT8_TOLERANCE, export_onnx
+from rerank_core.conversion import graph as module
+from rerank_core.conversion.export import export_onnx
+from rerank_core.conversion.graph import FLOAT32_TOLERANCE, INT8_TOLERANCE, OPSET
 
 pytestmark = pytest.mark.torch
 
@@ -21,6 +23,12 @@ def test_an_export_holds_all_that_onnx_needs(exported):
     assert {"model.onnx", "model_int8.onnx", "tokenizer.json", "config.json"} <= names
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     assert tokenizer["truncation"] is None
+
+
+def test_a_graph_has_the_one_operator_set_and_no_path_of_this_machine(exported):
+    path = exported("bert") / "model.onnx"
+    assert onnx.load(path).opset_import[0].version == OPSET
+    assert b".py" not in path.read_bytes()
 
 
 def test_the_report_states_the_measured_differences(checkpoint, tmp_path):

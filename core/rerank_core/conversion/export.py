@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_core.conversion.graph import check_float32, check_int8, write_graph
 from rerank_core.conversion.quantize import quantize_int8
 from rerank_core.errors import InvalidRequestError, ModelLoadError, missing_dependency
-from rerank_core.inference.backends.base import LoadedModelInfo
+from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo
 from rerank_core.inference.backends.onnx import OnnxBackend
 from rerank_core.inference.backends.torch import TorchBackend
-from rerank_core.inference.encoding import Block, ModelInput, PairEncoder
+from rerank_core.inference.encoding import ModelInput, PairEncoder
 from rerank_core.inference.loading import LoadOptions, load_model
 from rerank_core.inference.plan import Portion
 from rerank_core.inference.prompts import PROMPT_FILES
-from rerank_core.inference.quiet import quiet_loggers
-from rerank_core.ranking import sigmoid
 
-FLOAT32_TOLERANCE = 1e-4
-INT8_TOLERANCE = 0.1
-_OPSET = 20  # the first with Gelu as one operator, which ONNX Runtime fuses
 _COPIED = (
     "config.json",
     "tokenizer_config.json",
@@ -85,12 +79,12 @@ def export_onnx(
         int8: whether to write the int8 graph too.
         revision: a Hub commit, branch or tag.
         local_files_only: whether downloading is forbidden.
-        on_step: told the name of each step as it starts.
+        on_step: called with the name of each step as it starts.
 
     Raises:
         InvalidRequestError: when the target is not empty.
-        ModelLoadError: when the model cannot be loaded or exported, or the scores differ by more than 1e-4 in
-            a logit (float32) or 0.1 in a probability (int8).
+        ModelLoadError: when the model cannot be loaded or exported, or the scores differ from torch's by more than
+            :mod:`~rerank_core.conversion.graph` allows.
         MissingDependencyError: when torch, onnx or onnxscript is not installed.
     """
     target = target.resolve()
@@ -101,31 +95,40 @@ def export_onnx(
     on_step = on_step or _ignore
     on_step("loading the checkpoint")
     loaded = load_model(LoadOptions(model, "torch", "cpu", revision=revision, local_files_only=local_files_only))
-    if not isinstance(loaded.backend, TorchBackend) or not isinstance(loaded.encoder, PairEncoder):
-        raise ModelLoadError(
-            f"{loaded.info.model!r} is a generative reranker; only models with a relevance head can be exported."
-        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         folder = Path(name) / target.name
         folder.mkdir()
-        samples = _samples(loaded.encoder, loaded.info)
-        expected = _run(loaded.backend, loaded.encoder, samples)
-        on_step("writing the float32 graph")
-        _write_graph(loaded.backend, loaded.encoder.pad(samples), folder / "model.onnx")
-        _copy_files(loaded.backend, loaded.info.folder, folder)
-        on_step("comparing float32 with torch")
-        float32 = _float32_difference(folder / "model.onnx", loaded.encoder, samples, expected)
-        difference = None
-        if int8:
-            on_step("writing the int8 graph")
-            quantize_int8(folder / "model.onnx", folder / "model_int8.onnx")
-            on_step("comparing int8 with torch")
-            difference = _int8_difference(folder / "model_int8.onnx", loaded.encoder, samples, expected)
+        float32, difference = _export(loaded, folder, on_step, int8=int8)
         if target.exists():
             target.rmdir()
         folder.rename(target)
     return ExportReport(target, tuple(sorted(target.glob("*.onnx"))), float32, difference)
+
+
+def _export(
+    loaded: LoadedModel, folder: Path, on_step: Callable[[str], None], *, int8: bool
+) -> tuple[float, float | None]:
+    """Write all files of a loaded checkpoint; returns the differences from torch, float32's and int8's."""
+    backend, encoder = loaded.backend, loaded.encoder
+    if not isinstance(backend, TorchBackend) or not isinstance(encoder, PairEncoder):
+        raise ModelLoadError(
+            f"{loaded.info.model!r} is a generative reranker; only models with a relevance head can be exported."
+        )
+    samples = _samples(encoder, loaded.info)
+    torchs = _run(backend, encoder, samples)
+    exact, rounded = folder / "model.onnx", folder / "model_int8.onnx"
+    on_step("writing the float32 graph")
+    write_graph(backend.graph_module(), encoder.pad(samples), exact, inputs=backend.graph_inputs())
+    _copy_files(backend, loaded.info.folder, folder)
+    on_step("comparing float32 with torch")
+    float32 = check_float32(_run(OnnxBackend(exact), encoder, samples), torchs)
+    if not int8:
+        return float32, None
+    on_step("writing the int8 graph")
+    quantize_int8(exact, rounded)
+    on_step("comparing int8 with torch")
+    return float32, check_int8(_run(OnnxBackend(rounded), encoder, samples), torchs)
 
 
 def _ignore(_step: str) -> None:
@@ -154,63 +157,8 @@ def _run(backend: TorchBackend | OnnxBackend, encoder: PairEncoder, samples: lis
     return np.concatenate([together, *alone])
 
 
-def _write_graph(backend: TorchBackend, block: Block, path: Path) -> None:
-    import torch
-
-    network = backend.graph_module()
-    names = backend.graph_inputs()
-    arguments = tuple(torch.from_numpy(getattr(block, name)) for name in names)
-    batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=2)
-    try:
-        with warnings.catch_warnings(), quiet_loggers("torch.onnx", "onnxscript"):
-            warnings.simplefilter("ignore")
-            program: Any = torch.onnx.export(
-                network,
-                arguments,
-                dynamo=True,
-                input_names=list(names),
-                output_names=["logits"],
-                dynamic_shapes=(tuple({0: batch, 1: sequence} for _ in names),),  # one *arrays argument
-                opset_version=_OPSET,
-                verbose=False,
-            )
-            program.save(str(path))
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelLoadError(f"torch cannot express this model as an ONNX graph: {reason}") from error
-
-
 def _copy_files(backend: TorchBackend, source: Path, target: Path) -> None:
     backend.tokenizer_file(target / "tokenizer.json")
     for name in _COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-
-
-def _float32_difference(
-    path: Path, encoder: PairEncoder, samples: list[ModelInput], expected: NDArray[np.float32]
-) -> float:
-    seen = _run(OnnxBackend(path), encoder, samples)
-    difference = float(np.abs(seen - expected).max())
-    if not difference <= FLOAT32_TOLERANCE:
-        raise ModelLoadError(
-            f"the exported graph does not score like torch: a logit differs by {difference:.2g}, at most "
-            f"{FLOAT32_TOLERANCE:.0e} is allowed. Nothing was written; keep using backend='torch'.",
-            code="export_mismatch",
-        )
-    return difference
-
-
-def _int8_difference(
-    path: Path, encoder: PairEncoder, samples: list[ModelInput], expected: NDArray[np.float32]
-) -> float:
-    seen = _run(OnnxBackend(path), encoder, samples)
-    pairs = zip(seen.tolist(), expected.tolist(), strict=True)
-    difference = max(abs(sigmoid(a) - sigmoid(b)) for a, b in pairs)
-    if not difference <= INT8_TOLERANCE:
-        raise ModelLoadError(
-            f"int8 changes this model's scores too much: a probability differs by {difference:.2f}, at most "
-            f"{INT8_TOLERANCE} is allowed. Nothing was written; export without int8 (--no-int8).",
-            code="export_mismatch",
-        )
-    return difference
