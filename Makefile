@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-alone test-random lint types format train compat release notebooks clean
+.PHONY: demo test test-fast test-lowest test-alone test-random lint types format train bundle compat release notebooks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -63,6 +63,10 @@ DATA ?= ../shared/data
 OUT ?= build/training
 train: $(VENV)/.dev
 	$(BIN)/python -m training --data $(DATA) --out $(OUT) --evaluate
+
+# A finished run's models, NAME or all of them, into the package: files, checksums, cards (training/bundle.py).
+bundle: $(VENV)/.dev
+	$(BIN)/python -m training.bundle --out $(OUT) $(NAME)
 
 # Other people's clients and servers, each in an environment of its own (compat/README.md): some 6 GB, no part of CI.
 # make compat WHO="vllm voyageai" runs some of it.

@@ -37,7 +37,7 @@ from .train import PLANS, TRAINED, TrainingPlan, train
 
 logger = logging.getLogger("training")
 
-DOORS_SHUT = -30.0
+CLOSED = -30.0  # the bias between query and document at which neither sees the other
 EXACT_QUERIES = 225
 UNTRAINED, FINISHED = "untrained.pt", "finished.pt"
 
@@ -45,35 +45,35 @@ State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """What all models are made from: the base, and the counts over the training texts."""
+class Base:
+    """What all models start from: a bi-encoder, and the counts over the training texts."""
 
-    base: Body
+    body: Body
     idf: npt.NDArray[np.float32]
 
     @classmethod
-    def open(cls, data: Path) -> Workshop:
+    def open(cls, data: Path) -> Base:
         """The idf table is counted over all training texts (no labels are used)."""
-        base = minilm()
+        body = minilm()
         texts = [text for name in TRAINING_SETS for text in passages(read_set(data, name))]
-        return cls(base, inverse_document_frequency(base.tokenizer, texts, base.shape.vocab_size))
+        return cls(body, inverse_document_frequency(body.tokenizer, texts, body.shape.vocab_size))
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The base's, for pairs."""
-        return self.base.tokenizer
+        """The bi-encoder's, for pairs."""
+        return self.body.tokenizer
 
     def untrained(self, plan: TrainingPlan) -> RerankMini:
-        """The base, its doors ajar."""
+        """A cross-encoder with the bi-encoder's weights, its two sides slightly open to each other."""
         torch.manual_seed(plan.seed)
-        shape = replace(self.base.shape, focus=plan.focus)
+        shape = replace(self.body.shape, focus=plan.focus)
         model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
-        load_base(model, self.base.state)
+        load_base(model, self.body.state)
         return model.eval()
 
     def bi_encoder(self) -> RerankMini:
-        """The base, doors shut."""
-        return self.untrained(TrainingPlan(door=DOORS_SHUT))
+        """The same with its two sides closed to each other, which computes what the bi-encoder does."""
+        return self.untrained(TrainingPlan(door=CLOSED))
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Lists:
     held_out: list[mining.CandidateList]
 
 
-def mined_lists(data: Path, out: Path, workshop: Workshop) -> Lists:
+def mined_lists(data: Path, out: Path, base: Base) -> Lists:
     """Build the lists, or read them from ``out``."""
     training, graded, held_out = (out / f"{name}.jsonl" for name in ("train", "graded", "held_out"))
     if not all(file.exists() for file in (training, graded, held_out)):
-        model, tokenizer = workshop.bi_encoder(), workshop.tokenizer
+        model, tokenizer = base.bi_encoder(), base.tokenizer
         examples = {name: split_by_topic(read_set(data, name), mining.PLAN[name].held_out) for name in TRAINING_SETS}
         for file, lists in zip((training, held_out), mining.build_lists(examples, model, tokenizer), strict=True):
             mining.write_lists(file, lists)
@@ -126,7 +126,7 @@ def export(model: RerankMini, tokenizer: Tokenizer, lists: Sequence[mining.Candi
 class Run:
     """Where models are made: ``out/NAME`` gets what belongs to one of them."""
 
-    workshop: Workshop
+    base: Base
     lists: Lists
     out: Path
     max_minutes: float | None
@@ -138,8 +138,8 @@ class Run:
     def teacher(self, plan: TrainingPlan) -> RerankMini:
         """Who holds the plan's model: one that was made before, or the bi-encoder."""
         if plan.teacher is None:
-            return self.workshop.bi_encoder()
-        model = self.workshop.untrained(PLANS[plan.teacher])
+            return self.base.bi_encoder()
+        model = self.base.untrained(PLANS[plan.teacher])
         model.load_state_dict(torch.load(self.states(plan.teacher) / FINISHED, weights_only=True))
         return model
 
@@ -158,11 +158,11 @@ def check_plan(file: Path, plan: TrainingPlan) -> None:
 
 def make(run: Run, name: str) -> Path:
     """Train, choose, calibrate and export one model; returns the folder for the wheel."""
-    plan, lists, tokenizer = PLANS[name], run.lists, run.workshop.tokenizer
+    plan, lists, tokenizer = PLANS[name], run.lists, run.base.tokenizer
     folder, states = run.out / name, run.states(name)
     states.mkdir(parents=True, exist_ok=True)
     check_plan(folder / "plan.json", plan)
-    model = run.workshop.untrained(plan)
+    model = run.base.untrained(plan)
     if not (states / TRAINED).exists():
         teacher = run.teacher(plan)
         if plan.focus is not None:
@@ -235,11 +235,11 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
 
-    workshop = Workshop.open(options.data)
-    lists = mined_lists(options.data, out, workshop)
+    base = Base.open(options.data)
+    lists = mined_lists(options.data, out, base)
     sizes = len(lists.training), len(lists.graded), len(lists.held_out)
     logger.info("lists: %d training, %d graded, %d held out", *sizes)
-    run = Run(workshop, lists, out, options.max_minutes)
+    run = Run(base, lists, out, options.max_minutes)
     for name in PLANS:  # a teacher before its student
         if name in options.model:
             logger.info("made: %s", make(run, name))

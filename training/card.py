@@ -1,4 +1,4 @@
-"""The model cards: fixed text around measured figures."""
+"""The model cards: fixed text around measured figures, and around notes that are added when a model is bundled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from .model import RerankMini
+from .notes import left_open
 from .selection import Choice, best_of, read_choices
 
 MINI, TINY = "rerank-mini-en-v1", "rerank-tiny-en-v1"
@@ -76,7 +77,7 @@ def verdict(model: str, figures: Figures) -> str:
 
 
 def write(target: Path, model: str, out: Path) -> None:
-    """Fill the card of ``model`` with what the stages of one run left in ``out``."""
+    """Fill the card of ``model`` with what the stages of one run left in ``out``; placeholders of notes stay open."""
 
     def load(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -108,6 +109,7 @@ def write(target: Path, model: str, out: Path) -> None:
         chances=chances_table(quality["p"]),
         date=" to ".join(sorted({min(dates), max(dates)})),
         machine=quality["machine"],
+        **left_open(template),
         steps=f"{run['steps']:,}",
         pairs=f"{run['pairs']:,}",
         minutes=f"{run['minutes']:.0f}",

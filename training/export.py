@@ -19,6 +19,8 @@ from .model import Block, RerankMini
 from .tokenizer import collate
 
 INPUTS = Block._fields
+CHECKSUMS = "sha256.json"
+HASHED = ("model.onnx", "tokenizer.json", "config.json")
 SHORTEST, LONGEST = 4, 512
 """Tokens of a pair; the shortest is two empty sides with their special tokens."""
 CONFIG = {
@@ -72,8 +74,11 @@ def check_export(model: RerankMini, path: Path) -> float:
     return worst
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """The sha256 of each file that decides a score, in hexadecimal digits."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
+
+
 def write_checksums(folder: Path) -> None:
     """``sha256.json``: file name to hexadecimal digest."""
-    names = ("model.onnx", "tokenizer.json", "config.json")
-    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    (folder / "sha256.json").write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
+    (folder / CHECKSUMS).write_text(json.dumps(checksums(folder), indent=2) + "\n", encoding="utf-8")
