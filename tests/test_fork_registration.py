@@ -16,7 +16,7 @@ import pytest
 import rerank_core
 import rerank_plugins
 from rerank_core import Reranker, forks
-from rerank_core.client.making import Certificates, Making
+from rerank_core.client.factory import Certificates, ClientFactory
 from rerank_core.scoring import CachedScorer, LocalScorer
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ RENEWED = {
     "core/rerank_core/server/watchdog.py": "made in the process that serves, which does not fork afterwards",
     "core/rerank_core/client/threads.py": "threads of one call, which end with it; only their own call waits for them",
     "core/rerank_core/client/retry.py": "an event of one call",
-    "core/rerank_core/client/making.py": "SyncTransport._forget and AsyncTransport._forget",
+    "core/rerank_core/client/factory.py": "SyncTransport._forget and AsyncTransport._forget",
     "core/rerank_core/testing/contract.py": "a barrier of one check",
     "core/rerank_core/evaluation/database.py": "ScoreStore._disconnect",
 }
@@ -133,7 +133,7 @@ def test_every_lock_that_our_objects_hold_is_registered(bundled):
     """Seen from the other side: the modules and objects that are there once everything has been in use."""
     used = [bundled, Reranker(scorer=CachedScorer(LocalScorer())), Reranker("m", base_url="http://127.0.0.1:9")]
     used[1].rerank("q", ["a"])
-    client = Making("http://127.0.0.1:9", Certificates()).client()
+    client = ClientFactory("http://127.0.0.1:9", Certificates()).client()
     holders = [each for each in gc.get_objects() if str(type(each).__module__).startswith(PACKAGES)] + modules()
     kinds = (type(threading.Lock()), type(threading.RLock()))
     locks = [(name, value) for each in holders for name, value in attributes(each) if isinstance(value, kinds)]

@@ -126,14 +126,14 @@ def test_whom_no_proxy_names_oddly_is_reached_through_the_proxy(ask, server, env
     ],
 )
 def test_whom_no_proxy_names_is_asked_directly(environment, no_proxy, url):
-    from rerank_core.client.making import Certificates, Making
+    from rerank_core.client.factory import Certificates, ClientFactory
 
     environment(HTTP_PROXY="nonsense://", NO_PROXY=no_proxy)
-    with Making(f"{url}/v1/rerank", Certificates()).client() as client:
+    with ClientFactory(f"{url}/v1/rerank", Certificates()).client() as client:
         assert not client.is_closed
     environment(NO_PROXY="elsewhere.example")
     with pytest.raises(ConnectionError):
-        Making(f"{url}/v1/rerank", Certificates()).client()
+        ClientFactory(f"{url}/v1/rerank", Certificates()).client()
 
 
 def test_a_proxy_without_a_scheme_speaks_http(ask, server, environment):

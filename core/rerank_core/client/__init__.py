@@ -1,1 +1,1 @@
-"""The HTTP side of scoring: addresses, splitting, retries, errors, and sending, sync and async."""
+"""The HTTP client: addresses, splitting, retries, errors, and sending, synchronous and asynchronous."""

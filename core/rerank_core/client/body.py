@@ -1,16 +1,16 @@
-"""A reply's body within its bounds: time and size are checked while it arrives and while it is decompressed."""
+"""A reply's body within its limits: time and size are checked while it arrives and while it is decompressed."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
 
-from rerank_core.client.exchange import Ask, Reply
+from rerank_core.client.exchange import Reply, Request
 from rerank_core.client.retry import AttemptError, Deadline
 from rerank_core.client.urls import shown
 from rerank_core.errors import ProtocolError
 
-ACCEPTED = "gzip"  # what replies may be compressed with; anything else would have to be bounded as well
+ACCEPTED = "gzip"  # how replies may be compressed; every other coding would need its own limit
 _STEP = 65_536  # most bytes that one step of decompression gives
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -18,24 +18,23 @@ _GZIP = 16 + zlib.MAX_WBITS
 class Body:
     """Collects the body of one reply.
 
-    The bytes that arrive and the bytes that come out of decompression are each bounded by the ask's ``most_bytes``.
-    A body that is not a success's is only looked at for what it says, so there a coding that nobody asked for is no
-    error: the status counts.
+    The bytes that arrive and the bytes that come out of decompression are each bounded by the request's ``most_bytes``.
+    The body of a failure is only read for details, so an unexpected content coding is no error there.
 
     Args:
-        status: of the reply.
-        headers: of the reply, with names in lower case.
-        ask: what was asked.
-        deadline: looked at with every piece and every step.
-        decoded: whether the pieces are already what the codings were taken off.
+        status: the reply's.
+        headers: the reply's, with names in lower case.
+        request: the request that it answers.
+        deadline: checked with every piece and every step.
+        decoded: whether the pieces are decompressed already.
     """
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], ask: Ask, deadline: Deadline, *, decoded: bool = False
+        self, status: int, headers: Mapping[str, str], request: Request, deadline: Deadline, *, decoded: bool = False
     ) -> None:
         self._status = status
         self._headers = headers
-        self._ask = ask
+        self._request = request
         self._deadline = deadline
         self._received = 0
         self._data = bytearray()
@@ -46,7 +45,7 @@ class Body:
             self._break("in a content coding that was not asked for; expected none, or gzip once")
 
     def add(self, piece: bytes) -> None:
-        """What arrived next.
+        """Take the next piece.
 
         Raises:
             AttemptError: when there is no time left, the body is too long, or cannot be decompressed.
@@ -69,13 +68,13 @@ class Body:
         """
         if self._gzip is not None and self._received and not self._gzip.ended:
             self._break("that cannot be decompressed: its end is missing")
-        return Reply(self._status, self._headers, bytes(self._data), self._ask.headers["x-request-id"])
+        return Reply(self._status, self._headers, bytes(self._data), self._request.headers["x-request-id"])
 
     def _check(self, size: int) -> None:
         if not self._deadline.left:
             raise AttemptError(self._deadline.error())
-        if size > self._ask.most_bytes:
-            message = f"{shown(self._ask.url)}: the reply is longer than {self._ask.most_bytes} bytes."
+        if size > self._request.most_bytes:
+            message = f"{shown(self._request.url)}: the reply is longer than {self._request.most_bytes} bytes."
             raise AttemptError(ProtocolError(message, code="reply_too_long"))
 
     def _break(self, what: str, cause: Exception | None = None) -> None:
@@ -83,7 +82,7 @@ class Body:
         self._gzip = None
         self._data.clear()
         if 200 <= self._status < 300:  # noqa: PLR2004  (HTTP)
-            raise AttemptError(ProtocolError(f"{shown(self._ask.url)} sent a body {what}.")) from cause
+            raise AttemptError(ProtocolError(f"{shown(self._request.url)} sent a body {what}.")) from cause
 
 
 class _Gzip:
@@ -98,7 +97,7 @@ class _Gzip:
         return self._inflate.eof
 
     def steps(self, piece: bytes) -> Iterator[bytes]:
-        """What ``piece`` adds; at least one step.
+        """The decompressed bytes of ``piece``, in at least one step.
 
         Raises:
             zlib.error: when it is no gzip, or more than one stream.

@@ -1,9 +1,9 @@
-"""From what HTTP and httpx report to our errors, and whether another attempt makes sense.
+"""From what HTTP and httpx report to our errors, and whether another attempt is worthwhile.
 
-What a server writes in an error may repeat documents or keys, so it is read but not passed on. Shown are: the status,
-the code where it is one of the rerank API's own or looks like an identifier, the shape of the body, and a hint where
-the text is understood. The one exception are messages of the rerank API itself about a wrong request, which name the
-limit that was broken.
+A server's error text may repeat documents or keys, so it is read but not passed on. Shown are: the status, the code
+where it is one of the rerank API's own or looks like an identifier, the shape of the body, and a hint where the text is
+understood. The one exception is the rerank API's own messages about an invalid request, which name the limit that was
+exceeded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _OWN_CODES = frozenset(
     ]
 )
 _MESSAGE_LENGTH = 300
-_READ_LENGTH = 2000  # most characters of a text that are looked at
+_READ_LENGTH = 2000  # most characters of a text that are read
 # Not llama.cpp's "increase the physical batch size (current batch size: 512)": its batches are of tokens.
 _TOO_MANY = re.compile(
     r"(?<!physical )(?<!current )batch size|too many (documents|texts|inputs|passages|items)|max_client_batch_size"
@@ -67,8 +67,8 @@ _NO_MODEL = re.compile(
 
 _KEY_REFUSED = (401, 403, 498)
 _NOTHING_THERE = (404, 405, 501)
-# Class and code of the error, and whether to try again. Sent again is what may pass: 408, 425, 429, 502 to 504, and
-# once 500.
+# Class and code of the error, and whether to try again: temporary failures (408, 425, 429, 502 to 504) are sent again,
+# 500 once.
 _BY_STATUS: dict[int, tuple[type[RerankError], str | None, Retry]] = {
     400: (InvalidRequestError, None, "no"),
     402: (RateLimitError, "quota_exceeded", "no"),
@@ -88,8 +88,8 @@ _OTHER_FAILURE: tuple[type[RerankError], str | None, Retry] = (InferenceError, "
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Said:
-    """What an error body says: a code, and a text that is not passed on. Either may be empty."""
+class _ErrorBody:
+    """An error body: a code, and a text that is not passed on. Either may be empty."""
 
     code: str
     text: str
@@ -102,21 +102,21 @@ def says_too_many(reply: Reply) -> bool:
         return True
     if reply.status not in (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY):
         return False
-    said = _read(reply)
-    return said.code == "too_many_documents" or bool(_TOO_MANY.search(said.text))
+    details = _read(reply)
+    return details.code == "too_many_documents" or bool(_TOO_MANY.search(details.text))
 
 
 def failed(reply: Reply, service: Service) -> AttemptError:
     """The error of a reply whose status is not a success."""
-    said = _read(reply)
-    error, retry = _classify(reply, said, service)
+    details = _read(reply)
+    error, retry = _classify(reply, details, service)
     error.retry_after = retry_after(reply.headers)
     return AttemptError(error, retry)
 
 
-def _classify(reply: Reply, said: _Said, service: Service) -> tuple[RerankError, Retry]:
+def _classify(reply: Reply, details: _ErrorBody, service: Service) -> tuple[RerankError, Retry]:
     status = reply.status
-    if said.code == "model_not_found" or (status == httpx.codes.NOT_FOUND and _NO_MODEL.search(said.text)):
+    if details.code == "model_not_found" or (status == httpx.codes.NOT_FOUND and _NO_MODEL.search(details.text)):
         message = f"{service.shown} does not serve the model {service.model!r}."
         return ModelNotFoundError(message, param="model", status=status), "no"
     if status in _KEY_REFUSED:
@@ -126,12 +126,12 @@ def _classify(reply: Reply, said: _Said, service: Service) -> tuple[RerankError,
     if 300 <= status < 400:  # noqa: PLR2004  (HTTP)
         return _redirected(reply, service), "no"
     kind, code, retry = _BY_STATUS.get(status, _OTHER_FAILURE if status >= 500 else _OTHER)  # noqa: PLR2004  (HTTP)
-    words = (said.code.lower(), nested(said.body, "error", "type"))
+    words = (details.code.lower(), nested(details.body, "error", "type"))
     if kind is RateLimitError and any(str(word).startswith("overloaded") for word in words):
         kind, code = OverloadedError, "overloaded"
-    if kind is InvalidRequestError and said.code in _OWN_CODES:
-        code = said.code
-    return kind(_told(reply, said, service), code=code, status=status), retry
+    if kind is InvalidRequestError and details.code in _OWN_CODES:
+        code = details.code
+    return kind(_message(reply, details, service), code=code, status=status), retry
 
 
 def _refused_key(status: int, service: Service) -> AuthenticationError:
@@ -167,18 +167,18 @@ def _redirected(reply: Reply, service: Service) -> ProtocolError:
     )
 
 
-def _told(reply: Reply, said: _Said, service: Service) -> str:
-    """The message: what may be said of the reply."""
-    if said.code in _OWN_CODES and service.dialect.name == "assisters" and said.text:
-        detail = _printable(said.text, service.key_text)
-    elif said.body is None:
+def _message(reply: Reply, details: _ErrorBody, service: Service) -> str:
+    """The message: what may be repeated of the reply."""
+    if details.code in _OWN_CODES and service.dialect.name == "assisters" and details.text:
+        detail = _printable(details.text, service.key_text)
+    elif details.body is None:
         detail = f"the body: {reply.described}"
     else:
-        detail = f"the body's shape: {shape(said.body)}"
+        detail = f"the body's shape: {shape(details.body)}"
     secret = service.key_text
-    hidden = secret is not None and (secret in said.code or said.code in secret)
-    code = f", {said.code}" if said.code and not hidden else ""
-    hint = _hint(said.text)
+    hidden = secret is not None and (secret in details.code or details.code in secret)
+    code = f", {details.code}" if details.code and not hidden else ""
+    hint = _hint(details.text)
     request = f" [request {reply.request_id}]" if reply.request_id else ""
     return f"{service.shown} answered with status {reply.status}{code}; {detail}{hint}{request}"
 
@@ -199,12 +199,12 @@ def _printable(text: str, secret: str | None) -> str:
     return (line.replace(secret, "[key]") if secret else line)[:_MESSAGE_LENGTH]
 
 
-def _read(reply: Reply) -> _Said:
-    """Code and text, from wherever the servers in use put them."""
+def _read(reply: Reply) -> _ErrorBody:
+    """Code and text, from all the places where servers in use put them."""
     try:
         body = json.loads(reply.content)
     except (ValueError, RecursionError):
-        return _Said("", reply.content[:_READ_LENGTH].decode("utf-8", "replace"), None)
+        return _ErrorBody("", reply.content[:_READ_LENGTH].decode("utf-8", "replace"), None)
     error = nested(body, "error")
     source = error if isinstance(error, dict) else body
     codes = [nested(source, name) for name in ("code", "error_type", "type", "status")]
@@ -213,7 +213,7 @@ def _read(reply: Reply) -> _Said:
     if isinstance(detail, list):  # FastAPI's list of what is wrong
         texts += [nested(item, "msg") for item in detail[:8]]
     code = next((c for c in codes if isinstance(c, str) and _IDENTIFIER.fullmatch(c)), "")
-    return _Said(code, " ".join(t[:_READ_LENGTH] for t in texts if isinstance(t, str))[:_READ_LENGTH], body)
+    return _ErrorBody(code, " ".join(t[:_READ_LENGTH] for t in texts if isinstance(t, str))[:_READ_LENGTH], body)
 
 
 @contextmanager
@@ -249,7 +249,7 @@ def _timed_out(error: httpx.TimeoutException, service: Service, deadline: Deadli
         (httpx.ConnectTimeout, "connect_timeout", "yes"),
         (httpx.PoolTimeout, "pool_timeout", "yes"),
         (httpx.WriteTimeout, "write_timeout", "once"),
-        # Servers go on working after a read timeout: sending it all again and again only adds to their load.
+        # Servers go on working after a read timeout: sending everything again and again only adds to their load.
         (httpx.ReadTimeout, "read_timeout", "once"),
     )
     code, retry = next(((code, retry) for kind, code, retry in kinds if isinstance(error, kind)), ("timeout", "no"))
@@ -271,7 +271,7 @@ def _disconnected(error: Exception, service: Service) -> AttemptError:
 
 
 def _reason(error: BaseException) -> str:
-    """The operating system's word for it, or the kind of error."""
+    """The operating system's description, or the kind of error."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, socket.gaierror | UnicodeError):

@@ -14,10 +14,10 @@ from rerank_core.wire.dialect import Dialect
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Who is asked.
+    """The service that requests go to.
 
     Attributes:
-        dialect: what it speaks.
+        dialect: the dialect it speaks.
         url: where requests are posted to.
         model: the model asked for; None for the server's choice.
         api_key: the key, if there is one.
@@ -35,7 +35,7 @@ class Service:
 
     @property
     def name(self) -> str:
-        """The model, or whoever chooses it, for people."""
+        """The model's name, or the dialect's where the service chooses the model; for people."""
         return self.model or self.dialect.name
 
     @property
@@ -49,7 +49,7 @@ class Reply:
     """What a server answered.
 
     Attributes:
-        status: of HTTP.
+        status: the HTTP status.
         headers: with names in lower case.
         content: the body, decompressed.
         request_id: what identifies the request in the server's log.
@@ -62,7 +62,7 @@ class Reply:
 
     @property
     def described(self) -> str:
-        """Status, content type and size: what may be said of any body."""
+        """Status, content type and size: what a message may say about any body."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip()[:64] or "no content type"
         return (
             f"status {self.status}, {kind if kind.isprintable() else 'an odd content type'}, {len(self.content)} bytes"
@@ -70,18 +70,18 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Ask:
+class Request:
     """One request to send, and how to read its reply.
 
     Attributes:
-        method: of HTTP.
-        url: the whole address.
-        headers: all that the client library does not add by itself; they hold the key.
-        body: writes the body; called for each attempt, so that bodies need not all exist at once.
+        method: the HTTP method.
+        url: the whole address, query string included.
+        headers: all but those that httpx adds by itself; they hold the key.
+        body: writes the body; called for each attempt, so that not all bodies are in memory at once.
         most_bytes: the longest reply to accept.
-        read: turns a reply into what the asker wants; raises AttemptError or RerankError where it cannot.
-        optional_within: timeout of an optional request, in seconds: it is not retried, and its result is None where it
-            fails. None for a request whose answer is needed.
+        read: turns a reply into the result; raises AttemptError or RerankError where it cannot.
+        optional_within: timeout in seconds of a request whose answer can be done without: it is not retried, and its
+            result is None where it fails. None for a request whose answer is needed.
     """
 
     method: str

@@ -1,8 +1,8 @@
 """The deadline of a call at every read and write of its synchronous connections.
 
-httpx's time limits are for one read: a server that sends a byte now and then keeps a thread, and a connection, for as
-long as it likes. Here each read ends with the deadline of the call that reads, and the connections in use are shut when
-the call is given up.
+httpx's time limits apply to single reads: a server that sends a byte now and then could keep a thread and a connection
+for ever. Here each read ends with the deadline of its call, and the connections in use are shut down when the call is
+given up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DEADLINE: ContextVar[Deadline | None] = ContextVar("rerank_core_deadline", defa
 
 @contextlib.contextmanager
 def until(deadline: Deadline) -> Iterator[None]:
-    """What this thread reads and writes, it does by ``deadline``."""
+    """A context in which every read and write of this thread ends by ``deadline``."""
     token = _DEADLINE.set(deadline)
     try:
         yield
@@ -32,7 +32,7 @@ def until(deadline: Deadline) -> Iterator[None]:
         _DEADLINE.reset(token)
 
 
-def watched(transport: httpx.HTTPTransport) -> httpx.HTTPTransport:
+def with_deadlines(transport: httpx.HTTPTransport) -> httpx.HTTPTransport:
     """The transport, with connections that keep to deadlines."""
     # httpx has no argument for it, and a transport of our own would have to repeat what httpx does for proxies.
     pool = transport._pool  # noqa: SLF001
@@ -40,12 +40,12 @@ def watched(transport: httpx.HTTPTransport) -> httpx.HTTPTransport:
     return transport
 
 
-def shut(stream: object) -> None:
-    """End whatever waits for a connection. It is closed by whoever reads or writes it, who finds that it has ended."""
+def shut_down(stream: object) -> None:
+    """Make reads and writes of a connection end. The thread that reads or writes notices it and closes it."""
     sock = stream.get_extra_info("socket") if isinstance(stream, httpcore.NetworkStream) else None
     if isinstance(sock, socket.socket):
         with contextlib.suppress(OSError):  # closed, or not connected any more
-            # Not the method of TLS sockets, which changes what the reading thread is just using.
+            # Not the method of TLS sockets, which changes state that the reading thread is using.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
@@ -71,23 +71,23 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose every step ends with the deadline of the call that takes it."""
+    """A connection whose every step ends with the deadline of the call that uses it."""
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with self._shut_with_the_call():
+        with self._shut_down_with_the_call():
             return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with self._shut_with_the_call():
+        with self._shut_down_with_the_call():
             self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
 
     def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        with self._shut_with_the_call():
+        with self._shut_down_with_the_call():
             left = _left(timeout, httpcore.ConnectTimeout)
             return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
 
@@ -97,9 +97,9 @@ class _Stream(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
-    def _shut_with_the_call(self) -> contextlib.AbstractContextManager[None]:
+    def _shut_down_with_the_call(self) -> contextlib.AbstractContextManager[None]:
         deadline = _DEADLINE.get()
-        return contextlib.nullcontext() if deadline is None else deadline.ending(lambda: shut(self._inner))
+        return contextlib.nullcontext() if deadline is None else deadline.ending(lambda: shut_down(self._inner))
 
 
 def _left(timeout: float | None, late: type[httpcore.TimeoutException]) -> float | None:

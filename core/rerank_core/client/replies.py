@@ -1,4 +1,4 @@
-"""From a reply to scores: everything a server says is checked before it is believed. Pure."""
+"""From a reply to scores: everything a server says is checked before it is used. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TooMany:
 
     Args:
         error: what the caller gets when the request cannot be made smaller.
-        counted: whether it was for their number.
+        counted: whether for their number.
     """
 
     def __init__(self, error: RerankError, *, counted: bool) -> None:
@@ -29,11 +29,11 @@ class TooMany:
 
 
 def read_reply(reply: Reply, service: Service, count: int) -> tuple[WireResponse, list[Score]] | TooMany:
-    """What a reply says, and one score for each of the ``count`` texts sent, in their order.
+    """The parsed reply, and one score for each of the ``count`` texts sent, in their order.
 
     Raises:
         AttemptError: when the status is not a success.
-        ProtocolError: when the reply is not a complete and sound answer.
+        ProtocolError: when the reply is not a complete and valid answer.
     """
     if not 200 <= reply.status < 300:  # noqa: PLR2004  (HTTP)
         failure = failed(reply, service)
@@ -45,7 +45,7 @@ def read_reply(reply: Reply, service: Service, count: int) -> tuple[WireResponse
         response = service.dialect.read_response(body)
     except ProtocolError as error:
         raise _prefixed(error, service) from error
-    except Exception as error:  # whatever a body does to a parser, it is no answer
+    except Exception as error:  # a body that breaks a parser in whatever way is no answer
         raise ProtocolError(f"{service.shown}: the reply cannot be read: {shape(body)}.") from error
     try:
         return response, _scores(response, service, count)
@@ -54,7 +54,7 @@ def read_reply(reply: Reply, service: Service, count: int) -> tuple[WireResponse
 
 
 def read_limit(reply: Reply, service: Service) -> int | None:
-    """The most documents of a request, as the server's information tells; None where it does not."""
+    """The server's limit of documents per request, from its information page; None where that does not say."""
     try:
         return service.dialect.read_info(read_json(reply, service))
     except RerankError:

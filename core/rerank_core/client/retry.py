@@ -1,4 +1,4 @@
-"""When a failed request is sent again, and after how long; the deadline over all of it."""
+"""When a failed request is sent again, and after how long; the deadline of the whole call."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AttemptError(Exception):
 
 
 class _Call:
-    """Whether anybody still waits for a call's answer, and what to do when nobody does."""
+    """Whether the caller still waits for the answer, and what to stop when it does not."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -64,17 +64,17 @@ class _Call:
 
 
 class Deadline:
-    """The moment by which a call must be answered, retries and all.
+    """The moment by which a call must be answered, retries included.
 
     Args:
-        seconds: from now; no more than eleven days are waited in any case.
-        where: who is waited for, for the message.
-        call: the call it is a deadline of; a new one when there is none yet.
+        seconds: from now; more than eleven days count as eleven.
+        address: the server's address, for the message.
+        call: the call that it belongs to; None begins a new one.
     """
 
-    def __init__(self, seconds: float, where: str, call: _Call | None = None) -> None:
+    def __init__(self, seconds: float, address: str, call: _Call | None = None) -> None:
         self.seconds = min(seconds, _LONGEST_SECONDS)
-        self._where = where
+        self._address = address
         self._end = time.monotonic() + self.seconds
         self._call = _Call() if call is None else call
 
@@ -85,24 +85,24 @@ class Deadline:
 
     def sooner(self, seconds: float) -> Deadline:
         """This deadline, or one ``seconds`` from now if that is sooner; of the same call."""
-        return Deadline(min(self.left, seconds), self._where, self._call)
+        return Deadline(min(self.left, seconds), self._address, self._call)
 
     def expire(self) -> None:
-        """Nobody waits any more: whatever still runs for this call ends now, or at its next step."""
+        """End the call: whatever still runs for it stops now, or at its next step."""
         self._call.end()
 
     def ending(self, end: Callable[[], None]) -> AbstractContextManager[None]:
-        """Within it, :meth:`expire` calls ``end``, which must stop whatever is being waited for."""
+        """A context in which :meth:`expire` calls ``end``, which must stop whatever is being waited for."""
         return self._call.ending(end)
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not when nobody waits for the answer any more."""
+        """Wait, but no longer than until :meth:`expire` is called."""
         self._call.over.wait(seconds)
 
     def error(self) -> TimeoutError:
         """What to raise when it has passed."""
         return TimeoutError(
-            f"{self._where} did not answer within {self.seconds:g} s, the time allowed for the whole call with its "
+            f"{self._address} did not answer within {self.seconds:g} s, the time allowed for the whole call with its "
             "retries. Raise timeout=, or send fewer documents."
         )
 
@@ -113,7 +113,7 @@ def full_jitter(retry: int) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds the server asks to wait, in ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None if unsaid."""
+    """Seconds to wait from ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None where there is neither."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -139,14 +139,14 @@ def _number(value: str | None) -> float | None:
 
 @dataclass
 class RetryPolicy:
-    """Decides after each failed attempt of one request; tenacity asks it.
+    """Decides after each failed attempt of one request whether and when to try again; tenacity calls it.
 
     Where the server says how long to wait, that is the wait; if it goes past the deadline, there is no other attempt.
 
     Attributes:
         max_retries: most attempts after the first.
         deadline: no wait goes past it.
-        on_retry: told the number of the retry, the wait and the error's code.
+        on_retry: called with the number of the retry, the wait in seconds and the error's code.
     """
 
     max_retries: int
@@ -157,7 +157,7 @@ class RetryPolicy:
     _once: set[str] = field(default_factory=set)
 
     def again(self, state: RetryCallState) -> bool:
-        """Whether there is another attempt, now that this one is over."""
+        """Whether there is another attempt after this one."""
         failure = state.outcome.exception() if state.outcome else None
         wait = self.decide(failure) if isinstance(failure, AttemptError) else None
         if wait is None:
@@ -166,17 +166,18 @@ class RetryPolicy:
         return True
 
     def wait(self, _state: RetryCallState) -> float:
-        """Seconds before it."""
+        """Seconds before the next attempt."""
         return self._wait
 
     def decide(self, failure: AttemptError) -> float | None:
         """Seconds to wait before the next attempt; None for no other attempt."""
         error = failure.error
-        tried = failure.retry == "once" and error.code in self._once
-        if failure.retry == "no" or tried or self._retries >= self.max_retries:
+        used_up = failure.retry == "once" and error.code in self._once
+        if failure.retry == "no" or used_up or self._retries >= self.max_retries:
             return None
-        asked = error.retry_after
-        wait = full_jitter(self._retries + 1) if asked is None else asked  # never sooner: it would be refused again
+        demanded = error.retry_after
+        # Never sooner than the server demands: it would refuse again.
+        wait = full_jitter(self._retries + 1) if demanded is None else demanded
         if wait >= self.deadline.left:
             return None
         self._once.add(error.code)

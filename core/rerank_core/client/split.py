@@ -15,8 +15,8 @@ def split(
     Args:
         positions: of the texts to send.
         texts: what they are positions in.
-        max_documents: most texts of a request; None for no limit.
-        max_bytes: most bytes of a request's texts; a longer text goes alone.
+        max_documents: most texts per request; None for no limit.
+        max_bytes: most bytes of text per request; a longer text is sent alone.
     """
     runs: list[Sequence[int]] = []
     start, size = 0, 0

@@ -1,6 +1,6 @@
-"""The work of one call against an API, apart from the sending: a generator of requests.
+"""The work of one API call except the sending: a generator of requests.
 
-It yields lists of requests, is sent what was made of their replies, and returns the scores. A synchronous and an
+It yields lists of requests, is sent the results of their replies, and returns the scores. A synchronous and an
 asynchronous driver run the same generator.
 """
 
@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from rerank_core.client.body import ACCEPTED
-from rerank_core.client.exchange import Ask, Reply, Service
+from rerank_core.client.exchange import Reply, Request, Service
 from rerank_core.client.replies import TooMany, read_limit, read_reply
 from rerank_core.client.split import halves, split
 from rerank_core.client.urls import beside
@@ -22,7 +22,7 @@ from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.scores import Score, Scores
 from rerank_core.wire.messages import WireRequest, WireResponse
 
-Steps = Generator[list[Ask], list[Any], Scores]
+Steps = Generator[list[Request], list[Any], Scores]
 
 _INFO_SECONDS = 5.0
 _INFO_BYTES = 1_000_000
@@ -35,10 +35,10 @@ _MODEL_NAME_LENGTH = 200
 
 @dataclass
 class Client:
-    """Asks one service, and remembers how many documents it takes at once.
+    """The work of calls to one service, whose limit of documents per request it remembers.
 
     Attributes:
-        service: who is asked.
+        service: the service that requests go to.
         version: of this package, for the User-Agent.
     """
 
@@ -55,14 +55,14 @@ class Client:
         """Whether scores of different requests cannot be compared."""
         return self.service.dialect.is_listwise(self.service.model or "")
 
-    def prepare(self) -> Generator[list[Ask], list[Any], None]:
-        """Learn the server's limit, where it tells; once, unless it could not be reached."""
+    def prepare(self) -> Generator[list[Request], list[Any], None]:
+        """Ask for the server's limit, where the dialect has a page for it; once, unless it could not be reached."""
         path = self.service.dialect.info_path
         if path is None or self._asked:
             return
         url = beside(self.service.url, self.service.dialect.path_for(self.service.model), path)
         read = partial(_read_info, service=self.service)
-        (answer,) = yield [Ask("GET", url, self._headers(), None, _INFO_BYTES, read, optional_within=_INFO_SECONDS)]
+        (answer,) = yield [Request("GET", url, self._headers(), None, _INFO_BYTES, read, optional_within=_INFO_SECONDS)]
         if answer is not None:
             self._asked = True
             self._limit = answer[0] or self._limit
@@ -71,26 +71,26 @@ class Client:
         """Score every text: all of them, or an error.
 
         Raises:
-            InvalidRequestError: when a list-wise model would have to see the texts in several requests.
-            RerankError: what the server refuses, or answers wrongly.
+            InvalidRequestError: when the texts would have to be split over several requests of a list-wise model.
+            RerankError: when the server refuses, or its answer is invalid.
         """
         yield from self.prepare()
         scores: dict[int, Score] = {}
-        facts: list[WireResponse] = []
+        responses: list[WireResponse] = []
         pending = self._split(texts, scores)
         while pending:
-            answers = yield [self._ask(query, [texts[i] for i in run]) for run in pending]
+            answers = yield [self._request(query, [texts[i] for i in run]) for run in pending]
             again: list[Sequence[int]] = []
             for run, answer in zip(pending, answers, strict=True):
                 if isinstance(answer, TooMany):
                     again += self._smaller(run, answer)
                     continue
                 response, found = answer
-                facts.append(response)
+                responses.append(response)
                 scores.update(zip(run, found, strict=True))
             pending = again
         items = tuple(scores[position] for position in range(len(texts)))
-        return Scores(items, self._model(facts), sum(response.tokens for response in facts))
+        return Scores(items, self._model(responses), sum(response.tokens for response in responses))
 
     def _split(self, texts: Sequence[str], scores: dict[int, Score]) -> list[Sequence[int]]:
         dialect = self.service.dialect
@@ -125,15 +125,15 @@ class Client:
             param="documents",
         )
 
-    def _ask(self, query: str, texts: list[str]) -> Ask:
-        request = WireRequest(query, texts, model=self.service.model, return_documents=False)
+    def _request(self, query: str, texts: list[str]) -> Request:
+        asked = WireRequest(query, texts, model=self.service.model, return_documents=False)
         characters = sum(map(len, texts))
         most_bytes = _REPLY_BYTES + _BYTES_PER_DOCUMENT * len(texts) + _BYTES_PER_CHARACTER * characters
         read = partial(read_reply, service=self.service, count=len(texts))
-        return Ask("POST", self.service.url, self._headers(), partial(self._body, request), most_bytes, read)
+        return Request("POST", self.service.url, self._headers(), partial(self._body, asked), most_bytes, read)
 
-    def _body(self, request: WireRequest) -> bytes:
-        body = self.service.dialect.write_request(request)
+    def _body(self, asked: WireRequest) -> bytes:
+        body = self.service.dialect.write_request(asked)
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
     def _headers(self) -> dict[str, str]:
@@ -146,12 +146,12 @@ class Client:
             **self.service.dialect.headers(self.service.key_text),
         }
 
-    def _model(self, facts: Sequence[WireResponse]) -> str:
-        """The model that scored, in the server's words if it says so."""
-        said = next((response.model for response in facts if response.model), None)
-        return self.service.name if said is None or not said.isprintable() else said[:_MODEL_NAME_LENGTH]
+    def _model(self, responses: Sequence[WireResponse]) -> str:
+        """The name of the model that scored: the server's, if it gives one."""
+        name = next((response.model for response in responses if response.model), None)
+        return self.service.name if name is None or not name.isprintable() else name[:_MODEL_NAME_LENGTH]
 
 
 def _read_info(reply: Reply, service: Service) -> tuple[int | None]:
-    """In a tuple, because None stands for no answer at all."""
+    """The limit in a tuple, because None alone stands for no answer at all."""
     return (read_limit(reply, service),)

@@ -18,7 +18,7 @@ IN_PARALLEL = 4
 
 
 def in_threads(jobs: Sequence[Callable[[], T]], deadline: Deadline) -> list[T]:
-    """The results in order, or the first error; threads that are not needed any more are made to stop."""
+    """The results in order, or the first error; then the other threads are made to stop."""
     futures: list[Future[T]] = [Future() for _ in jobs]
     waiting = deque(zip(futures, jobs, strict=True))
 

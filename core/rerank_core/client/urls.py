@@ -55,7 +55,7 @@ def beside(url: str, path: str, other: str) -> str:
 
 
 def shown(url: str) -> str:
-    """``url`` for messages: without credentials and query string, which may name what is nobody else's business."""
+    """``url`` for messages: without credentials and query string, which may hold secrets."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
 
-    from rerank_core.client.exchange import Ask, Service
+    from rerank_core.client.exchange import Request, Service
     from rerank_core.client.retry import Deadline
     from rerank_core.client.steps import Client
     from rerank_core.client.transport import AsyncTransport, SyncTransport
@@ -193,7 +193,7 @@ class ApiScorer:
 
     def _start(self) -> None:
         from rerank_core import __version__
-        from rerank_core.client.making import Certificates
+        from rerank_core.client.factory import Certificates
         from rerank_core.client.steps import Client
         from rerank_core.client.transport import AsyncTransport, Settings, SyncTransport
 
@@ -222,13 +222,13 @@ class ApiScorer:
             emit(self._hooks, Failed(self.model, error.code))
             raise
 
-    def _run(self, steps: Generator[list[Ask], list[Any], T]) -> T:
+    def _run(self, steps: Generator[list[Request], list[Any], T]) -> T:
         deadline = self._deadline()
         with ending(deadline.expire) as group:
             try:
-                asks = next(steps)
+                requests = next(steps)
                 while True:
-                    asks = steps.send(self._sync.send_all(asks, deadline))
+                    requests = steps.send(self._sync.send_all(requests, deadline))
             except StopIteration as done:
                 result: T = done.value
                 return result
@@ -237,16 +237,16 @@ class ApiScorer:
                     raise CancelledError from None
                 raise
 
-    async def _arun(self, steps: Generator[list[Ask], list[Any], T]) -> T:
+    async def _arun(self, steps: Generator[list[Request], list[Any], T]) -> T:
         deadline = self._deadline()
         answers: list[Any] | None = None
         while True:
             try:
-                asks = next(steps) if answers is None else steps.send(answers)
+                requests = next(steps) if answers is None else steps.send(answers)
             except StopIteration as done:  # must not leave a coroutine
                 result: T = done.value
                 return result
-            answers = await self._async.send_all(asks, deadline)
+            answers = await self._async.send_all(requests, deadline)
 
     def _deadline(self) -> Deadline:
         from rerank_core.client.retry import Deadline

@@ -1,4 +1,4 @@
-"""Making HTTP clients. What the environment says of proxies and certificates is read here, as far as it is needed."""
+"""Makes HTTP clients, with the proxies and certificates that the environment names, read only where needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from rerank_core import forks
-from rerank_core.client.network import watched
+from rerank_core.client.network import with_deadlines
 from rerank_core.client.urls import host_of, is_loopback
 from rerank_core.errors import ConnectionError  # noqa: A004  (ours; builtins' is its base)
 
@@ -31,7 +31,7 @@ class Certificates:
 
     def __init__(self) -> None:
         self._context: SSLContext | None = None
-        forks.in_child(self._forget)  # a handshake under way in the parent would leave it locked
+        forks.in_child(self._forget)  # a handshake in progress in the parent would leave it locked
 
     def _forget(self) -> None:
         self._context = None
@@ -52,14 +52,14 @@ class Certificates:
             return self._context
 
 
-class Making:
-    """How clients for one address are made.
+class ClientFactory:
+    """Makes the clients for one address.
 
-    Plain http reads no certificates, and this machine itself is reached without a proxy.
+    Plain http reads no certificates, and this machine (loopback) is reached without a proxy.
 
     Args:
-        url: where they will send to.
-        certificates: shared by all of them.
+        url: the address they will send to.
+        certificates: shared by all clients.
 
     Raises:
         ConnectionError: from its methods, when the environment names a proxy that cannot be used (code ``bad_proxy``)
@@ -74,7 +74,7 @@ class Making:
         """A synchronous client whose connections keep to deadlines."""
         options = self._options()
         with _proxy_problem():
-            return httpx.Client(transport=watched(httpx.HTTPTransport(**options)), **_client_options())
+            return httpx.Client(transport=with_deadlines(httpx.HTTPTransport(**options)), **_client_options())
 
     def async_client(self) -> httpx.AsyncClient:
         """An asynchronous client."""
@@ -84,7 +84,7 @@ class Making:
 
     @property
     def reads_files(self) -> bool:
-        """Whether making a client takes a while, because certificates are read."""
+        """Whether making a client is slow, because certificates are read."""
         return self._secure(self._proxy())
 
     def _options(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Making:
 
 @cache
 def _context_without_certificates() -> SSLContext:
-    """A context that trusts nobody, for all clients that need none: httpx would read certificates for them."""
+    """A context without trusted certificates, for clients that need none: httpx would read them from files."""
     with _openssl:
         return SSLContext(PROTOCOL_TLS_CLIENT)
 
@@ -130,14 +130,14 @@ def _client_options() -> dict[str, Any]:
 
 
 class _NoCookies(CookieJar):
-    """Keeps none: whatever a server sets would go along with every later request."""
+    """Keeps no cookies: whatever a server set would be sent with every later request."""
 
     def __init__(self) -> None:
         super().__init__()
         self._cookies_lock = forks.Lock()  # in place of the standard library's, which stays held in a forked child
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Nothing is taken."""
+        """Take nothing."""
 
 
 @contextmanager
