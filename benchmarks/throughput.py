@@ -29,7 +29,7 @@ from rerank_core import Reranker
 from rerank_core.conversion.export import export_onnx
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.models.source import BUNDLED
-from rerank_core.scoring.local_options import Precision
+from rerank_core.options import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERY = "what does the license say about redistribution of derivative works"

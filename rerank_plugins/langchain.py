@@ -22,7 +22,7 @@ from rerank_core.documents import DocumentLike, check_documents
 from rerank_core.optional import optional
 from rerank_core.reranker import provider_of
 from rerank_core.wire.registry import dialect
-from rerank_plugins.options import EngineOptions, facts
+from rerank_plugins.options import EngineOptions, result_metadata
 
 with optional("rerank_plugins.langchain", extra="langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -229,14 +229,14 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         return provider_of(self.provider, self.base_url)
 
     @property
-    def _told(self) -> dict[str, str]:
+    def _trace_metadata(self) -> dict[str, str]:
         """Which model, for traces; does not make the engine, so it cannot fail."""
         model = self.model if self.reranker is None else self.reranker.model
         return {"rerank_provider": self._provider} | ({} if model is None else {"rerank_model": model})
 
     def _traced(self, config: RunnableConfig | None) -> RunnableConfig:
         config = ensure_config(config)
-        config["metadata"] = self._told | config.get("metadata", {})
+        config["metadata"] = self._trace_metadata | config.get("metadata", {})
         return config
 
     def _compress(
@@ -276,14 +276,14 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         return [self._scored(documents[result.index], texts[result.index], result) for result in response]
 
     def _scored(self, document: Document, text: str, result: RerankResult) -> Document:
-        """A copy of ``document`` that tells what ``result`` has to tell."""
+        """A copy of ``document`` with what is to be known of its ``result``."""
         metadata = _copied(document.metadata)
         old = metadata.get(_SCORE)
         for name in _WRITTEN:
             metadata.pop(name, None)
         if self.keep_retrieval_score and old is not None:
             metadata.setdefault(_OLD_SCORE, old)  # the first of several rerankers saw the retrieval's own
-        metadata |= {_SCORE: result.relevance_score, **facts(result)}
+        metadata |= {_SCORE: result.relevance_score, **result_metadata(result)}
         if result.window is not None:
             before = len(text) - len(document.page_content)
             metadata["rerank_window"] = [max(position - before, 0) for position in result.window]
@@ -338,8 +338,9 @@ class RerankRetriever(BaseRetriever):
         return True
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
-        told = self.compressor._told if isinstance(self.compressor, CrossEncoderCompressor) else {}  # noqa: SLF001  (one of us)
-        return cast("LangSmithRetrieverParams", super()._get_ls_params(**kwargs) | told)
+        ours = self.compressor if isinstance(self.compressor, CrossEncoderCompressor) else None
+        which = ours._trace_metadata if ours else {}  # noqa: SLF001  (one of us)
+        return cast("LangSmithRetrieverParams", super()._get_ls_params(**kwargs) | which)
 
     def _get_relevant_documents(
         self,
@@ -376,7 +377,7 @@ class RerankRetriever(BaseRetriever):
 
 
 class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
-    """The engine as a ``BaseCrossEncoder``: pairs of texts in, one float a pair out.
+    """The engine as a ``BaseCrossEncoder``: pairs of texts in, one float per pair out.
 
     For code that takes one, such as ``langchain_classic``'s ``CrossEncoderReranker(model=CrossEncoderScorer())``.
     Scores are probabilities, 0..1, or with ``logits=True`` the model's raw outputs, which tell apart what is so sure
@@ -400,7 +401,7 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
     logits: bool = Field(default=False, description="Raw outputs of the model instead of probabilities.")
 
     def score(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """One score a pair, in their order; pairs with the same query are scored together.
+        """One score per pair, in their order; pairs with the same query are scored together.
 
         Raises:
             InvalidRequestError: when a pair is not two texts, or a query is blank.

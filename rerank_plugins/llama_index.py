@@ -16,7 +16,7 @@ from rerank_core import InvalidRequestError, ProtocolError, Reranker
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
 from rerank_core.results import RerankResult
-from rerank_plugins.options import EngineOptions, facts
+from rerank_plugins.options import EngineOptions, result_metadata
 
 with optional("CrossEncoderPostprocessor", extra="llama-index"):
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -31,16 +31,16 @@ __all__ = ["CrossEncoderPostprocessor"]
 dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE = "retrieval_score"
-_FACTS = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window"})
+_WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window"})
 
 
 class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
     """Ranks nodes by relevance to the query with a cross-encoder, in this process or over HTTP.
 
     The nodes given are never changed: new ones come back, best first, with the probability of relevance as score;
-    nodes with equal scores keep their order. Ids, subclasses, metadata and relationships survive. Where there is
-    something to tell, it is in the metadata of a copy of the node, hidden from prompts, embeddings and further
-    reranking: ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a fallback ranked it),
+    nodes with equal scores keep their order. Ids, subclasses, metadata and relationships survive. Where it is the case,
+    the metadata of a copy of the node says so, hidden from prompts, embeddings and further reranking:
+    ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a fallback ranked it),
     ``rerank_window`` (the characters of the text, metadata included where ``metadata_mode`` says so, that got the
     score). With ``on_failure="keep_order"`` degraded nodes score 0: ``score_threshold`` lets them through, a
     ``SimilarityPostprocessor`` afterwards would not.
@@ -161,10 +161,10 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
         return [self._scored(given[result.index], result) for result in results]
 
     def _scored(self, scored: NodeWithScore, result: RerankResult) -> NodeWithScore:
-        told = facts(result)
+        metadata = result_metadata(result)
         if self.keep_retrieval_score:
-            told[RETRIEVAL_SCORE] = None if scored.score is None else float(scored.score)
-        return scored.model_copy(update={"node": _telling(scored.node, told), "score": self._score(result)})
+            metadata[RETRIEVAL_SCORE] = None if scored.score is None else float(scored.score)
+        return scored.model_copy(update={"node": _with_metadata(scored.node, metadata), "score": self._score(result)})
 
     def _score(self, result: RerankResult) -> float:
         if not self.logits or (result.degraded and result.logit is None):
@@ -262,24 +262,24 @@ def _check_nodes(nodes: Iterable[object]) -> list[NodeWithScore]:
 
 
 def _text(node: BaseNode, mode: MetadataMode) -> str:
-    """What the model reads: never what a reranker before it had to tell, whichever metadata is asked for."""
-    told = node.metadata.keys() & (_FACTS | {RETRIEVAL_SCORE})
-    if told:
-        rest = {key: value for key, value in node.metadata.items() if key not in told}
+    """What the model reads: never what an earlier reranker wrote, whichever metadata is asked for."""
+    written = node.metadata.keys() & (_WRITTEN | {RETRIEVAL_SCORE})
+    if written:
+        rest = {key: value for key, value in node.metadata.items() if key not in written}
         node = node.model_copy(update={"metadata": rest})
     return node.get_content(metadata_mode=mode)
 
 
-def _telling(node: BaseNode, told: dict[str, Any]) -> BaseNode:
-    """A copy of the node with ``told`` as hidden metadata, in place of an earlier call's facts."""
-    if not told and not node.metadata.keys() & _FACTS:
+def _with_metadata(node: BaseNode, metadata: dict[str, Any]) -> BaseNode:
+    """A copy of the node with ``metadata`` hidden from prompts and embeddings, in place of an earlier call's."""
+    if not metadata and not node.metadata.keys() & _WRITTEN:
         return node
-    kept = {key: value for key, value in node.metadata.items() if key not in _FACTS}
+    kept = {key: value for key, value in node.metadata.items() if key not in _WRITTEN}
     return node.model_copy(
         update={
-            "metadata": kept | told,
-            "excluded_embed_metadata_keys": [*dict.fromkeys([*node.excluded_embed_metadata_keys, *told])],
-            "excluded_llm_metadata_keys": [*dict.fromkeys([*node.excluded_llm_metadata_keys, *told])],
+            "metadata": kept | metadata,
+            "excluded_embed_metadata_keys": [*dict.fromkeys([*node.excluded_embed_metadata_keys, *metadata])],
+            "excluded_llm_metadata_keys": [*dict.fromkeys([*node.excluded_llm_metadata_keys, *metadata])],
         }
     )
 

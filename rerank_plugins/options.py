@@ -1,4 +1,4 @@
-"""What all adapters share: the engine's options as fields, the engine they make, and what a result has to tell.
+"""What all adapters share: the engine's options as fields, the engine they make, and what is reported of a result.
 
 An adapter translates its framework's world to :class:`~rerank_core.Reranker` and back; it ranks nothing itself.
 """
@@ -22,34 +22,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from rerank_core import Reranker, forks
 from rerank_core.models.registry import DEFAULT_MODEL
-from rerank_core.reranker import OnFailure, provider_of
+from rerank_core.option_fields import OptionFields
+from rerank_core.reranker import provider_of
 from rerank_core.results import RerankResult
-from rerank_core.scoring.local_options import BackendChoice, LongDocuments, Precision
 from rerank_core.spelling import did_you_mean
 
-# Options that Reranker takes under the same name.
-ENGINE_OPTIONS = (
-    "model",
-    "provider",
-    "base_url",
-    "api_key",
-    "timeout",
-    "max_retries",
-    "on_failure",
-    "calibration",
-    "long_documents",
-    "max_tokens",
-    "batch_tokens",
-    "threads",
-    "backend",
-    "device",
-    "dtype",
-    "device_map",
-    "prompt",
-    "revision",
-    "trust_remote_code",
-    "local_files_only",
-)
+ENGINE_OPTIONS = tuple(OptionFields.model_fields)
+"""The options that :class:`~rerank_core.Reranker` takes under the same name."""
 
 
 class _EngineSlot:
@@ -88,7 +67,7 @@ class _EngineSlot:
         return _EngineSlot, ()
 
 
-class EngineOptions(BaseModel):
+class EngineOptions(OptionFields):
     """The engine's options, as fields of a pydantic model: checked when set, saved without secrets.
 
     A calibration is saved as its path: the file must be there, and be one, whenever the options are set or loaded.
@@ -104,56 +83,9 @@ class EngineOptions(BaseModel):
     )
 
     # Defaults are given by name here and in the adapters: type checkers see no positional one, and would ask for all.
-    model: str | None = Field(
-        default=None,
-        description="A name of `rerank models`, a folder, a Hub id, or a served model; None for the default, or "
-        "for what a server chooses.",
-    )
-    provider: str | None = Field(
-        default=None,
-        description="Where the model runs: None or 'local' is this process; 'assisters', 'cohere', ... over HTTP.",
-    )
-    base_url: str | None = Field(
-        default=None, description="Address of a rerank server; alone it means the rerank API itself."
-    )
-    # A string becomes a SecretStr at once; the type says what may be given.
-    api_key: SecretStr | str | None = Field(
-        default=None, exclude=True, repr=False, description="API key; None for the provider's environment variable."
-    )
     top_n: int | None = Field(default=None, gt=0, description="Most results; None for all.")
     score_threshold: float | None = Field(
         default=None, ge=0, le=1, description="Results below this probability are left out, before top_n applies."
-    )
-    calibration: str | None = Field(
-        default=None,
-        description="A file of `rerank calibrate`: scores, and so score_threshold, are then calibrated probabilities.",
-    )
-    long_documents: LongDocuments = Field(
-        default="truncate",
-        description="Read a long document's beginning, or all of it in windows, whose best one counts.",
-    )
-    max_tokens: int | None = Field(
-        default=None, gt=0, description="Most tokens of query and document; None for the model's."
-    )
-    batch_tokens: int | None = Field(default=None, gt=0, description="Token budget of a batch; None for the backend's.")
-    threads: int | None = Field(default=None, gt=0, description="Most batches in flight at once; None for all CPUs.")
-    backend: BackendChoice = Field(default="auto", description="What runs the model in this process.")
-    device: str | None = Field(default=None, description="'cpu', 'cuda', 'mps'; None for the best there is.")
-    dtype: Precision | None = Field(default=None, description="Precision.")
-    device_map: str | None = Field(default=None, description="Passed to transformers, to spread a model over devices.")
-    prompt: str | None = Field(default=None, description="The instruction; None: the checkpoint's own, empty: none.")
-    revision: str | None = Field(default=None, description="A Hub commit, branch or tag.")
-    trust_remote_code: bool = Field(
-        default=False, description="Whether a checkpoint may run its own code; needs a commit."
-    )
-    local_files_only: bool = Field(default=False, description="Whether downloading is forbidden.")
-    timeout: float | None = Field(
-        default=None, gt=0, description="Over HTTP: seconds for a whole call, retries included."
-    )
-    max_retries: int | None = Field(default=None, ge=0, description="Over HTTP: most retries of a request.")
-    on_failure: OnFailure = Field(
-        default="raise",
-        description="Raise, or give the documents back in their order, marked as degraded, after failures in passing.",
     )
     reranker: SkipJsonSchema[Reranker | None] = Field(
         default=None,
@@ -267,13 +199,13 @@ class EngineOptions(BaseModel):
         return state | hidden
 
 
-def facts(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:
-    """What a result has to tell besides its score, as metadata; only what is the case.
+def result_metadata(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:
+    """What is to be known of a result besides its score, as metadata; only what is the case.
 
     ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a fallback ranked it.
     ``rerank_window``: ``[start, end]``, the characters of the text that got the score.
     """
-    told: dict[str, Any] = {name: True for name in ("truncated", "degraded") if getattr(result, name)}
+    found: dict[str, Any] = {name: True for name in ("truncated", "degraded") if getattr(result, name)}
     if result.window is not None:
-        told["window"] = list(result.window)
-    return {prefix + name: value for name, value in told.items()}
+        found["window"] = list(result.window)
+    return {prefix + name: value for name, value in found.items()}

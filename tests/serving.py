@@ -49,7 +49,7 @@ def serving(*, rerankers=None, wait=True, **settings):
         served = Served(app, url)
         try:
             if wait:
-                wait_for(lambda: app.state.server.shelf.ready)
+                wait_for(lambda: app.state.server.served.ready)
             yield served
         finally:
             served.http.close()

@@ -42,7 +42,16 @@ def test_importing_and_making_a_reranker_loads_nothing_heavy(statement):
     assert seen.stdout.split() == []
 
 
+def test_the_engine_can_be_imported_from_the_adapters_package():
+    import rerank_plugins
+
+    assert rerank_plugins.Reranker is rerank_core.Reranker
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rerank_plugins.nothing
+
+
 def test_importing_the_adapters_package_loads_nothing_heavy():
-    code = f"import rerank_plugins, sys; print(*(m for m in {HEAVY + HTTP + FRAMEWORKS} if m in sys.modules))"
+    heavy = ("rerank_core", *HEAVY, *HTTP, *FRAMEWORKS)
+    code = f"import rerank_plugins.command, sys; print(*(m for m in {heavy} if m in sys.modules))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.split() == []

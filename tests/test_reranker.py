@@ -163,13 +163,17 @@ def test_wrong_options_are_found_at_construction_and_named(options):
     assert caught.value.param == name
 
 
-def test_unknown_options_are_errors():
+def test_unknown_options_are_errors_that_name_the_one_that_was_meant():
     with pytest.raises(TypeError, match="topn"):
         Reranker(topn=3)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'devise'\. Did you mean 'device'\?$"):
+        Reranker(devise="cpu")
+    with pytest.raises(TypeError, match=r"'Model'\. Did you mean 'model'\?$"):
+        Reranker(Model="m")
 
 
 def test_every_option_reaches_the_scorer():
-    """The door's arguments and the options of both worlds are one list; nothing gets lost between them."""
+    """The arguments and the options of both worlds are one list; nothing gets lost between them."""
     options = {field.name for field in fields(LocalOptions)}
     api = {field.name for field in fields(ApiOptions)}
     arguments = set(inspect.signature(Reranker).parameters) - {

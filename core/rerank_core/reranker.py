@@ -5,37 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.many import arerank_many, rerank_many
+from rerank_core.option_text import with_arguments
+from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, of_world, with_options
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
-from rerank_core.scoring.api import ApiOptions, ApiScorer
+from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer, loaded_by
 from rerank_core.scoring.base import provider_of as scorers_provider
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
-from rerank_core.scoring.local_options import BackendChoice, LocalOptions, LongDocuments, Precision
 from rerank_core.scoring.making import changed, make_scorer
+from rerank_core.scoring.options import ApiOptions, LocalOptions
 
 if TYPE_CHECKING:
-    import httpx
-    from pydantic import SecretStr
-
     from rerank_core.inference.backends.base import LoadedModelInfo
-
-OnFailure = Literal["raise", "keep_order"]
 
 
 def provider_of(provider: str | None, base_url: str | None) -> str:
-    """The effective provider: as given; else the rerank API itself where ``base_url`` is; else this process."""
+    """The effective provider: as given; else the rerank API at ``base_url``, if there is one; else this process."""
     if provider is not None:
         return provider
-    return "local" if base_url is None else "assisters"
+    return "local" if base_url is None else "native"
 
 
 class Reranker:
@@ -45,52 +42,14 @@ class Reranker:
     rerankers use it. Safe to share between threads and event loops.
 
     Args:
-        model: ``rerank-mini-en-v1`` (bundled, the default), any name of ``rerank models``, a local folder or
-            ``.onnx`` file, or any Hugging Face Hub id.
-        provider: where the model runs: ``"local"`` is this process; ``"assisters"``, ``"cohere"``, ``"jina"``,
-            ``"voyage"``, ``"tei"``, ``"vllm"`` and others are services and servers reached over HTTP. None is
-            ``"assisters"``, the rerank API itself, if ``base_url`` is given, and ``"local"`` otherwise.
-        scorer: a ready scorer (with a cache, a fallback, a cascade) instead of a model; it has its own options
-            and hooks, so none may be given here, ``on_failure`` apart.
-        on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order given, with score 0 and marked
-            ``degraded``, when something fails in passing: the model while it runs, or a server that cannot be reached,
-            is full or answers wrongly. ``score_threshold`` then drops nothing, because nothing was judged; ``top_n``
-            applies. A warning says once what happened. What will not pass (a wrong name, address or provider, a
-            missing device or library, a refused key, whatever is wrong with the call itself) is raised all the same.
-        base_url: over HTTP only: the root of the API, with or without ``/v1``, or the whole endpoint; None for the
-            hosted service's own.
-        api_key: over HTTP only: the API key; None for the one in the provider's environment variable
-            (``ASSISTERS_API_KEY``, ``COHERE_API_KEY``, ...). It is never shown, logged or pickled.
-        timeout: over HTTP only: seconds for a whole call with all its requests and retries; None for 60.
-        max_retries: over HTTP only: most retries of a request that failed in passing; None for 2.
-        http_client: over HTTP only: your own ``httpx.Client``, for :meth:`rerank`, or ``httpx.AsyncClient``, for
-            :meth:`arerank`, with its proxies, certificates and limits. It is not closed here.
-        calibration: a file of ``rerank calibrate``, or a :class:`~rerank_core.scoring.Calibration`: relevance scores
-            are then probabilities fitted on labelled data, which mean the same whatever the model. The order does not
-            change.
-        long_documents: what happens to a document longer than the model reads: ``"truncate"`` reads its
-            beginning, ``"windows"`` reads all of it in overlapping windows and takes the best one's score.
-            This and all further options but ``hooks`` are for a model in this process only.
-        max_tokens: most tokens of query and document together; None for the model's own limit.
-        batch_tokens: token budget of a batch; None for what suits the backend.
-        threads: most batches in flight at once; None, or anything above, for all CPUs the process may use. On torch
-            one batch at a time is in flight, on torch's own threads (``torch.set_num_threads``).
-        backend: ``"auto"`` (the fastest that keeps the scores), ``"onnx"`` or ``"torch"``.
-        device: ``"cpu"``, ``"cuda"``, ``"mps"``; None for the best there is.
-        dtype: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"`` (ONNX); None for the model's own file
-            format if it is bundled, float32 otherwise.
-        device_map: passed to transformers untouched, to spread a model over devices; None for one device.
-        prompt: the instruction for models trained with one; None means the checkpoint's own default, "" none.
-        revision: a Hub commit, branch or tag.
-        trust_remote_code: whether a checkpoint may run its own code; for Hub models ``revision`` must then be a
-            full commit hash.
-        local_files_only: whether downloading is forbidden (``HF_HUB_OFFLINE=1`` does the same).
-        hooks: called with each event of :mod:`rerank_core.events`; None for the log.
+        model: which model; see :class:`~rerank_core.options.ModelOption`.
+        **options: see :class:`~rerank_core.options.RerankerOptions` and ``docs/options.md``.
 
     Raises:
         InvalidRequestError: when an option has a value it cannot have, or belongs to the other kind of model:
             ``device=`` with ``provider="cohere"``, ``api_key=`` with a model in this process.
         AuthenticationError: when a hosted service's API key is missing; the message names the variable.
+        TypeError: when there is no option of a name; the message has the one that was probably meant.
 
     Example:
         >>> from rerank_core import Reranker
@@ -99,72 +58,19 @@ class Reranker:
         1
     """
 
-    def __init__(
-        self,
-        model: str | Path | None = None,
-        *,
-        provider: str | None = None,
-        scorer: Scorer | None = None,
-        on_failure: OnFailure = "raise",
-        base_url: str | None = None,
-        api_key: str | SecretStr | None = None,
-        timeout: float | None = None,
-        max_retries: int | None = None,
-        http_client: httpx.Client | httpx.AsyncClient | None = None,
-        calibration: str | Path | Calibration | None = None,
-        long_documents: LongDocuments = "truncate",
-        max_tokens: int | None = None,
-        batch_tokens: int | None = None,
-        threads: int | None = None,
-        backend: BackendChoice = "auto",
-        device: str | None = None,
-        dtype: Precision | None = None,
-        device_map: str | None = None,
-        prompt: str | None = None,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-        local_files_only: bool = False,
-        hooks: Sequence[Hook] | None = None,
-    ) -> None:
-        local = LocalOptions(
-            long_documents=long_documents,
-            max_tokens=max_tokens,
-            batch_tokens=batch_tokens,
-            threads=threads,
-            backend=backend,
-            device=device,
-            dtype=dtype,
-            device_map=device_map,
-            prompt=prompt,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-            local_files_only=local_files_only,
-        )
-        api = ApiOptions(
-            base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries, http_client=http_client
-        )
-        if on_failure not in get_args(OnFailure):
-            raise InvalidRequestError(
-                f"on_failure must be one of {', '.join(get_args(OnFailure))}; got {on_failure!r}.", param="on_failure"
-            )
-        hooks_or_log = DEFAULT_HOOKS if hooks is None else hooks
-        if scorer is None:
-            self.provider = provider_of(provider, base_url)
-            self._asked = make_scorer(model, self.provider, local, api, hooks_or_log)
-        elif (model, hooks) != (None, None) or provider not in (None, "local") or changed(local) or changed(api):
-            raise InvalidRequestError(
-                "scorer= brings its own model, options and hooks; give either a scorer, or a model with options.",
-                param="scorer",
-            )
-        else:
-            self.provider = scorers_provider(scorer)
-            self._asked = scorer
+    def __init__(self, model: str | Path | None = None, **options: Unpack[RerankerOptions]) -> None:
+        given = completed(options, OPTIONS, Reranker.__init__)
+        self._asked = _scorer(model, given)
+        self.provider = scorers_provider(self._asked)
         self._scorer = self._asked
-        if calibration is not None:
-            fitted = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
+        if given["calibration"] is not None:
+            fitted = given["calibration"]
+            fitted = fitted if isinstance(fitted, Calibration) else Calibration.load(fitted)
             self._scorer = CalibratedScorer(self._scorer, fitted)
-        if on_failure == "keep_order":
-            self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=hooks_or_log)
+        if given["on_failure"] == "keep_order":
+            self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=_hooks(given))
+
+    __init__.__signature__ = with_options(__init__, OPTIONS)  # type: ignore[attr-defined]
 
     @property
     def model(self) -> str:
@@ -344,3 +250,27 @@ class Reranker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
+    """The scorer that is given, or that model and options stand for; after a check of all options."""
+    local = LocalOptions(**{name: given[name] for name in of_world("local")})
+    api = ApiOptions(**{name: given[name] for name in of_world("http")})
+    OPTIONS["on_failure"].check(given["on_failure"])
+    scorer: Scorer | None = given["scorer"]
+    if scorer is None:
+        return make_scorer(model, provider_of(given["provider"], api.base_url), local, api, _hooks(given))
+    named = model is not None or given["hooks"] is not None or given["provider"] not in {None, "local"}
+    if named or changed(local) or changed(api):
+        raise InvalidRequestError(
+            "scorer= brings its own model, options and hooks; give either a scorer, or a model with options.",
+            param="scorer",
+        )
+    return scorer
+
+
+def _hooks(given: dict[str, Any]) -> Sequence[Hook]:
+    return DEFAULT_HOOKS if given["hooks"] is None else given["hooks"]
+
+
+Reranker.__doc__ = with_arguments(Reranker.__doc__, [MODEL, *OPTIONS.values()])

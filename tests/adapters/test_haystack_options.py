@@ -18,6 +18,7 @@ from haystack.core.serialization import component_to_dict
 from haystack.utils import ComponentDevice, Secret
 from haystack.utils.device import Device, DeviceMap
 from haystack_tools import QUERY, contents, documents, lexical
+from pydantic import SecretStr
 
 from rerank_core import AuthenticationError, ModelNotFoundError, Reranker
 from rerank_core.scoring import CachedScorer, FakeScorer
@@ -87,6 +88,18 @@ def test_every_option_of_an_api_reaches_it(monkeypatch):
     assert "sesame" not in repr(ranker) + repr(vars(ranker))
 
 
+@pytest.mark.parametrize("kind", [str, SecretStr])
+def test_a_key_may_be_a_string_and_is_then_a_token_that_is_not_saved(kind):
+    ranker = CrossEncoderRanker("m", provider="cohere", api_key=kind("sesame"))
+    assert isinstance(ranker.api_key, Secret)
+    assert ranker._engine().scorer.options.api_key.get_secret_value() == "sesame"
+    assert "sesame" not in repr(ranker) + repr(ranker.api_key)
+    with pytest.raises(ValueError, match="token"):
+        ranker.to_dict()
+    ranker.api_key = kind("another")
+    assert ranker._engine().scorer.options.api_key.get_secret_value() == "another"
+
+
 def test_making_one_reads_loads_and_connects_nothing(monkeypatch):
     for name in ("COHERE_API_KEY", "UNSET"):
         monkeypatch.delenv(name, raising=False)
@@ -126,7 +139,7 @@ def test_making_one_reads_loads_and_connects_nothing(monkeypatch):
             ValueError,
             'device_map="auto"',
         ),
-        ({"provider": "cohere", "api_key": "sesame"}, TypeError, "^api_key must be a Secret or None, but got str$"),
+        ({"api_key": 4711}, TypeError, "^api_key must be a Secret, a string, a SecretStr or None, but got int$"),
         ({"query_prefix": None}, TypeError, "^query_prefix must be a string, but got NoneType$"),
         ({"scale_score": None}, TypeError, "^scale_score must be True or False, but got NoneType$"),
         ({"meta_fields_to_embed": "title"}, TypeError, "^meta_fields_to_embed must be a list of strings"),
@@ -134,6 +147,8 @@ def test_making_one_reads_loads_and_connects_nothing(monkeypatch):
         ({"reranker": "engine"}, ValueError, "reranker"),
         ({"reranker": Reranker(), "threads": 2}, ValueError, "reranker= brings its own threads"),
         ({"no_such_option": 1}, TypeError, "no_such_option"),
+        ({"topk": 1}, TypeError, "unexpected keyword argument 'topk'. Did you mean 'top_k'?"),
+        ({"devise": 1}, TypeError, "unexpected keyword argument 'devise'. Did you mean 'device'?"),
     ],
 )
 def test_options_that_cannot_be(options, error, message):

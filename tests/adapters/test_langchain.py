@@ -372,7 +372,7 @@ def test_a_call_is_a_run_with_inputs_outputs_and_the_model():
     assert (run.name, run.run_type, run.error) == ("CrossEncoderCompressor", "chain", None)
     assert run.inputs == {"query": QUERY, "documents": documents()}
     assert run.outputs == {"output": ranked}
-    assert run.metadata == {"rerank_provider": "assisters", "rerank_model": "m"}
+    assert run.metadata == {"rerank_provider": "native", "rerank_model": "m"}
     assert key not in str(vars(run))
 
 

@@ -289,7 +289,7 @@ def test_score_bars():
 
 
 def command(*arguments, **more):
-    code = "from rerank_core.cli import main; main()"
+    code = "from rerank_plugins.command import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
     )
@@ -298,7 +298,7 @@ def command(*arguments, **more):
 # Sends the signal at the import of a module, or from within the first batch.
 INTERRUPTED = """
 import os, signal, sys
-from rerank_core.cli import main
+from rerank_plugins.command import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it
 once = iter([signal.SIGINT])
 def interrupt(*_):
@@ -315,7 +315,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("moment", ["rerank_core.cli.app", "numpy", "onnxruntime", "scoring"])
+@pytest.mark.parametrize("moment", ["rerank_core", "rerank_core.cli.app", "numpy", "onnxruntime", "scoring"])
 def test_ctrl_c_ends_quietly(tmp_path, moment):
     """During imports the signal itself ends the process, later the command does; a shell shows 130 for both."""
     path = tmp_path / "long.txt"
@@ -451,6 +451,35 @@ def test_wrong_api_options_are_exit_code_2(manual, arguments):
     seen = rerank("query", "cats", manual, *arguments)
     assert seen.exit_code == 2
     assert seen.stderr.startswith("rerank: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--timeout", "3"), "--timeout is for models reached over HTTP; give --provider or --base-url as well"),
+        (("--base-url", "http://localhost"), "--base-url is the address of a rerank API, which needs the name of a "),
+        (("--base-url", "http://localhost", "-m", "m", "--dtype", "int8"), "--dtype is for models in this process; "),
+        (("--base-url", "http://me:sesame@localhost", "-m", "m"), "give the key as --api-key-env, where it stays out"),
+        (("--provider", "cohere", "-m", "m"), "--provider cohere needs an API key: set COHERE_API_KEY, or give --api-"),
+        (("--provider", "tei"), "--provider tei is a server of your own: give its address as --base-url."),
+        (("--top-n", "0"), "--top-n must be a whole number"),
+        (("--threshold", "2"), "--threshold must be a number"),
+        (("--max-tokens", "9999"), "--max-tokens 9999 is more than"),
+        (("--max-tokens", "9999"), "For longer documents use --long-documents windows."),
+    ],
+)
+def test_messages_name_options_as_the_command_line_does(manual, monkeypatch, arguments, said):
+    monkeypatch.delenv("COHERE_API_KEY", raising=False)
+    seen = rerank("query", "cats", manual, *arguments).stderr
+    assert said in seen
+    assert "sesame" not in seen
+
+
+def test_options_of_the_engine_reach_it(manual):
+    options = ("--max-tokens", "64", "--threads", "1", "--backend", "onnx", "--dtype", "int8", "--local-files-only")
+    assert rows("cats", manual, *options) == rows("cats", manual)
+    assert rerank("query", "cats", manual, "--dtype", "int4").exit_code == 2
+    assert "--device" in rerank("query", "cats", manual, "--devise", "cpu").stderr
 
 
 def test_a_key_is_no_argument(manual):

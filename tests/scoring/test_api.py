@@ -72,11 +72,18 @@ def rank(reranker, mode, documents=DOCUMENTS, **arguments):
 
 def test_the_address_alone_means_the_rerank_api():
     reranker = Reranker("m", base_url="http://localhost:1/v1")
-    assert reranker.provider == "assisters"
-    assert repr(reranker) == "Reranker(model='m', provider='assisters', url='http://localhost:1/v1/rerank')"
-    assert repr(reranker.scorer) == "ApiScorer('m', provider='assisters', url='http://localhost:1/v1/rerank')"
+    assert reranker.provider == "native"
+    assert repr(reranker) == "Reranker(model='m', provider='native', url='http://localhost:1/v1/rerank')"
+    assert repr(reranker.scorer) == "ApiScorer('m', provider='native', url='http://localhost:1/v1/rerank')"
     assert isinstance(reranker.scorer, Scorer)
     assert reranker.loaded is None
+
+
+def test_the_hosted_services_name_goes_on_meaning_the_rerank_api_at_an_address():
+    old, new = (Reranker("m", provider=provider, base_url="http://localhost:1") for provider in ("assisters", "native"))
+    assert old.scorer.url == new.scorer.url
+    assert old.scorer.identity == new.scorer.identity == Reranker("m", base_url="http://localhost:1").scorer.identity
+    assert ApiScorer("m", options=ApiOptions(api_key=SECRET)).provider == "assisters"
 
 
 def test_the_provider_alone_means_its_own_service():
@@ -141,7 +148,7 @@ def test_a_scorer_does_not_go_with_api_options():
         with pytest.raises(InvalidRequestError, match="either a scorer"):
             Reranker(scorer=FakeScorer(), **options)
     scorer = ApiScorer("m", options=ApiOptions(base_url="http://localhost"))
-    assert Reranker(scorer=scorer).provider == "assisters"
+    assert Reranker(scorer=scorer).provider == "native"
 
 
 # The key

@@ -92,7 +92,7 @@ def test_a_mounted_application_has_its_page_and_addresses_below_its_path(tmp_pat
         ]
         dom, _ = drawn(f"{url}/search/docs", tmp_path)
     assert "Rank documents by relevance to a query" in dom
-    inner.state.server.shelf.close()
+    inner.state.server.served.close()
 
 
 def drawn(url, folder):

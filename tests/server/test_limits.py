@@ -28,7 +28,7 @@ def gated_body(documents=2):
 
 
 def admission(served):
-    return served.server.shelf.models[0].admission
+    return served.server.served.models[0].admission
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_the_work_of_a_client_that_leaves_is_dropped(gated):
 def test_a_client_that_leaves_frees_the_models_queue(monkeypatch):
     """The same with the real engine: pairs that no batch has taken yet are never computed."""
     with serving(max_documents=5000) as served:
-        model = served.server.shelf.models[0]
+        model = served.server.served.models[0]
         held = held_model(monkeypatch, model.reranker)
         host, port = served.url.removeprefix("http://").split(":")
         content = json.dumps(
@@ -286,7 +286,7 @@ def test_rate_limits_are_each_keys_own(tmp_path):
 
 def test_the_event_loop_runs_neither_the_tokenizer_nor_the_model(api, monkeypatch):
     threads = set()
-    shared = api.server.shelf.models[0].reranker.scorer._loaded.shared
+    shared = api.server.served.models[0].reranker.scorer._loaded.shared
     for owner, name in ((type(shared.encoder), "start"), (type(shared.encoder), "pad"), (type(shared.backend), "run")):
         original = getattr(owner, name)
 
@@ -301,7 +301,7 @@ def test_the_event_loop_runs_neither_the_tokenizer_nor_the_model(api, monkeypatc
 
 
 def test_the_event_loop_answers_while_the_model_works(api, monkeypatch):
-    held = held_model(monkeypatch, api.server.shelf.models[0].reranker)
+    held = held_model(monkeypatch, api.server.served.models[0].reranker)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(post, api, SPEC_BODY)
         wait_for(held.entered.is_set)

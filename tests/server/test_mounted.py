@@ -21,4 +21,4 @@ def test_a_mounted_application_loads_its_models_when_somebody_looks():
         assert [result["index"] for result in reply.json()["results"]] == [0, 2, 1, 3]
         assert client.get("/nothing").json()["error"]["code"] == "not_found"
         assert 'route="/v1/rerank",status="200"' in client.get("/metrics").text
-    inner.state.server.shelf.close()
+    inner.state.server.served.close()

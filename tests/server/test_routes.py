@@ -200,7 +200,8 @@ def test_info_says_what_a_tei_client_wants_to_know(api):
     assert info["max_input_length"] == 512
     assert "reranker" in info["model_type"]
     assert info["served_model_name"] == info["model_id"] == "bge-reranker-v2"
-    loaded = api.server.shelf.models[0].loaded
+    assert api.server.shelf is api.server.served  # the name it had before goes on working
+    loaded = api.server.served.models[0].loaded
     assert info["max_batch_tokens"] == loaded.batch_tokens > 0
     assert info["tokenization_workers"] == loaded.workers > 0
 

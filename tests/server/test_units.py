@@ -261,11 +261,42 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
         ({"drain_seconds": float("inf")}, "drain_seconds"),
         ({"request_timeout": 1e300}, "request_timeout"),
         ({"backend": "tensorflow"}, "backend"),
+        ({"options": ["no-model.dtype=int8"]}, r"^options: no model is served as 'no-model'\. Served are rerank-mini"),
+        ({"options": ["rerank-mini-en-v.dtype=int8"]}, r"Did you mean 'rerank-mini-en-v1'\?"),
+        ({"options": ["rerank-mini-en-v1.dtyp=int8"]}, r"there is no option 'dtyp'\. Did you mean 'dtype'\?$"),
+        ({"options": ["rerank-mini-en-v1.dtype=int4"]}, r"^options\.rerank-mini-en-v1\.dtype: Input should be"),
+        ({"options": ["dtype=int8"]}, r"^options: dtype=int8 is not NAME\.OPTION=VALUE\.$"),
+        ({"options": "{"}, "^options: expected JSON such as"),
+        ({"options": {"rerank-mini-en-v1": 3}}, "^options.rerank-mini-en-v1: Input should be a valid dictionary"),
     ],
 )
 def test_settings_that_are_wrong(given, message):
     with pytest.raises(InvalidRequestError, match=message):
         load_settings(**given)
+
+
+MODELS = ("fast=rerank-mini-en-v1", "other.name=rerank-mini-en-v1")
+
+
+def options_from(form, tmp_path, monkeypatch):
+    """Settings with the same options for one model: from a file, the environment, or the command."""
+    if form == "file":
+        (tmp_path / "rerank.toml").write_text('threads = 1\n[options."other.name"]\nprompt = ""\nthreads = 2\n')
+        return load_settings(tmp_path / "rerank.toml", models=MODELS)
+    if form == "environment":
+        monkeypatch.setenv("RERANK_THREADS", "1")
+        monkeypatch.setenv("RERANK_OPTIONS", '{"other.name": {"prompt": "", "threads": 2}}')
+        return load_settings(models=MODELS)
+    return load_settings(models=MODELS, threads=1, options=["other.name.prompt=", "other.name.threads=2"])
+
+
+@pytest.mark.parametrize("form", ["file", "environment", "command"])
+def test_each_model_may_have_options_of_its_own(form, tmp_path, monkeypatch):
+    settings = options_from(form, tmp_path, monkeypatch)
+    app = create_app(settings)
+    fast, other = (model.reranker.scorer.options for model in app.state.server.served.models)
+    assert (fast.prompt, fast.threads) == (None, 1)
+    assert (other.prompt, other.threads) == ("", 2)
 
 
 @pytest.mark.parametrize("content", ["port = ", None])

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 
 _STANDARD_STREAMS = (0, 1, 2)
 
 
 def main() -> None:
-    """Entry point of the ``rerank`` command."""
-    # Ctrl-C while libraries are being imported ends the process at once; commands handle it themselves later.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Run the ``rerank`` command; its entry point is ``rerank_plugins/command.py``."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -6,13 +6,17 @@ import os
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rerank_core.cli.commands import EXIT_FOUND, EXIT_NOTHING, Commands, interruptible
+from rerank_core.cli.engine_options import described, takes
 from rerank_core.cli.terminal import say, say_json
 from rerank_core.errors import InvalidRequestError
+from rerank_core.options import MODEL, OPTIONS
+
+_MODEL, _HTTP, _LOCAL = "Model", "Models reached over HTTP", "Models in this process"
 
 app = typer.Typer(
     cls=Commands,
@@ -69,6 +73,7 @@ def _root(
 
 
 @app.command()
+@takes(OPTIONS, {"both": _MODEL, "http": _HTTP, "local": _LOCAL})
 def query(  # noqa: PLR0917  (typer reads them by name)
     text: Annotated[str, typer.Argument(metavar="QUERY", help="What you are looking for.")],
     files: Annotated[
@@ -87,24 +92,22 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     threshold: Annotated[
         float | None, typer.Option("--threshold", "-t", help="Leave out scores below this (0 to 1).")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A model of `rerank models`, a folder or a Hub id.")
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=described(MODEL), rich_help_panel=_MODEL)] = None,
     windows: Annotated[
-        bool, typer.Option("--windows", help="Read long documents to the end, in overlapping windows.")
+        bool,
+        typer.Option("--windows", help="The same as --long-documents windows.", rich_help_panel=_LOCAL),
     ] = False,
-    provider: Annotated[
-        str | None, typer.Option(help="Rank through an HTTP API: assisters, cohere, jina, voyage, tei, vllm, ...")
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="The API's address; alone it means the rerank API at that address.")
-    ] = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(metavar="VAR", help="The environment variable that holds the API key, if not the provider's own."),
+        typer.Option(
+            metavar="VAR",
+            help="The environment variable that holds the API key, if not the provider's own.",
+            rich_help_panel=_HTTP,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole response as JSON.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per result.")] = False,
+    **options: Any,
 ) -> None:
     """Rank the documents in FILES by relevance to QUERY.
 
@@ -120,21 +123,16 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.cli.show import print_results
     from rerank_core.reranker import provider_of
 
-    if provider_of(provider, base_url) == "local":
+    if provider_of(options["provider"], options["base_url"]) == "local":
         _import_heavy_libraries()
 
     if as_json and as_jsonl:
         raise typer.BadParameter("give --json or --jsonl, not both")
     with interruptible(), progress_hook() as hook:
         documents = read_documents(files, split=split.value, field=field)
-        with Reranker(
-            model,
-            provider=provider,
-            base_url=base_url,
-            api_key=api_key_from(api_key_env),
-            long_documents="windows" if windows else "truncate",
-            hooks=(hook,),
-        ) as reranker:
+        if windows:
+            options["long_documents"] = "windows"
+        with Reranker(model, api_key=api_key_from(api_key_env), hooks=(hook,), **options) as reranker:
             response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
     if as_json:
         say_json(response.to_dict())

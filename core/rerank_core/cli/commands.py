@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from rerank_core.cli.engine_options import in_flags
 from rerank_core.cli.terminal import say
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.files import reason
@@ -82,7 +83,7 @@ def exit_codes() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """From here on Ctrl-C is an exception; until then, while libraries are imported, it ends the process (``main``)."""
+    """From here on Ctrl-C is an exception; until then, while libraries are imported, it ends the process."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -90,7 +91,7 @@ def interruptible() -> Iterator[None]:
 
 def _message(error: Exception) -> str:
     if isinstance(error, RerankError):
-        return str(error)
+        return in_flags(str(error), getattr(error, "param", None))
     if isinstance(error, OSError):  # a full disk below a help text
         return f"{reason(error)}."
     if isinstance(error, MemoryError):

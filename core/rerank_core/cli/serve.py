@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rerank_core.cli.app import app
 from rerank_core.cli.commands import interruptible
+from rerank_core.cli.engine_options import takes
 from rerank_core.optional import optional
+from rerank_core.options import of_world
 
 _MODELS, _ACCESS, _LIMITS, _ENGINE = "Models", "Access", "Limits", "Engine"
 
 
 @app.command()
+@takes(of_world("local"), {"local": _ENGINE}, unset=True)
 def serve(  # noqa: PLR0917  (typer reads them by name)
     models: Annotated[
         list[str] | None,
@@ -78,25 +81,17 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     cache_entries: Annotated[
         int | None, typer.Option(help="Scores to remember. Default: 0.", rich_help_panel=_ENGINE)
     ] = None,
-    long_documents: Annotated[
-        str | None, typer.Option(help="truncate or windows. Default: truncate.", rich_help_panel=_ENGINE)
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens of query and document.", rich_help_panel=_ENGINE)
-    ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch.", rich_help_panel=_ENGINE)] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Batches of one request at once.", rich_help_panel=_ENGINE)
-    ] = None,
-    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch.", rich_help_panel=_ENGINE)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.", rich_help_panel=_ENGINE)] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, float16, bfloat16 or int8.", rich_help_panel=_ENGINE)
-    ] = None,
-    local_files_only: Annotated[
-        bool | None, typer.Option("--local-files-only", help="Never download a model.", rich_help_panel=_ENGINE)
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME.OPTION=VALUE",
+            help="An option for one of several models, by the name it is served under; may be repeated.",
+            rich_help_panel=_ENGINE,
+        ),
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. Default: text.")] = None,
+    **engine: Any,
 ) -> None:
     """Serve the rerank HTTP API; with no option at all, the default model on http://127.0.0.1:8000.
 
@@ -104,13 +99,14 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     --config; options win over the environment, which wins over the file. API keys come from RERANK_API_KEYS
     (comma-separated) or --api-keys-file, never from the command line.
     """
-    options = dict(locals())
-    file = options.pop("config")
+    settings = dict(locals())
+    settings |= settings.pop("engine")
+    file = settings.pop("config")
     with interruptible():
         with optional("rerank serve", extra="server"):
             from rerank_core.server.run import leave
             from rerank_core.server.run import serve as serve_until_stopped
             from rerank_core.server.settings import load_settings
-        given = {name: value for name, value in options.items() if value not in (None, [])}
+        given = {name: value for name, value in settings.items() if value not in (None, [])}
         serve_until_stopped(load_settings(file, **given))
         leave()

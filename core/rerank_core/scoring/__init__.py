@@ -1,6 +1,6 @@
 """Scorers: anything that gives each text one score. They compose; each does one thing."""
 
-from rerank_core.scoring.api import ApiOptions, ApiScorer
+from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Score, Scorer, Scores
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
@@ -9,7 +9,7 @@ from rerank_core.scoring.fake import FakeScorer
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalScorer
-from rerank_core.scoring.local_options import LocalOptions
+from rerank_core.scoring.options import ApiOptions, LocalOptions
 
 __all__ = [
     "ApiOptions",

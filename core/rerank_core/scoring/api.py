@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rerank_core.call_group import ending
 from rerank_core.errors import AuthenticationError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
+from rerank_core.option_checks import api_key, hidden_key
 from rerank_core.scores import Scores
+from rerank_core.scoring.options import ApiOptions
 
 if TYPE_CHECKING:
-    import httpx
     from pydantic import SecretStr
 
     from rerank_core.client.exchange import Request, Service
@@ -31,42 +31,6 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_RETRIES = 2
-_MOST_RETRIES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ApiOptions:
-    """How an API is called. See :class:`~rerank_core.Reranker` for each option.
-
-    Raises:
-        InvalidRequestError: when a value is not one of those allowed.
-    """
-
-    base_url: str | None = None
-    api_key: str | SecretStr | None = field(default=None, repr=False)
-    timeout: float | None = None
-    max_retries: int | None = None
-    http_client: httpx.Client | httpx.AsyncClient | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.api_key is not None:
-            object.__setattr__(self, "api_key", _secret(self.api_key))
-        timeout, retries = self.timeout, self.max_retries
-        if timeout is not None and not (_is_number(timeout) and 0 < timeout < math.inf):
-            raise InvalidRequestError(f"timeout must be seconds above 0, or None; got {timeout!r}.", param="timeout")
-        if retries is not None and (type(retries) is not int or not 0 <= retries <= _MOST_RETRIES):
-            raise InvalidRequestError(
-                f"max_retries must be a whole number from 0 to {_MOST_RETRIES}, or None; got {retries!r}.",
-                param="max_retries",
-            )
-        if self.base_url is not None and not isinstance(self.base_url, str):
-            raise InvalidRequestError(
-                f"base_url must be a string or None; got {type(self.base_url).__name__}.", param="base_url"
-            )
-        if self.base_url is not None:
-            from rerank_core.client.urls import check_base_url
-
-            check_base_url(self.base_url)  # now: these options are shown and pickled
 
 
 class ApiScorer:
@@ -82,7 +46,8 @@ class ApiScorer:
 
     Args:
         model: the model's name at the service; None where a server has only one.
-        provider: the dialect, one of :data:`rerank_core.wire.registry.CLIENT_DIALECTS`.
+        provider: the dialect, one of :data:`rerank_core.wire.registry.CLIENT_DIALECTS`; None for ``"native"``, the
+            rerank API at the address given, and without one for ``"assisters"``, its hosted service.
         options: where and how to ask.
         hooks: called with each event.
 
@@ -94,13 +59,14 @@ class ApiScorer:
     def __init__(
         self,
         model: str | None = None,
-        provider: str = "assisters",
+        provider: str | None = None,
         options: ApiOptions | None = None,
         *,
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
         self.options = ApiOptions() if options is None else options
-        self.provider = provider
+        alone = "assisters" if self.options.base_url is None else "native"
+        self.provider = alone if provider is None else provider
         self._model = model
         self._hooks = tuple(hooks)
         self._start()
@@ -108,7 +74,7 @@ class ApiScorer:
     def __getstate__(self) -> dict[str, Any]:
         if self.options.http_client is not None:
             raise TypeError("a scorer with an http_client of its own cannot be pickled.")
-        options = ApiOptions(self.options.base_url, None, self.options.timeout, self.options.max_retries)
+        options = replace(self.options, api_key=None)
         return {"options": options, "provider": self.provider, "_model": self._model, "_hooks": self._hooks}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -203,7 +169,7 @@ class ApiScorer:
         settings = Settings(
             self._service,
             DEFAULT_RETRIES if retries is None else retries,
-            _check_client(self.options.http_client),
+            self.options.http_client,
             self._retried,
         )
         certificates = Certificates()
@@ -292,7 +258,7 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
         )
     url = endpoint(base_url, dialect.path_for(model))
     hosted = dialect.base_url is not None and host_of(url) == host_of(dialect.base_url)
-    given = None if options.api_key is None else _secret(options.api_key)
+    given = api_key("api_key", options.api_key)
     return Service(dialect, url, model, given or _key_of_environment(dialect, provider, required=hosted))
 
 
@@ -307,7 +273,7 @@ def _key_of_environment(dialect: Dialect, provider: str, *, required: bool) -> S
     names = (*((variable,) if variable else ()), *dialect.other_key_variables)
     key = next((value for value in map(os.environ.get, names) if value), None)
     if key:
-        return _secret(key)
+        return hidden_key("api_key", key)
     if required and variable:
         raise AuthenticationError(
             f"provider={provider!r} needs an API key: set {variable}, or give api_key=.",
@@ -315,35 +281,3 @@ def _key_of_environment(dialect: Dialect, provider: str, *, required: bool) -> S
             param="api_key",
         )
     return None
-
-
-def _secret(key: object) -> SecretStr:
-    """A key that fits a header, hidden from representations; the error does not repeat it."""
-    from pydantic import SecretStr
-
-    text = key.get_secret_value() if isinstance(key, SecretStr) else key
-    if not isinstance(text, str):
-        raise InvalidRequestError(
-            f"api_key must be a string or a SecretStr, got {type(text).__name__}.", param="api_key"
-        )
-    text = text.strip()  # keys read from files end in a newline
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise InvalidRequestError(
-            "api_key must be one word of visible ASCII characters; it is empty or has others in it.", param="api_key"
-        )
-    return SecretStr(text)
-
-
-def _check_client(client: Any) -> Any:
-    import httpx
-
-    if client is not None and not isinstance(client, httpx.Client | httpx.AsyncClient):
-        raise InvalidRequestError(
-            f"http_client must be an httpx.Client or httpx.AsyncClient, got {type(client).__name__}.",
-            param="http_client",
-        )
-    return client
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

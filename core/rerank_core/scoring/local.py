@@ -19,8 +19,9 @@ from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook
 from rerank_core.inference.workers import ASIDE
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
+from rerank_core.option_checks import of_type
 from rerank_core.scores import Score, Scores
-from rerank_core.scoring.local_options import LocalOptions, check_type
+from rerank_core.scoring.options import LocalOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ class LocalScorer:
         *,
         hooks: Sequence[Hook] = DEFAULT_HOOKS,
     ) -> None:
-        check_type("model", model, str | Path, "a name, a path or a Hub id")
+        of_type("model", model, str | Path, "a name, a path or a Hub id")
         if not str(model).strip():
             raise InvalidRequestError("model must be a name, a path or a Hub id; got a blank one.", param="model")
         self.model = str(model)

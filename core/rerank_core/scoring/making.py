@@ -9,10 +9,10 @@ from pathlib import Path
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import Hook
 from rerank_core.models.registry import DEFAULT_MODEL
-from rerank_core.scoring.api import ApiOptions, ApiScorer
+from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.local import LocalScorer
-from rerank_core.scoring.local_options import LocalOptions
+from rerank_core.scoring.options import ApiOptions, LocalOptions
 
 
 def make_scorer(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import Field, fields
-from typing import Any
 
 from cachetools import LRUCache
 from fastapi import Depends, FastAPI, Request
@@ -19,7 +17,7 @@ from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.reranker import Reranker
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.local import LocalScorer
-from rerank_core.scoring.local_options import LocalOptions
+from rerank_core.scoring.options import LocalOptions
 from rerank_core.server.admission import Admission
 from rerank_core.server.answers import error_response
 from rerank_core.server.discovery import model_routes, open_routes
@@ -30,8 +28,8 @@ from rerank_core.server.handler import Server, rerank_endpoint
 from rerank_core.server.lifecycle import Lifecycle
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.openapi import document
+from rerank_core.server.served import ServedModel, ServedModels
 from rerank_core.server.settings import ServerSettings, load_settings
-from rerank_core.server.shelf import ServedModel, Shelf
 from rerank_core.wire.routes import ROUTES
 
 _NOT_FOUND = (
@@ -59,19 +57,19 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
     """
     settings = load_settings() if settings is None else settings
     ring, metrics = settings.key_ring(), Metrics()
-    shelf = _shelf(settings, metrics, rerankers or {})
+    served = _served_models(settings, metrics, rerankers or {})
     # Twice what the models accept: as many bodies may be arriving as there are requests being worked on.
-    lifecycle = Lifecycle(2 * settings.max_in_flight_requests * len(shelf.models))
-    server = Server(settings, shelf, metrics, lifecycle)
+    lifecycle = Lifecycle(2 * settings.max_in_flight_requests * len(served.models))
+    server = Server(settings, served, metrics, lifecycle)
 
     async def admit(request: Request) -> None:
         ring.admit(request.headers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        server.shelf.start()
+        server.served.start()
         yield
-        server.shelf.close()
+        server.served.close()
 
     from rerank_core import __version__
 
@@ -117,13 +115,13 @@ def _middleware(settings: ServerSettings, metrics: Metrics) -> list[Middleware]:
     return around
 
 
-def _shelf(settings: ServerSettings, metrics: Metrics, rerankers: Mapping[str, Reranker]) -> Shelf:
+def _served_models(settings: ServerSettings, metrics: Metrics, rerankers: Mapping[str, Reranker]) -> ServedModels:
     served = {
-        name: _reranker(source, settings, (*DEFAULT_HOOKS, metrics.hook(name)))
+        name: _reranker(name, source, settings, (*DEFAULT_HOOKS, metrics.hook(name)))
         for name, source in settings.served.items()
         if name not in rerankers
     }
-    return Shelf(
+    return ServedModels(
         [
             ServedModel(
                 name,
@@ -136,18 +134,12 @@ def _shelf(settings: ServerSettings, metrics: Metrics, rerankers: Mapping[str, R
     )
 
 
-def _reranker(source: str, settings: ServerSettings, hooks: Sequence[Hook]) -> Reranker:
+def _reranker(name: str, source: str, settings: ServerSettings, hooks: Sequence[Hook]) -> Reranker:
     """One model's reranker, with a cache if the settings ask for one."""
-    options = LocalOptions(**{field.name: getattr(settings, field.name) for field in _shared_options()})
-    scorer = LocalScorer(source, options, hooks=hooks)
+    scorer = LocalScorer(source, LocalOptions(**settings.options_of(name)), hooks=hooks)
     if not settings.cache_entries:
         return Reranker(scorer=scorer)
     return Reranker(scorer=CachedScorer(scorer, LRUCache(settings.cache_entries), hooks=hooks))
-
-
-def _shared_options() -> list[Field[Any]]:
-    """The options of a local model that the settings have as well."""
-    return [field for field in fields(LocalOptions) if field.name in ServerSettings.model_fields]
 
 
 def _rerank_error(request: Request, error: Exception) -> Response:

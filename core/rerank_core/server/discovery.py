@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from rerank_core.models.registry import REGISTRY
 from rerank_core.server.answers import json_response
 from rerank_core.server.handler import Server
-from rerank_core.server.shelf import ServedModel, State
+from rerank_core.server.served import ServedModel, State
 from rerank_core.wire.routes import ROUTES
 
 _VERSIONED = re.compile(r"(.*?/v\d+)/")
@@ -40,14 +40,14 @@ def open_routes(server: Server) -> APIRouter:
         responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not yet, or no longer."}},
     )
     async def ready() -> Response:
-        server.shelf.start()  # mounted elsewhere, a probe may be all that ever comes before the first request
-        models = {model.name: str(model.state) for model in server.shelf.models}
+        server.served.start()  # mounted elsewhere, a probe may be all that ever comes before the first request
+        models = {model.name: str(model.state) for model in server.served.models}
         if server.lifecycle.draining:
             status = "draining"
         elif State.FAILED in models.values():
             status = "failed"
         else:
-            status = "ready" if server.shelf.ready else "loading"
+            status = "ready" if server.served.ready else "loading"
         headers = {} if status == "ready" else {"Retry-After": "1"}
         if status == "draining":
             headers["Connection"] = "close"
@@ -56,7 +56,7 @@ def open_routes(server: Server) -> APIRouter:
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        for model in server.shelf.models:
+        for model in server.served.models:
             server.metrics.queued_pairs.labels(model.name).set(model.admission.pairs)
             server.metrics.queued_requests.labels(model.name).set(model.admission.requests)
         return Response(server.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -69,11 +69,11 @@ def model_routes(server: Server) -> APIRouter:
     router = APIRouter(tags=["models"])
 
     async def models() -> dict[str, Any]:
-        described = [_description(model) for model in server.shelf.models]
+        described = [_description(model) for model in server.served.models]
         return {"object": "list", "data": described, "models": described}
 
     async def one(model: str) -> dict[str, Any]:
-        return _description(server.shelf.find(model))
+        return _description(server.served.find(model))
 
     for base in base_paths():
         shown = base == "/v1"
@@ -124,7 +124,7 @@ def _max_tokens(model: ServedModel) -> int | None:
 def _tei_info(server: Server) -> dict[str, Any]:
     from rerank_core import __version__
 
-    model, settings = server.shelf.find(None), server.settings
+    model, settings = server.served.find(None), server.settings
     loaded = model.loaded
     return {
         "model_id": model.name,

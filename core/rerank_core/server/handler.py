@@ -21,8 +21,8 @@ from rerank_core.server.exchange import CLIENT_GONE, Exchange, log_failure
 from rerank_core.server.lifecycle import Lifecycle, stopping
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.ranking import Outcome, rank
+from rerank_core.server.served import ServedModels
 from rerank_core.server.settings import ServerSettings
-from rerank_core.server.shelf import Shelf
 from rerank_core.server.tracing import span
 from rerank_core.wire.dialect import Dialect
 from rerank_core.wire.fields import Limits, read_json
@@ -43,9 +43,14 @@ class Server:
     """What all handlers of an application share."""
 
     settings: ServerSettings
-    shelf: Shelf
+    served: ServedModels
     metrics: Metrics
     lifecycle: Lifecycle
+
+    @property
+    def shelf(self) -> ServedModels:
+        """``served`` by the name it had at first."""
+        return self.served
 
 
 def rerank_endpoint(server: Server, route: Route) -> Callable[[Request], Awaitable[Response]]:
@@ -90,9 +95,9 @@ class _Call:
     async def _process(self, data: bytes) -> Response:
         server = self._server
         asked = await _off_the_loop(len(data), lambda: self._read(data))
-        model = server.shelf.find(asked.model)
+        model = server.served.find(asked.model)
         self.exchange.model, self.exchange.documents = model.name, len(asked.texts)
-        server.shelf.start()
+        server.served.start()
         model.check_ready()
         await _off_the_loop(len(data), lambda: check_before(asked, model.loaded))
         with span(self._request.headers, model.name, len(asked.texts)) as note:

@@ -42,7 +42,7 @@ def document(app: FastAPI, server: Server) -> Callable[[], dict[str, Any]]:
             )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            model = server.shelf.find(None).name
+            model = server.served.find(None).name
             _complete(made["paths"], model, _schema(ErrorBody, schemas))
             for route in ROUTES:
                 made["paths"][route.path]["post"] = _operation(route, model, schemas)

@@ -18,8 +18,8 @@ from rerank_core.server.app import create_app
 from rerank_core.server.exchange import JsonFormatter, TextFormatter
 from rerank_core.server.handler import Server
 from rerank_core.server.protocol import MAX_HEADER_BYTES, ConnectionLimits, bounded_protocol
+from rerank_core.server.served import State
 from rerank_core.server.settings import ServerSettings
-from rerank_core.server.shelf import State
 from rerank_core.server.watchdog import Watchdog
 
 logger = logging.getLogger("rerank_core.server")
@@ -130,7 +130,7 @@ class _Process(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            names = ", ".join(model.name for model in self._server.shelf.models)
+            names = ", ".join(model.name for model in self._server.served.models)
             shown = f"[{host}]" if ":" in host else host
             logger.info("serving %s on http://%s:%d (documentation at /docs)", names, shown, port)
             self._in_background(self._watch_loading())
@@ -152,8 +152,8 @@ class _Process(uvicorn.Server):
         self.should_exit = True
 
     async def _watch_loading(self) -> None:
-        models = self._server.shelf.models
-        while not self._server.shelf.ready:
+        models = self._server.served.models
+        while not self._server.served.ready:
             failed = next((model for model in models if model.state is State.FAILED), None)
             if failed is not None:
                 self.failure = failed.error

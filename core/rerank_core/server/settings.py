@@ -8,15 +8,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
+from rerank_core.option_fields import LocalOptionFields
 from rerank_core.server.environment import PREFIX, check_environment
 from rerank_core.server.guard import LOOPBACK_HOSTS
 from rerank_core.server.keys import KeyRing
+from rerank_core.server.model_options import ModelOptions, read_options
 from rerank_core.spelling import did_you_mean
 
 
@@ -39,7 +41,7 @@ Whole = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=1_000_000)]  # clocks of the system take no number, however large
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(LocalOptionFields, BaseSettings):
     """What the server serves, to whom, and how much of it.
 
     Every field is also an environment variable: ``RERANK_PORT=9000``, ``RERANK_MODELS=a,b``. Arguments win over the
@@ -69,9 +71,8 @@ class ServerSettings(BaseSettings):
             of this machine and to these only: web pages could otherwise call it under a name of their own.
         cors_origins: origins whose web pages may call the API; ``*`` for all.
         cache_entries: how many scores to remember for each model; 0 for none.
-        long_documents, max_tokens, batch_tokens, threads, backend, device, dtype: as for
-            :class:`~rerank_core.Reranker`, for all models.
-        local_files_only: whether downloading models at start is forbidden.
+        options: options of single models, by the name they are served under; they win over those of all models, which
+            are settings of their own: every option of :class:`~rerank_core.scoring.LocalOptions`.
         log_format: ``text`` for people, ``json`` for programs.
     """
 
@@ -95,14 +96,7 @@ class ServerSettings(BaseSettings):
     allowed_hosts: Strings = ()
     cors_origins: Strings = ()
     cache_entries: Annotated[int, Field(ge=0)] = 0
-    long_documents: Literal["truncate", "windows"] = "truncate"
-    max_tokens: Whole | None = None
-    batch_tokens: Whole | None = None
-    threads: Whole | None = None
-    backend: Literal["auto", "onnx", "torch"] = "auto"
-    device: str | None = None
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = None
-    local_files_only: bool = False
+    options: Annotated[dict[str, ModelOptions], NoDecode, BeforeValidator(read_options)] = Field(default_factory=dict)
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("models")
@@ -122,6 +116,25 @@ class ServerSettings(BaseSettings):
                     "folder, and any Hub id (owner/name)"
                 )
         return models
+
+    @field_validator("options")
+    @classmethod
+    def _of_served_models(cls, options: dict[str, ModelOptions], info: ValidationInfo) -> dict[str, ModelOptions]:
+        served = dict(map(split_model, info.data.get("models", ())))
+        for name in options:
+            if served and name not in served:
+                raise ValueError(
+                    f"no model is served as {name!r}.{did_you_mean(name, served)} Served are {', '.join(served)}"
+                )
+        return options
+
+    def options_of(self, name: str) -> dict[str, Any]:
+        """The options of the model that is served under this name: its own, and otherwise those of all models."""
+        own = self.options.get(name, ModelOptions())
+        return {
+            option: getattr(own if option in own.model_fields_set else self, option)
+            for option in LocalOptionFields.model_fields
+        }
 
     @property
     def served(self) -> dict[str, str]:
@@ -179,11 +192,13 @@ def load_settings(file: Path | None = None, **arguments: Any) -> ServerSettings:
         return ServerSettings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
+        place = [str(each) for each in first["loc"]] or ["settings"]
+        name = ".".join(place) if place[0] == "options" else place[0]
         if first["type"] == "extra_forbidden":
             reason = "there is no such setting." + did_you_mean(name, ServerSettings.model_fields)
         else:
-            reason = first["msg"].removeprefix("Value error, ") + "."
+            reason = first["msg"].removeprefix("Value error, ")
+            reason += "" if reason.endswith("?") else "."
         raise InvalidRequestError(f"{name}: {reason}", code="invalid_setting", param=name) from None
 
 

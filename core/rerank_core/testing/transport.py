@@ -138,7 +138,7 @@ class _ServerService:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 workers = Workers(1, "rerank-transport", slow=True)
-                workers.submit(_Life(self._loop, self._app.state.server.shelf.models).run)
+                workers.submit(_Life(self._loop, self._app.state.server.served.models).run)
                 self._stopping = weakref.finalize(self, _stop, self._loop, workers)
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 

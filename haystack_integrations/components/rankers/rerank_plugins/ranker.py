@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.core.errors import SerializationError
@@ -29,9 +29,11 @@ from rerank_core import (
 )
 from rerank_core.client.urls import check_base_url
 from rerank_core.inference.workers import ASIDE
+from rerank_core.option_fields import PlainAttributes
+from rerank_core.option_text import with_arguments
+from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, with_options
 from rerank_core.ranking import check_threshold
-from rerank_core.reranker import OnFailure, provider_of
-from rerank_core.scoring.local_options import BackendChoice, LongDocuments, Precision
+from rerank_core.reranker import provider_of
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
@@ -39,7 +41,7 @@ _SWITCHES = ("scale_score", "keep_retrieval_score")
 
 
 @component
-class CrossEncoderRanker:
+class CrossEncoderRanker(PlainAttributes):
     """Ranks documents by their relevance to the query with a cross-encoder, in this process or over HTTP.
 
     Documents that come twice, as they do when several retrievers are connected to ``documents``, are ranked once: of
@@ -50,18 +52,13 @@ class CrossEncoderRanker:
     An attribute that is changed later counts from the next run on.
 
     Args:
-        model: a name of ``rerank models``, a folder, a Hub id, or a served model; None for the default, or for
-            what a server chooses.
-        provider: where the model runs: None or ``"local"`` is this process; ``"assisters"``, ``"cohere"``,
-            ``"jina"``, ``"tei"``, ``"vllm"`` and others are services and servers reached over HTTP.
-        base_url: address of a rerank server; alone it means the rerank API itself.
         api_key: the API key, as ``Secret.from_env_var("...")`` if the pipeline is to be saved; None, or a secret that
             is not strict and not set, for the provider's own variable (``COHERE_API_KEY``, ...).
         top_k: most documents to return; None for all.
         score_threshold: documents below this probability (0..1) are left out, before ``top_k`` applies. It is
             compared with the probability whatever ``scale_score`` says, and drops nothing that was not judged
             (``on_failure="keep_order"``).
-        scale_score: True for probabilities as scores, 0..1; False for the model's raw output, which few services tell.
+        scale_score: True for probabilities as scores, 0..1; False for the model's raw output, which few services give.
         keep_retrieval_score: whether the score a document came with goes to its ``meta["retrieval_score"]``.
         query_prefix: put before the query.
         query_suffix: put after the query.
@@ -72,26 +69,11 @@ class CrossEncoderRanker:
         embedding_separator: stands between those values and the content.
         calibration: a file of ``rerank calibrate``: scores, and so ``score_threshold``, are then probabilities fitted
             on labelled data. A pipeline is saved with the path, and the file must be there when it is loaded.
-        long_documents: ``"truncate"`` reads a long document's beginning, ``"windows"`` all of it in windows, of which
-            the best one counts.
-        max_tokens: most tokens of query and document together; None for the model's limit.
-        batch_tokens: token budget of a batch; None for what suits the backend.
-        threads: most batches in flight at once; None for all CPUs.
-        backend: ``"auto"``, ``"onnx"`` or ``"torch"``.
         device: one device; None for the best there is when the model is loaded.
-        dtype: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"``; None for the model's own.
-        device_map: passed to transformers, to spread a model over devices; None for one device.
-        prompt: the instruction, for models trained with one.
-        revision: a Hub commit, branch or tag.
-        trust_remote_code: whether a checkpoint may run its own code; ``revision`` must then be a commit.
-        local_files_only: whether downloading is forbidden.
-        timeout: over HTTP: seconds for a whole call, retries included; None for 60.
-        max_retries: over HTTP: most retries of a request; None for 2.
-        on_failure: ``"raise"``, or ``"keep_order"`` to get the documents in the order they came in, with score 0 and
-            ``meta["degraded"]``, when the model fails while it runs, or the server cannot be reached, is full or
-            answers wrongly. What will not pass (a wrong name, a missing device, a refused key) is raised all the same.
         reranker: a ready engine (with a cache, a cascade, a fallback) instead of the options; a pipeline with one
             cannot be saved, and closing it is its owner's business.
+        model: which model; see :class:`~rerank_core.options.ModelOption`.
+        **options: see :class:`~rerank_core.options.PlainOptions` and ``docs/options.md``.
 
     Raises:
         ValueError: when an option has a value it cannot have (a blank model, a calibration that is no file of one), or
@@ -110,9 +92,7 @@ class CrossEncoderRanker:
         self,
         model: str | Path | None = None,
         *,
-        provider: str | None = None,
-        base_url: str | None = None,
-        api_key: Secret | None = None,
+        api_key: Secret | SecretStr | str | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
         scale_score: bool = True,
@@ -124,27 +104,12 @@ class CrossEncoderRanker:
         meta_fields_to_embed: list[str] | None = None,
         embedding_separator: str = "\n",
         calibration: str | Path | None = None,
-        long_documents: LongDocuments = "truncate",
-        max_tokens: int | None = None,
-        batch_tokens: int | None = None,
-        threads: int | None = None,
-        backend: BackendChoice = "auto",
         device: ComponentDevice | None = None,
-        dtype: Precision | None = None,
-        device_map: str | None = None,
-        prompt: str | None = None,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-        local_files_only: bool = False,
-        timeout: float | None = None,
-        max_retries: int | None = None,
-        on_failure: OnFailure = "raise",
         reranker: Reranker | None = None,
+        **options: Unpack[PlainOptions],
     ) -> None:
         self.model = str(model) if isinstance(model, Path) else model
-        self.provider = provider
-        self.base_url = base_url
-        self.api_key = api_key
+        self.api_key = _check_key(api_key)
         self.top_k = _check_top_k(top_k)
         self.score_threshold = check_threshold(score_threshold)
         self.scale_score = scale_score
@@ -156,24 +121,15 @@ class CrossEncoderRanker:
         self.meta_fields_to_embed = _check_fields(meta_fields_to_embed)
         self.embedding_separator = embedding_separator
         self.calibration = str(calibration) if isinstance(calibration, Path) else calibration
-        self.long_documents = long_documents
-        self.max_tokens = max_tokens
-        self.batch_tokens = batch_tokens
-        self.threads = threads
-        self.backend = backend
         self.device = device
-        self.dtype = dtype
-        self.device_map = device_map
-        self.prompt = prompt
-        self.revision = revision
-        self.trust_remote_code = trust_remote_code
-        self.local_files_only = local_files_only
-        self.timeout = timeout
-        self.max_retries = max_retries
-        self.on_failure = on_failure
         self.reranker = reranker
+        for name, value in completed(options, PLAIN, CrossEncoderRanker.__init__).items():
+            setattr(self, name, value)
         self._warm: Reranker | None = None
         self._options = self._check()
+
+    # Haystack, and whoever else inspects it, sees every option.
+    __init__.__signature__ = with_options(__init__, PLAIN)  # type: ignore[attr-defined]
 
     def to_dict(self) -> dict[str, Any]:
         """The ranker as plain values, for saving.
@@ -285,7 +241,7 @@ class CrossEncoderRanker:
 
         Raises:
             ValueError: when ``query`` is blank, ``top_k`` not above 0, ``score_threshold`` not within 0..1, or
-                ``scale_score=False`` asks for raw output that the service does not tell.
+                ``scale_score=False`` asks for raw output that the service does not give.
             TypeError: when an argument has the wrong type.
             RerankError: when the model cannot be loaded or fails, or the server does.
         """
@@ -340,7 +296,7 @@ class CrossEncoderRanker:
         for name in _SWITCHES:
             _check_type(name, getattr(self, name), bool, "True or False")
         _check_type("device", self.device, ComponentDevice | None, "a ComponentDevice or None")
-        _check_type("api_key", self.api_key, Secret | None, "a Secret or None")
+        self.api_key = _check_key(self.api_key)
         # Haystack has keys looked up when they are needed; one in its place shows whether there may be one.
         remote = self.reranker is None and provider_of(self.provider, self.base_url) != "local"
         options = self._make_options(SecretStr("not-a-key") if remote or self.api_key is not None else None)
@@ -365,7 +321,8 @@ class CrossEncoderRanker:
         """The engine for the attributes and the key as they are now."""
         if self.reranker is not None:
             return self.reranker
-        value = None if self.api_key is None else self.api_key.resolve_value()
+        secret = _check_key(self.api_key)
+        value = None if secret is None else secret.resolve_value()
         key = None if value is None else SecretStr(value)
         if self._options.engine_options() != self._engine_options(key):
             self._options = self._make_options(key)
@@ -398,6 +355,9 @@ class CrossEncoderRanker:
         """The output for no documents."""
         response = RerankResponse(id="", model=self.model or str(self.provider), results=())
         return {"documents": [], "meta": _meta(response)}
+
+
+CrossEncoderRanker.__doc__ = with_arguments(CrossEncoderRanker.__doc__, [MODEL, *PLAIN.values()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +395,7 @@ class _Call:
             return result.relevance_score
         if result.logit is None:
             raise InvalidRequestError(
-                f"scale_score=False asks for raw scores, and {model!r} tells probabilities only; use scale_score=True.",
+                f"scale_score=False asks for raw scores, and {model!r} gives probabilities only; use scale_score=True.",
                 code="no_raw_scores",
                 param="scale_score",
             )
@@ -448,7 +408,7 @@ class _Call:
 
 
 def _meta(response: RerankResponse) -> dict[str, Any]:
-    """A call's facts, without those of its documents yet."""
+    """What ``meta`` says of a call, without that of its documents yet."""
     return {
         "model": response.model,
         "usage": _usage(response.usage),
@@ -518,6 +478,15 @@ def _device_name(device: ComponentDevice | None) -> str | None:
     if device is not None and device.has_multiple_devices:
         raise ValueError('device must be a single device; to spread a model over several, use device_map="auto".')
     return None if device is None else device.to_torch_str()
+
+
+def _check_key(key: object) -> Secret | None:
+    """The key as a Secret; a string becomes one that is a token, which is never saved."""
+    value = key.get_secret_value() if isinstance(key, SecretStr) else key
+    if isinstance(value, str):
+        return Secret.from_token(value)
+    _check_type("api_key", value, Secret | None, "a Secret, a string, a SecretStr or None")
+    return cast("Secret | None", value)
 
 
 def _check_top_k(top_k: object) -> int | None:

@@ -33,7 +33,7 @@ class ServedModel:
     Args:
         name: what clients call it.
         reranker: what ranks.
-        admission: who gets into its line.
+        admission: who gets into its queue.
         borrowed: whether the reranker is somebody else's to close.
     """
 
@@ -87,7 +87,7 @@ class ServedModel:
             )
 
 
-class Shelf:
+class ServedModels:
     """All models of a server.
 
     Args:

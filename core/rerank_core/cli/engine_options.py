@@ -1,0 +1,83 @@
+"""The engine's options on the command line, made of their declaration: parameters, help, and words of messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from rerank_core.options import MODEL, OPTIONS, Declared
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What the command line calls by another name than Python does.
+_FLAGS = {"api_key": "--api-key-env", "score_threshold": "--threshold", "top_n": "--top-n"}
+
+
+def takes(options: Mapping[str, Declared], panels: Mapping[str, str], *, unset: bool = False) -> Callable[[F], F]:
+    """A command that takes ``**options`` takes these ones, each as an option of its own.
+
+    Those that are objects, or secret, have no place on a command line.
+
+    Args:
+        options: which ones, by name.
+        panels: the headings of the help, by the world an option belongs to.
+        unset: whether an option that is not given is None, because its default stands elsewhere.
+    """
+
+    def decorate(function: F) -> F:
+        plain = signature(function, eval_str=True)
+        own = [each for each in plain.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        taken = [each for each in options.values() if each.option.field is not False and not each.option.secret]
+        made = [
+            _parameter(each, panels[each.option.world], unset=unset)
+            for each in taken
+            if each.name not in plain.parameters
+        ]
+        function.__signature__ = plain.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _fits(declared: Declared) -> bool:
+    return declared.option.field is not False and not declared.option.secret
+
+
+def _parameter(declared: Declared, panel: str, *, unset: bool) -> Parameter:
+    kind = declared.type if declared.option.field is None else declared.option.field
+    default = None if unset else declared.option.default
+    text = described(declared) if default is None else declared.option.help  # a default is shown by itself
+    switch = [_flag(declared.name)] if kind is bool else []  # without a --no-...
+    info = typer.Option(*switch, help=text, rich_help_panel=panel)
+    kind = kind | None if unset else kind
+    return Parameter(declared.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def described(declared: Declared) -> str:
+    """What an option means, with its default."""
+    option = declared.option
+    default = option.unset if option.default is None else option.default
+    return f"{option.help} Default: {default}." if default not in {"", False} else option.help
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, "--" + name.replace("_", "-"))
+
+
+_NAMES = (
+    *(each.name for each in (MODEL, *OPTIONS.values()) if each.option.field is not False),
+    "top_n",
+    "score_threshold",
+)
+_SPELLED = re.compile(rf"(?<![\w.-])({'|'.join(_NAMES)})=(?:'([^']*)'|(\w+))?")
+
+
+def in_flags(message: str, param: str | None) -> str:
+    """A message of the engine in the command line's words: ``give --model`` where it says ``give model=``."""
+    if param in _NAMES and message.startswith(f"{param} "):
+        message = _flag(param) + message.removeprefix(param)
+    return _SPELLED.sub(lambda found: f"{_flag(found[1])} {found[2] or found[3] or ''}".rstrip(), message)
