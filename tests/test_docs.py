@@ -64,6 +64,24 @@ def test_the_readmes_commands_work(line, monkeypatch):
     assert CliRunner().invoke(app, arguments).exit_code == 0
 
 
+def sentences(page: str) -> list[str]:
+    """The sentences of a page's prose: no code, tables or headings; a link counts as its text."""
+    prose = re.sub(r"^```.*?^```$", "\n", page, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.split(r"\n\s*\n|\n(?=- |#|\|)", prose)
+    texts = [" ".join(block.split()) for block in blocks if not block.lstrip().startswith(("|", "#"))]
+    plain = [re.sub(r"\]\([^)]*\)", "]", text) for text in texts]
+    return [sentence for text in plain for sentence in re.split(r"(?<=[.!?:])[)*\"]*\s+(?=[A-Z\[`*\"(])", text)]
+
+
+def test_a_sentence_ends_where_a_reader_sees_it():
+    page = "# Title\n\nOne, `a. b`. Two: `c`.\n- Three ([four](five.md)).\n\n```text\nNo prose.\n```\n\n| a | b |\n"
+    assert sentences(page) == ["One, `a. b`.", "Two:", "`c`.", "- Three ([four])."]
+
+
+def test_the_readmes_sentences_are_short():
+    assert not [sentence for sentence in sentences(README) if len(sentence.split()) > 30]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for target in LINK.findall((ROOT / page).read_text(encoding="utf-8")):

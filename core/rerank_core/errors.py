@@ -26,6 +26,22 @@ from __future__ import annotations
 import builtins
 from typing import Any, Self
 
+__all__ = [
+    "AuthenticationError",
+    "ClosedError",
+    "ConnectionError",
+    "InferenceError",
+    "InvalidRequestError",
+    "MissingDependencyError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "OverloadedError",
+    "ProtocolError",
+    "RateLimitError",
+    "RerankError",
+    "TimeoutError",
+]
+
 
 class RerankError(Exception):
     """Base of all errors raised on purpose by this package.

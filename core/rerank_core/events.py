@@ -11,6 +11,23 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+__all__ = [
+    "DEFAULT_HOOKS",
+    "BatchScored",
+    "CacheUsed",
+    "Degraded",
+    "Encoded",
+    "Event",
+    "Failed",
+    "Hook",
+    "ModelLoaded",
+    "Retried",
+    "Scored",
+    "Truncated",
+    "emit",
+    "log_event",
+]
+
 logger = logging.getLogger("rerank_core")
 
 
