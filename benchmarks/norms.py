@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from rerank_core.conversion.norms import spell_out_norms
+from rerank_core.conversion.norms import expand_norms
 
 WIDTH, NORMS, TOKENS = 384, 12, 512
 
@@ -49,7 +49,7 @@ def main() -> None:
     for name in ("LayerNormalization", "spelled out"):
         model = chain()
         if name == "spelled out":
-            spell_out_norms(model.graph)
+            expand_norms(model.graph)
         sessions[name] = onnxruntime.InferenceSession(model.SerializeToString(), options)
     random = np.random.default_rng(1)
     feeds = {name: random.normal(size=(2, TOKENS // 2, WIDTH)).astype(np.float32) for name in ("x0", "residual")}

@@ -43,7 +43,7 @@ STATEFUL = {
 # Where such things are made, and what becomes of them in a child.
 RENEWED = {
     "core/rerank_core/forks.py": "it is the place",
-    "core/rerank_core/inference/workers.py": "Workers._begin_anew",
+    "core/rerank_core/inference/workers.py": "Workers._renew",
     "core/rerank_core/server/served.py": "ServedModels._begin_anew",
     "core/rerank_core/server/watchdog.py": "made in the process that serves, which does not fork afterwards",
     "core/rerank_core/client/threads.py": "threads of one call, which end with it; only their own call waits for them",

@@ -261,14 +261,14 @@ def test_short_queries_share_batches(mode, monkeypatch):
     apart = len(batches)
     assert apart >= len(requests)
     batches.clear()
-    call_workers, begun = Scheduler._call_workers, []
+    submit_steps, begun = Scheduler._submit_steps, []
 
     def once_all_are_there(self, most):
         if begun or len(self._arrived) == len(requests):
             begun.append(most)
-            call_workers(self, most)
+            submit_steps(self, most)
 
-    monkeypatch.setattr(Scheduler, "_call_workers", once_all_are_there)
+    monkeypatch.setattr(Scheduler, "_submit_steps", once_all_are_there)
     together = call(reranker, requests, mode)
     assert [[r.index for r in each] for each in together] == [[r.index for r in each] for each in looped]
     assert len(batches) < apart / 2

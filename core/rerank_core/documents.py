@@ -1,4 +1,4 @@
-"""From the caller's query and documents to the texts a scorer reads. Validates; changes nothing."""
+"""From the caller's query and documents to the texts that a scorer reads. Validates; does not change its input."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DocumentLike = str | Mapping[str, Any] | Document
 def clean_text(text: str) -> str:
     """``text`` with lone surrogates, which no tokenizer accepts, as U+FFFD. Same length, so spans still fit."""
     try:
-        text.encode()  # far faster than the search, and nearly always all that is needed
+        text.encode()  # far faster than the search, and nearly always enough
     except UnicodeEncodeError:
         return _SURROGATES.sub(_REPLACEMENT, text)
     return text
 
 
 def one_line(text: str, most: int) -> str:
-    """``text`` for people: on one line, without what would steer a terminal, and cut to ``most`` characters."""
+    """``text`` for people: on one line, without control characters, and cut to ``most`` characters."""
     printable = "".join(c if c.isprintable() else " " for c in text[: 2 * most])
     line = " ".join(printable.split())
     return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""All errors, as one tree.
 
 ::
 
@@ -11,14 +11,14 @@
      ├─ OverloadedError           the server is full or starting; a retry may succeed
      ├─ TimeoutError              the deadline passed
      ├─ ConnectionError           the server could not be reached
-     ├─ ProtocolError             a scorer or server answered with something that is not an answer
+     ├─ ProtocolError             a scorer's or server's answer is invalid
      ├─ ClosedError               the reranker was closed
      ├─ InferenceError            the model failed while it was running
      └─ MissingDependencyError    an optional library is not installed
 
-Every error carries ``type``, ``code`` and ``status`` as the rerank HTTP API writes them, and ``transient``: whether the
-same call may succeed another time with nothing changed here. Messages say what was seen, what was expected and what to
-do; they never hold keys, queries or documents.
+Every error has ``type``, ``code`` and ``status`` as the rerank HTTP API writes them, and ``transient``: whether the
+same call may succeed later without any change. Messages say what was seen, what was expected and what to do; they never
+hold keys, queries or documents.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class RerankError(Exception):
 
     Args:
         message: what was seen, what was expected, what to do.
-        code: a finer, stable name for the situation; the class's own when not given.
+        code: a more specific, stable name for the situation; the class's own when not given.
         param: the argument the error is about, if there is one.
         status: the HTTP status, where it is not the class's own.
-        retry_after: seconds after which another try may succeed, where the server says so.
-        transient: whether the same call may succeed another time, where that is not the class's own.
+        retry_after: seconds after which a retry may succeed, where the server says so.
+        transient: whether the same call may succeed later, where that differs from the class's own.
     """
 
     type: str = "api_error"
@@ -86,7 +86,7 @@ class RerankError(Exception):
         return (_rebuild, (self.__class__, self.message, details))
 
     def copied(self) -> Self:
-        """The same error as a new object, to raise or add notes to: one object may be raised by many calls at once."""
+        """The same error as a new object, to raise or add notes to: many calls may raise the original at once."""
         fresh = self.__class__.__new__(self.__class__)
         fresh.args = self.args
         fresh.__dict__.update(self.__dict__)
@@ -113,7 +113,7 @@ class InvalidRequestError(RerankError, ValueError):
 
 
 class AuthenticationError(RerankError, ValueError):
-    """The API key is missing or refused. A ``ValueError``, which the frameworks of the adapters expect of a key."""
+    """The API key is missing or refused. A ``ValueError``, as the adapters' frameworks expect."""
 
     type = "authentication_error"
     code = "invalid_api_key"
@@ -154,7 +154,7 @@ class OverloadedError(RerankError):
 
 
 class TimeoutError(RerankError, builtins.TimeoutError):  # noqa: A001  (the public name; builtins' is its base)
-    """The deadline passed before the scores were there."""
+    """The deadline passed before the scores were ready."""
 
     code = "deadline_exceeded"
     status = 504
@@ -168,7 +168,7 @@ class ConnectionError(RerankError, builtins.ConnectionError):  # noqa: A001  (as
 
 
 class ProtocolError(RerankError):
-    """A scorer or server answered with something that is not an answer: a wrong count, NaN, a bad index."""
+    """The answer of a scorer or server is invalid: a wrong count, NaN, a bad index."""
 
     code = "protocol_error"
     status = 502
@@ -196,7 +196,7 @@ class MissingDependencyError(RerankError, ImportError):
 
 
 def missing_dependency(library: str, *, extra: str, what: str) -> MissingDependencyError:
-    """The error for an absent optional library, with the line that installs it."""
+    """The error for a missing optional library, with the command that installs it."""
     return MissingDependencyError(
         f"{what} needs the package {library!r}, which is not installed. Run: pip install 'rerank-plugins[{extra}]'"
     )

@@ -1,8 +1,8 @@
 """What the engine reports while it works: frozen records, handed to hooks.
 
-A hook is any callable that takes an event. It is called from whichever thread does the work, should return soon, and
-must not rank: it may stand on the very thread that would do it. Logging, metrics and tracing are hooks; the engine
-knows none of them. Events never hold keys, queries or documents.
+A hook is any callable that takes an event. It is called on the thread that does the work, should return soon, and must
+not rank: it may be on the very thread that the model needs. Logging, metrics and tracing are hooks; the engine does not
+know them. Events never hold keys, queries or documents.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class BatchScored:
-    """One batch went through the model; ``padding`` tokens of it were filling.
+    """One batch went through the model; ``padding`` of its tokens were padding.
 
     When it held inputs of several scorers, each reports its own part; the seconds are those of the whole batch.
-    ``waited`` is how long the oldest request in it had been in line.
+    ``waited`` is how many seconds the oldest request in it had been queued.
     """
 
     model: str
@@ -83,7 +83,7 @@ class Scored:
 class Truncated:
     """The model saw less than the whole text of ``documents`` documents, or of the query.
 
-    ``max_tokens`` is 0 where a server does not tell its limit.
+    ``max_tokens`` is 0 where a server does not report its limit.
     """
 
     model: str
@@ -94,7 +94,7 @@ class Truncated:
 
 @dataclass(frozen=True, slots=True)
 class CacheUsed:
-    """A request met the score cache."""
+    """A request used the score cache."""
 
     model: str
     hits: int

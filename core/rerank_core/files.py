@@ -1,4 +1,4 @@
-"""The seam to the file system: what it refuses becomes an error that names the file and the reason."""
+"""Access to the file system: its errors become errors of ours that name the file and the reason."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno
 def accessing(path: str | Path, doing: str = "read", *, param: str | None = None) -> Iterator[None]:
     """Translate what the file system raises in this block.
 
-    Keep the block to the access itself: errors of decoding or parsing belong to who knows the format.
+    Keep the block to the access itself: the caller, who knows the format, handles errors of decoding or parsing.
 
     Args:
-        path: what is accessed.
-        doing: to what end; "cannot {doing} {path}" begins the message.
+        path: the file or folder.
+        doing: the action, for the message "cannot {doing} {path}".
         param: the argument that named the path.
 
     Raises:
         InvalidRequestError: when the path is missing, of the wrong kind, not permitted, a loop of symbolic links, or no
             path at all, or when the content does not fit in memory.
-        RerankError: when another path would help only by chance: a full or broken disk (code ``storage_failed``).
+        RerankError: when the storage fails, so that another path is no remedy: a full or broken disk (code
+            ``storage_failed``).
     """
     try:
         yield
@@ -45,7 +46,7 @@ def reason(error: BaseException) -> str:
         return "it does not fit in memory"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    if isinstance(error, RuntimeError):  # pathlib's word for a loop up to Python 3.12, and for a home nobody has
+    if isinstance(error, RuntimeError):  # pathlib raises it for a loop (until Python 3.12) and for a missing home
         return "its symbolic links lead in a circle" if "loop" in str(error).lower() else str(error)
     return str(error)
 

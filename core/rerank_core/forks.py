@@ -1,15 +1,15 @@
-"""What a forked child must not inherit: held locks, half-made changes, threads, connections, imports under way.
+"""What a forked child must not inherit: held locks, unfinished changes, threads, connections, imports in progress.
 
-A fork copies the memory of a process, but of its threads only the one that forks. Everything with such state registers
-here; a test fails when something does not.
+A fork copies the memory of a process, but only the thread that forks. Everything with such state registers here; a test
+fails when something does not.
 
 ==================  ==================================================================================================
-``Lock``            guards a structure for a moment, and nothing else of ours is taken inside. A fork waits for it and
-                    holds it, so a child never sees half a change.
+``Lock``            guards a structure for a moment, and no other lock of ours is taken inside. A fork waits for it and
+                    holds it, so a child never sees an unfinished change.
 ``OuterLock``       the same, but other locks are taken inside, or native code runs that has locks of its own. A fork
                     takes these first.
 ``SlowLock``        held through slow work, such as a download. No fork waits for it: the child finds it free, so what
-                    it guards must be right at any moment, or be renewed with :func:`in_child`.
+                    it guards must be consistent at any moment, or be renewed with :func:`in_child`.
 ``before_fork``     calls a function before each fork, with all locks held.
 ``in_child``        calls a function in each child.
 ==================  ==================================================================================================
@@ -18,7 +18,7 @@ Imports need no registration: a fork waits until no other thread is in the middl
 locks of modules that are being imported, so a child would wait for ever for a module that its parent was importing.
 
 All locks are reentrant: a fork, a signal handler and a finalizer may come at a moment when their own thread holds one.
-They are Python's own objects, because only these are neither lost nor left held when Ctrl-C comes in between.
+They are Python's own objects: only these are neither lost nor left held when Ctrl-C interrupts an acquire or release.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _LONGEST_TIMEOUT = 30.0
 _POLL_SECONDS = 0.001
 
 
-class _Held(Protocol):
-    """What a fork does with a lock; the private methods are those that Python's own modules use for this."""
+class _ForkLock(Protocol):
+    """The methods of a lock that a fork needs; the private ones are those that Python's own modules use for this."""
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
     def release(self) -> None: ...
@@ -83,15 +83,15 @@ class _Imports:
 
 
 class _Fork:
-    """What one fork has taken, and what it could not get."""
+    """The locks that one fork has taken, and whether it gave one up."""
 
     def __init__(self) -> None:
-        self.taken: list[_Held] = []
+        self.taken: list[_ForkLock] = []
         self.given_up = False
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         while self.taken:
-            if self.taken[-1]._is_owned():  # noqa: SLF001  (see _Held)
+            if self.taken[-1]._is_owned():  # noqa: SLF001  (see _ForkLock)
                 self.taken[-1].release()
             self.taken.pop()
 
@@ -107,17 +107,17 @@ class _Forking(threading.local):
         return self.forks.pop() if self.forks else _Fork()
 
 
-_Locks = weakref.WeakValueDictionary[int, _Held]
+_Locks = weakref.WeakValueDictionary[int, _ForkLock]
 _Reference = Callable[[], Callable[[], None] | None]
 _Calls = dict[int, _Reference]
 
-_gate = cast("_Held", threading.RLock())  # held from the beginning of a fork: no new task begins
-_registry = cast("_Held", threading.RLock())  # held at the end: nothing is registered
+_gate = cast("_ForkLock", threading.RLock())  # held from the beginning of a fork: no new task begins
+_registry = cast("_ForkLock", threading.RLock())  # held at the end: nothing is registered
 _outer: _Locks = weakref.WeakValueDictionary()
 _inner: _Locks = weakref.WeakValueDictionary()
 _slow: _Locks = weakref.WeakValueDictionary()
-_imports: _Held = _Imports()
-_stuck: weakref.WeakSet[_Held] = weakref.WeakSet()  # what a fork has waited for in vain; the next one only looks
+_imports: _ForkLock = _Imports()
+_stuck: weakref.WeakSet[_ForkLock] = weakref.WeakSet()  # a fork has waited too long for these: the next does not wait
 _forking = _Forking()
 _before: _Calls = {}
 _renewals: _Calls = {}
@@ -152,14 +152,14 @@ def in_child(function: Callable[[], None]) -> None:
     _register(_renewals, function)
 
 
-def give_way() -> None:
-    """Wait while another thread forks; for threads that would take the same lock again before the fork can."""
+def wait_for_forks() -> None:
+    """Wait while another thread forks; for threads that would otherwise take a lock again before the fork can."""
     with cast("threading.RLock", _gate):
         pass
 
 
-def hold_for_good(seconds: float) -> None:
-    """At exit: wait until native code has come back, at most so long, and let no other begin."""
+def hold_until_exit(seconds: float) -> None:
+    """At exit: wait at most ``seconds`` for native code to return, and let none begin."""
     end = time.monotonic() + seconds
     for lock in (*_living(_outer), _gate):
         lock.acquire(timeout=max(0.0, end - time.monotonic()))
@@ -173,7 +173,7 @@ def is_registered(lock: object) -> bool:
 def _registered(locks: _Locks) -> threading.RLock:
     lock = threading.RLock()
     with cast("threading.RLock", _registry):
-        locks[id(lock)] = cast("_Held", lock)
+        locks[id(lock)] = cast("_ForkLock", lock)
     return lock
 
 
@@ -197,15 +197,15 @@ def _imported_elsewhere() -> bool:
 def _before_fork() -> None:
     """Take every lock.
 
-    Whoever holds one may want another that is taken already: then all are let go, and the one that was missing comes
-    first the next time. What does not come for half a minute is left: waiting for ever is worse.
+    The holder of one may wait for another that is taken here already: then all are released, and the missing one is
+    taken first the next time. One that cannot be had for half a minute is left: waiting for ever is worse.
     """
     fork = _Fork()
     _forking.forks.append(fork)
-    first: list[_Held] = []
+    first: list[_ForkLock] = []
     timeout, end = _FIRST_TIMEOUT, time.monotonic() + _LONGEST_TIMEOUT
     while (missing := _take(fork, _in_order(first), timeout)) is not None:
-        fork.let_go()
+        fork.release()
         first = [missing, *(lock for lock in first if lock is not missing)]
         left = end - time.monotonic()
         timeout = max(_FIRST_TIMEOUT, min(2 * timeout, left))
@@ -215,23 +215,23 @@ def _before_fork() -> None:
     _call(_before)
 
 
-def _in_order(first: Iterable[_Held]) -> Iterator[_Held]:
+def _in_order(first: Iterable[_ForkLock]) -> Iterator[_ForkLock]:
     yield from first
     yield _gate
     yield from _living(_outer)
     yield from _living(_inner)
     yield _imports
     yield _registry
-    yield from _living(_outer)  # those that have come meanwhile; now there will be no more
+    yield from _living(_outer)  # those made meanwhile; from here on there are no new ones
     yield from _living(_inner)
 
 
-def _take(fork: _Fork, locks: Iterable[_Held], timeout: float) -> _Held | None:
-    """Take those that the thread does not hold itself; the first that does not come in time, or None."""
+def _take(fork: _Fork, locks: Iterable[_ForkLock], timeout: float) -> _ForkLock | None:
+    """Take all that the thread does not hold itself; returns the first that cannot be had in time, or None."""
     for lock in locks:
-        if lock._is_owned():  # noqa: SLF001  (see _Held)
+        if lock._is_owned():  # noqa: SLF001  (see _ForkLock)
             continue
-        fork.taken.append(lock)  # noted first: an interrupt in between must leave nothing held
+        fork.taken.append(lock)  # noted first: an interrupt in between must leave no lock held
         if lock.acquire(timeout=0 if lock in _stuck else timeout):
             _stuck.discard(lock)
             continue
@@ -243,7 +243,7 @@ def _take(fork: _Fork, locks: Iterable[_Held], timeout: float) -> _Held | None:
 
 def _after_in_parent() -> None:
     fork = _forking.end()
-    fork.let_go()
+    fork.release()
     if fork.given_up:
         logger.warning(
             "the process was forked while another thread had been loading, scoring or importing for more than %d "
@@ -256,11 +256,11 @@ def _after_in_child() -> None:
     taken = {id(lock) for lock in _forking.end().taken}
     for lock in (_gate, _registry, *_living(_outer), *_living(_inner), *_living(_slow), _imports):
         if id(lock) in taken or not lock._is_owned():  # noqa: SLF001  (the forking thread's own stay as they are)
-            lock._at_fork_reinit()  # noqa: SLF001  (see _Held)
+            lock._at_fork_reinit()  # noqa: SLF001  (see _ForkLock)
     _call(_renewals)
 
 
-def _living(locks: _Locks) -> list[_Held]:
+def _living(locks: _Locks) -> list[_ForkLock]:
     return [lock for reference in locks.valuerefs() if (lock := reference()) is not None]
 
 
@@ -270,7 +270,7 @@ def _call(calls: _Calls) -> None:
         try:
             if function is not None:
                 function()
-        except Exception:  # the others must still have their turn
+        except Exception:  # the others must still be called
             logger.exception("%r failed around a fork", function)
 
 

@@ -11,7 +11,7 @@ from rerank_core.errors import InvalidRequestError
 
 T = TypeVar("T", bound=Hashable)
 
-_LEAST = math.ulp(0.0)  # the least float above 0
+_SMALLEST = math.ulp(0.0)  # the smallest float above 0
 _ROUNDING = 1e-6  # float32 softmaxes overshoot 1 by rounding
 
 
@@ -26,17 +26,17 @@ def sigmoid(logit: float) -> float:
 def logit_of(probability: float) -> float:
     """The inverse of :func:`sigmoid`: finite for 0 and 1 too, and greater for a greater probability in both tails.
 
-    0 gives the logit of the least float above it, less ln 2; 1 gives 54 ln 2, as the float below it gives 53 ln 2.
+    0 gives the logit of the smallest float above it, minus ln 2; 1 gives 54 ln 2, as the float below it gives 53 ln 2.
     """
     if probability <= 0:
-        return math.log(_LEAST) - math.log(2)
+        return math.log(_SMALLEST) - math.log(2)
     if probability >= 1:
         return 54 * math.log(2)
     return math.log(probability) - math.log1p(-probability)
 
 
 def as_float(value: object) -> float | None:
-    """A number of any library as Python's float, infinite where it is beyond float64; None for what is no number."""
+    """Any library's number as a Python float, infinite where float64 cannot hold it; None for anything else."""
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -48,7 +48,7 @@ def as_float(value: object) -> float | None:
 
 
 def as_probability(value: float) -> float | None:
-    """``value`` within 0..1, to which float32 rounding is taken back; None where it is further outside."""
+    """``value`` clipped to 0..1 where float32 rounding put it just outside; None where it is further outside."""
     return min(max(value, 0.0), 1.0) if -_ROUNDING <= value <= 1 + _ROUNDING else None
 
 
@@ -105,8 +105,8 @@ def order(
 
     Args:
         keys: what to sort by, highest first; ties keep their input order.
-        probabilities: what the threshold is compared with, inclusive; None where relevance was not judged, so that
-            there is nothing to compare: no threshold drops it.
+        probabilities: what the threshold is compared with, inclusive; None where relevance was not judged: no threshold
+            drops it.
         threshold: items below it are dropped, before the limit is applied.
         top_n: how many to keep at most.
     """

@@ -1,4 +1,4 @@
-"""What goes in and what comes out: documents, results, responses. All frozen, all plain data.
+"""Documents, results and responses. All are frozen plain data.
 
 Text never appears in a ``repr``, so values can be logged without leaking what users search for.
 """
@@ -22,14 +22,14 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Document:
-    """A text to rank, with whatever else its owner knows about it.
+    """A text to rank, with any metadata.
 
     Args:
         text: what the model reads.
-        metadata: any other fields; never read, never changed, handed back with the result.
+        metadata: any other fields; not read, not changed, returned with the result.
 
     Raises:
-        InvalidRequestError: when the text is not a string or the metadata no mapping.
+        InvalidRequestError: when the text is not a string or the metadata not a mapping.
     """
 
     text: str
@@ -101,7 +101,7 @@ class RerankResult:
         return f"{type(self).__name__}({', '.join(parts + flags)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON as far as the metadata is."""
+        """Plain values, which JSON can express if it can the metadata."""
         return {
             "index": self.index,
             "rank": self.rank,
@@ -130,9 +130,9 @@ class RerankResult:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens really fed to the model: special tokens and every window included, padding not.
+    """Tokens fed to the model: special tokens and every window included, padding not.
 
-    Texts that occur twice, and scores from a cache, cost nothing.
+    Repeated texts count once; scores from a cache count nothing.
     """
 
     prompt_tokens: int = 0
@@ -156,7 +156,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RerankResponse(Sequence[RerankResult]):
-    """The ranking: a sequence of results, best first, with the facts of the call.
+    """The ranking: a sequence of results, best first, with data about the call.
 
     Attributes:
         id: a unique id of this call, ``rerank-`` and 24 hexadecimal digits.
@@ -196,7 +196,7 @@ class RerankResponse(Sequence[RerankResult]):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON as far as the documents' metadata is."""
+        """Plain values, which JSON can express if it can the documents' metadata."""
         return {
             "id": self.id,
             "model": self.model,
@@ -212,7 +212,7 @@ class RerankResponse(Sequence[RerankResult]):
 
         Raises:
             TypeError: when a document's metadata holds a value JSON cannot express.
-            ValueError: when it holds a number JSON has not (NaN, infinity).
+            ValueError: when it holds a number that JSON does not have (NaN, infinity).
         """
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 

@@ -1,6 +1,6 @@
-"""What a scorer gives, and the one check of it.
+"""The scores that a scorer returns, and their one check.
 
-Count, kinds and ranges are checked where a scorer's answer comes in; from there on every number is Python's own.
+Number, types and ranges are checked where a scorer's answer comes in; from there on every number is a Python float.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Score:
         truncated: whether the model saw less than the whole query and text.
         query_truncated: whether the query had to be cut.
         window: the characters of the best window, when windows were used.
-        cached: whether the score comes from a cache, or one that decided what was scored does.
+        cached: whether the score, or one that decided which texts were scored, comes from a cache.
         degraded: whether a fallback gave it.
-        judged: whether relevance was looked at; False where the order of the input was kept instead, so that there is
-            nothing a threshold could be compared with.
+        judged: whether relevance was scored; False where the order of the input was kept instead, so that no threshold
+            applies.
     """
 
     relevance_score: float
@@ -51,7 +51,7 @@ class Score:
 
     @property
     def genuine(self) -> bool:
-        """Whether the scorer that was asked judged the text: not a fallback, and not nobody."""
+        """Whether the scorer itself judged the text: no fallback did, and the input's order was not kept instead."""
         return self.judged and not self.degraded
 
     @classmethod
@@ -64,7 +64,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a scorer answers: one :class:`Score` per text, in order, and the facts of the call.
+    """What a scorer returns: one :class:`Score` per text, in order, and data about the call.
 
     Attributes:
         items: one score per text.
@@ -72,7 +72,7 @@ class Scores:
         tokens: tokens fed to the model.
         encode_seconds: time spent tokenising.
         inference_seconds: time spent in the model, or waiting for a server.
-        judged: False says of every text at once that its relevance was not looked at (:attr:`Score.judged`).
+        judged: False marks all texts at once as not judged (:attr:`Score.judged`).
     """
 
     items: tuple[Score, ...]
@@ -98,7 +98,7 @@ class Scores:
 
     @property
     def genuine(self) -> bool:
-        """Whether every score is one."""
+        """Whether every score is genuine (:attr:`Score.genuine`)."""
         return all(score.genuine for score in self.items)
 
     def keys(self) -> list[float]:
@@ -112,11 +112,11 @@ class Scores:
 
 
 class InvalidScoreError(ValueError):
-    """A value is no score.
+    """A value is not a valid score.
 
     Args:
         what: what it is instead, to be read after "gave".
-        code: the code of the error it leads to.
+        code: the code of the error to raise.
     """
 
     def __init__(self, what: str, code: str) -> None:
@@ -125,10 +125,10 @@ class InvalidScoreError(ValueError):
 
 
 def check_scores(scores: object, expected: int, *, model: str) -> Scores:
-    """``scores`` if it answers exactly ``expected`` texts, with other libraries' numbers turned into Python's.
+    """``scores`` if it has exactly ``expected`` valid items, with other libraries' numbers turned into Python's.
 
     Raises:
-        ProtocolError: otherwise: a wrong answer must never turn into a silently shorter or scrambled ranking.
+        ProtocolError: otherwise: a wrong answer must never become a ranking that is silently shorter or scrambled.
     """
     if not isinstance(scores, Scores) or not isinstance(scores.items, Sequence):
         raise ProtocolError(
@@ -149,7 +149,7 @@ def check_scores(scores: object, expected: int, *, model: str) -> Scores:
             f"the scorer for {model!r} gave {fault} for the text at position {len(items)}.", code=fault.code
         ) from None
     try:
-        return _with_facts(scores, items)
+        return _checked(scores, items)
     except InvalidScoreError as fault:
         raise ProtocolError(f"the scorer for {model!r} gave {fault}.", code=fault.code) from None
 
@@ -158,7 +158,7 @@ def check_score(score: object) -> Score:
     """``score`` with Python's own numbers, finite and in range.
 
     Raises:
-        InvalidScoreError: when it is none.
+        InvalidScoreError: when it is not a valid score.
     """
     if not isinstance(score, Score):
         raise InvalidScoreError(f"{type(score).__name__}, expected a Score,", "wrong_score_type")
@@ -169,14 +169,14 @@ def check_score(score: object) -> Score:
             "window": _span(score.window),
         }
         values |= {name: _flag(getattr(score, name), name) for name in _FLAGS}
-    except AttributeError:  # an object of an earlier version, out of somebody's pickles
+    except AttributeError:  # an object that an earlier version pickled
         raise InvalidScoreError("an incomplete score", "wrong_score_type") from None
     changed = {name: value for name, value in values.items() if value is not getattr(score, name)}
     return replace(score, **changed) if changed else score
 
 
-def _with_facts(scores: Scores, items: Sequence[Score]) -> Scores:
-    """The answer with its checked items, and with the facts of the call checked as well."""
+def _checked(scores: Scores, items: Sequence[Score]) -> Scores:
+    """The answer with its checked items; the data about the call are checked as well."""
     if not isinstance(scores.model, str):
         raise InvalidScoreError(f"{type(scores.model).__name__} as its model's name, expected str", "wrong_score_type")
     tokens: object = scores.tokens
@@ -212,7 +212,7 @@ def _number(value: object, what: str) -> float:
 
 
 def _flag(value: object, name: str) -> bool:
-    """NumPy's truth values have types of their own, which JSON does not know."""
+    """NumPy's booleans have a type of their own, which JSON does not know."""
     if type(value) is bool:
         return value
     if type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}:

@@ -1,7 +1,7 @@
-"""Text from outside, as it may be shown: file names, keys, headers, replies and messages that hold any of them.
+"""Making text from outside safe to show: file names, keys, headers, replies and messages that contain them.
 
-A terminal obeys control characters, and bidirectional ones reorder what a person reads. Whatever is written for people
-passes :func:`visible` on its way; JSON passes :func:`json_text`, which loses nothing.
+A terminal obeys control characters, and bidirectional ones reorder what a person reads. Text for people goes through
+:func:`visible`; JSON goes through :func:`json_text`, which loses nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ STEERING = re.compile(
     "\ud800-\udfff"  # lone surrogates, which no encoding of a terminal has
     "]"
 )
-"""What steers a terminal, or cannot be written to one."""
+"""Characters that control a terminal, or cannot be written to one."""
 
 
 def visible(text: str) -> str:
-    r"""``text`` with everything that would steer a terminal as an escape: ``\x1b``, ``\u202e``.
+    r"""``text`` with every character that controls a terminal as an escape: ``\x1b``, ``\u202e``.
 
     Tabs and line feeds stay. Ordinary text comes back as it is.
     """
@@ -37,10 +37,10 @@ def escaped(character: str) -> str:
 
 
 def json_text(value: object, *, encoding: str = "utf-8", indent: int | None = None) -> str:
-    r"""JSON that ``encoding`` can hold and no terminal obeys; a reader gets back every character.
+    r"""JSON that ``encoding`` can express, without terminal controls; a parser gets every character back.
 
-    What the encoding lacks, and what steers a terminal, is written as ``\uXXXX``. Values that JSON has no form for
-    become strings, and numbers that are none become null.
+    Characters that the encoding lacks, or that control a terminal, are written as ``\uXXXX``. Values that JSON cannot
+    express become strings; NaN and infinity become null.
     """
     plain = _finite(value)
     text = json.dumps(plain, ensure_ascii=False, default=str, allow_nan=False, indent=indent)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from rerank_core.conversion.norms import spell_out_norms
+from rerank_core.conversion.norms import expand_norms
 
 pytestmark = pytest.mark.torch
 
@@ -43,7 +43,7 @@ def test_spelled_out_it_is_the_same_norm(rows, bias, epsilon) -> None:
     attributes = {} if epsilon is None else {"epsilon": epsilon}
     model = norm(bias=bias, **attributes)
     expected = run(model, rows)
-    spell_out_norms(model.graph)
+    expand_norms(model.graph)
     assert {node.op_type for node in model.graph.node} >= {"ReduceMean", "Sqrt"}
     spread = rows.std(-1, keepdims=True)
     told_apart = spread > 1e-3 * (1 + np.abs(rows).max(-1, keepdims=True))  # below it a rounding error decides
@@ -53,7 +53,7 @@ def test_spelled_out_it_is_the_same_norm(rows, bias, epsilon) -> None:
 def test_a_norm_over_more_than_the_last_axis_stays() -> None:
     model = norm(axis=-1)
     model.graph.node[0].attribute[0].i = 0
-    spell_out_norms(model.graph)
+    expand_norms(model.graph)
     assert [node.op_type for node in model.graph.node] == ["LayerNormalization"]
 
 
@@ -66,7 +66,7 @@ def test_two_norms_share_their_constants() -> None:
     model.graph.output[0].name = "again"
     rows = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
     expected = run(model, rows)
-    spell_out_norms(model.graph)
+    expand_norms(model.graph)
     np.testing.assert_allclose(run(model, rows), expected, atol=1e-5)
     names = [tensor.name for tensor in model.graph.initializer]
     assert len(names) == len(set(names))

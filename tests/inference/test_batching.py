@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core.inference.batching import BatchQueue, Waiting
+from rerank_core.inference.batching import BatchQueue, Pending
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=60)
 REQUESTS = st.lists(LENGTHS, max_size=6)
@@ -15,7 +15,7 @@ def queue_of(requests, *, budget=512, limit=100):
     """A queue with these requests, and each request's lengths by its name."""
     queue = BatchQueue()
     for name, lengths in enumerate(requests):
-        queue.add(Waiting(name, lengths, budget=budget, limit=limit))
+        queue.add(Pending(name, lengths, budget=budget, limit=limit))
     return queue
 
 
@@ -25,7 +25,7 @@ def drain(queue, workers=1):
     while batch := queue.next_batch(workers):
         batches.append([(waiting.owner, position) for waiting, taken in batch for position in taken])
         for waiting, _ in batch:
-            waiting.out -= 1
+            waiting.in_flight -= 1
     return batches
 
 
@@ -68,10 +68,10 @@ def test_a_long_request_goes_on_though_newcomers_never_end():
     queue = queue_of([[500] * 20])
     turns = []
     for number in range(100):
-        queue.add(Waiting(f"new {number}", [10], budget=512, limit=1))
+        queue.add(Pending(f"new {number}", [10], budget=512, limit=1))
         turns += [waiting.owner for waiting, _ in queue.next_batch(1)]
         for waiting in queue:
-            waiting.out = 0
+            waiting.in_flight = 0
     assert turns.count(0) == 20
 
 
@@ -80,7 +80,7 @@ def test_a_short_request_leaves_at_once_though_a_long_one_is_waiting(lengths, si
     queue = queue_of([[8192] * 100])
     for _ in range(2):
         queue.next_batch(1)
-    queue.add(Waiting("short", [30] * min(size, 17), budget=512, limit=1))
+    queue.add(Pending("short", [30] * min(size, 17), budget=512, limit=1))
     assert [(waiting.owner, len(taken)) for waiting, taken in queue.next_batch(1)] == [("short", min(size, 17))]
 
 
@@ -91,19 +91,19 @@ def test_inputs_of_different_requests_share_a_batch_when_their_lengths_are_alike
 
 def test_requests_with_different_budgets_do_not_share():
     queue = queue_of([[10]])
-    queue.add(Waiting("other", [10], budget=100, limit=1))
+    queue.add(Pending("other", [10], budget=100, limit=1))
     assert all(len(batch) == 1 for batch in drain(queue))
 
 
 def test_a_request_at_its_limit_lets_others_go_first():
     queue = BatchQueue()
-    queue.add(Waiting("bound", [500, 500], budget=512, limit=1))
-    queue.add(Waiting("free", [10], budget=512, limit=1))
+    queue.add(Pending("bound", [500, 500], budget=512, limit=1))
+    queue.add(Pending("free", [10], budget=512, limit=1))
     (first,) = queue.next_batch(2)
     (second,) = queue.next_batch(1)
     assert (first[0].owner, second[0].owner) == ("bound", "free")
     assert queue.next_batch(1) == []
-    first[0].out -= 1
+    first[0].in_flight -= 1
     assert queue.next_batch(1)[0][0].owner == "bound"
 
 
@@ -114,7 +114,7 @@ def test_little_work_is_split_among_free_workers():
 
 def test_what_is_dropped_is_not_run():
     queue = BatchQueue()
-    gone, kept = (Waiting(name, [10] * 100, budget=64, limit=9) for name in ("gone", "kept"))
+    gone, kept = (Pending(name, [10] * 100, budget=64, limit=9) for name in ("gone", "kept"))
     queue.add(gone)
     queue.add(kept)
     gone.drop()

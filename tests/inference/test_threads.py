@@ -92,7 +92,7 @@ def test_an_interrupt_anywhere_in_the_first_submit_of_a_pool_leaves_it_usable():
     for _ in interrupted_everywhere(call, workers):
         if pools:
             pool = pools.pop()
-            if hasattr(pool, "_crew"):  # its constructor came to the end
+            if hasattr(pool, "_pool"):  # its constructor came to the end
                 assert pool.submit(lambda: 7).result(BOUND) == 7
                 assert both_run(pool)
                 pool.close()

@@ -216,7 +216,7 @@ BROKEN = {
     Sorting: "arguments are left alone",
     OtherAsync: "ascore gives what score gives",
     RaisesOwn: "errors are those of rerank_core.errors. it raised KeyError",
-    RaisesOurs: "sound questions are answered. InferenceError: no model",
+    RaisesOurs: "valid requests are answered. InferenceError: no model",
     RaisesWhenClosed: "errors are those of rerank_core.errors. it raised RuntimeError",
     ClosesOnce: "errors are those of rerank_core.errors. it raised AttributeError",
     AclosesOnce: "errors are those of rerank_core.errors. it raised AttributeError",

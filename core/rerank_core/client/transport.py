@@ -26,7 +26,7 @@ from rerank_core.client.network import until
 from rerank_core.client.retry import AttemptError, Deadline, RetryPolicy
 from rerank_core.client.threads import IN_PARALLEL, in_threads
 from rerank_core.errors import ClosedError, InvalidRequestError, RerankError
-from rerank_core.inference.workers import ASIDE
+from rerank_core.inference.workers import SLOW_CALLS
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -181,7 +181,7 @@ class AsyncTransport:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             if self._factory.reads_files:
-                await ASIDE.run(self._certificates.context)
+                await SLOW_CALLS.run(self._certificates.context)
             if loop not in self._clients:  # another task of this loop may have been faster
                 loop_client = _LoopClient(self._factory.async_client())
                 await loop_client.start()

@@ -1,8 +1,8 @@
-"""Layer norms spelled out in an ONNX graph for the CPU.
+"""Layer norms as elementary operators in an ONNX graph, for the CPU.
 
-ONNX Runtime's CPU kernel for LayerNormalization, and for its sum with a residual, is slow: in an int8 graph, where
-the products are fast, it is a large share of the whole. The same formula in elementary operators takes a quarter of its
-time (``benchmarks/norms.py``).
+ONNX Runtime's CPU kernel for LayerNormalization, and for its sum with a residual, is slow: in an int8 graph, where the
+products are fast, it takes a large share of the time. The same formula in elementary operators takes a quarter of that
+(``benchmarks/norms.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LAST_AXIS = "norm_last_axis"
 _ONE_OUTPUT = 1
 
 
-def spell_out_norms(graph: Any) -> None:
+def expand_norms(graph: Any) -> None:
     """Replace every layer norm over the last axis, in place; its output keeps its name.
 
     (x - mean) / sqrt(variance + epsilon) * scale + bias, as the ONNX operator has it. Other norms stay as they are.
@@ -35,7 +35,7 @@ def spell_out_norms(graph: Any) -> None:
             epsilon = _attribute(node, "epsilon", _DEFAULT_EPSILON)
             constants[_LAST_AXIS] = np.array([-1], np.int64)
             constants[_epsilon_name(epsilon)] = np.array(epsilon, np.float32)
-            nodes += _spelled_out(node, _epsilon_name(epsilon))
+            nodes += _expanded(node, _epsilon_name(epsilon))
         else:
             nodes.append(node)
     del graph.node[:]
@@ -43,12 +43,12 @@ def spell_out_norms(graph: Any) -> None:
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
 
 
-def _spelled_out(node: Any, epsilon: str) -> list[Any]:
+def _expanded(node: Any, epsilon: str) -> list[Any]:
     from onnx import helper
 
     rows, scale, *bias = node.input
     output = node.output[0]
-    # A square root's reciprocal and a product: ONNX Runtime would put the textbook's order together again.
+    # A square root's reciprocal and a product: ONNX Runtime would fuse the textbook's order into its own kernel again.
     steps = [
         ("ReduceMean", [rows, _LAST_AXIS], "mean"),
         ("Sub", [rows, "mean"], "centred"),

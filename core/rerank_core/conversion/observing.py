@@ -1,4 +1,4 @@
-"""What flows through a graph: statistics of chosen tensors over sample inputs, for quantisation."""
+"""Statistics of chosen tensors of a graph over sample inputs, for quantisation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Observed:
         """The largest absolute value of each channel."""
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Take one more tensor into account; every leading dimension counts rows."""
+        """Add the rows of one more tensor, [..., width]."""
         rows = values.reshape(-1, values.shape[-1])
         self._rows += len(rows)
         self._products += rows.T @ rows
@@ -49,7 +49,7 @@ class Observed:
 def observe(model: Any, feeds: Iterable[Feeds], names: Collection[str]) -> dict[str, Observed]:
     """Run an ONNX model (a ``ModelProto``) on ``feeds``; returns the statistics of the tensors ``names``.
 
-    Padding counts like any other row: feed unpadded inputs. Without feeds the result is empty.
+    Padding counts like any other row: give unpadded inputs. Without inputs the result is empty.
     """
     import onnx
 

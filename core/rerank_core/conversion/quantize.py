@@ -5,19 +5,18 @@ shift with its neighbours in the batch. Here every row (token) gets its own scal
 independent of batching at a few per cent of the speed:
 
 - weights: symmetric, one scale per output column, 7 bits (-63..63). Seven, because AVX2 machines without VNNI
-  sum pairs of products in 16 bits and would saturate with eight.
+  sum pairs of products in 16 bits and would overflow with eight.
 - activations: symmetric, one scale per row, unsigned with zero point 128.
-- embedding tables of which rows are taken: symmetric, one scale per row, 8 bits.
+- embedding tables: symmetric, one scale per row, 8 bits.
 
 Sample inputs (``calibration``) make it more exact, at the same speed:
 
-- a few channels of a layer norm's output are far larger than the rest and would take the row's levels for
-  themselves: they are divided by a scale per channel, which the weights' rows take over (SmoothQuant, Xiao et al.
-  2023, arXiv 2211.10438).
-- activations with next to no negative values (GELU, ReLU) get a zero point near 0, hence twice the levels.
+- a few channels of a layer norm's output are far larger than the rest and would leave it few levels: channels are
+  divided by a scale each, by which the weights' rows are multiplied (SmoothQuant, Xiao et al. 2023, arXiv 2211.10438).
+- activations with hardly any negative values (GELU, ReLU) get a zero point near 0, hence twice the levels.
 - weights are rounded so that the errors cancel on the sample's activations (``rounding.round_compensated``).
 
-Layer norms are spelled out at the end (``norms.py``), the same formula, which is faster on a CPU.
+At the end layer norms are written as elementary operators (``norms.py``), which is faster on a CPU.
 
 Source of the integer arithmetic: the ONNX operators ``QuantizeLinear`` and ONNX Runtime's contrib operator
 ``com.microsoft.MatMulIntegerToFloat``.
@@ -33,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.conversion.norms import spell_out_norms
+from rerank_core.conversion.norms import expand_norms
 from rerank_core.conversion.observing import Feeds, Observed, observe
 from rerank_core.conversion.rounding import round_compensated, round_symmetric
 from rerank_core.optional import optional
@@ -43,8 +42,8 @@ _TABLE_LEVELS = 127.0
 _ACTIVATION_LEVELS = 127.0
 _ZERO_POINT = 128
 _BYTE_LEVELS = 255
-_ONE_SIDED = 64  # a zero point up to here is worth having: at least half as many levels again above it
-_SMOOTHING = 0.5  # how far channel scales follow the activations (1) or the weights (0)
+_ONE_SIDED = 64  # the highest zero point worth having: at least half as many levels again above it
+_SMOOTHING = 0.5  # whether channel scales follow the activations (1) or the weights (0)
 _NORMS = ("LayerNormalization", "SkipLayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 _MIN_TABLE_ROWS = 1024  # smaller tables (positions, segments) are not worth the extra operators
 _CONSTANTS: dict[str, NDArray[Any]] = {
@@ -62,8 +61,8 @@ def quantize_int8(source: Path, target: Path, calibration: Iterable[Feeds] | Non
     Args:
         source: the float32 graph.
         target: the file to write.
-        calibration: inputs like those to come, unpadded; a few hundred texts make the graph more exact. None, or
-            nothing in it, rounds without looking at data.
+        calibration: typical inputs, unpadded; a few hundred make the graph more exact. None, or an empty one, rounds
+            without data.
 
     Raises:
         MissingDependencyError: when the ``onnx`` package is not installed.
@@ -75,7 +74,7 @@ def quantize_int8(source: Path, target: Path, calibration: Iterable[Feeds] | Non
     if calibration is not None:
         quantizer.observed = observe(model, calibration, quantizer.activations())
     quantizer.run()
-    spell_out_norms(model.graph)
+    expand_norms(model.graph)
     if all(opset.domain != "com.microsoft" for opset in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, target)
@@ -86,7 +85,7 @@ def channel_scales(peaks: NDArray[np.float32], weights: Sequence[NDArray[np.floa
 
     Args:
         peaks: each channel's largest absolute value.
-        weights: all matrices that read the activation; they share the scales.
+        weights: all matrices that multiply the activation; they share the scales.
     """
     weight_peaks = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
     floor = 1e-4  # channels that are always 0, and rows of weights that are
@@ -95,7 +94,7 @@ def channel_scales(peaks: NDArray[np.float32], weights: Sequence[NDArray[np.floa
 
 
 def zero_point(seen: Observed) -> int:
-    """The byte that stands for 0: ``_ZERO_POINT``, or a lower one where negative values hardly reach below 0."""
+    """The byte that represents 0: ``_ZERO_POINT``, or a lower one where values hardly go below 0."""
     reach = -seen.lowest
     one_sided = np.ceil(_BYTE_LEVELS * reach / max(seen.typical_peak + reach, 1e-12))
     return int(one_sided) if one_sided <= _ONE_SIDED else _ZERO_POINT
@@ -103,7 +102,7 @@ def zero_point(seen: Observed) -> int:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The names of a quantised activation, its row scales and its zero point; the channel scales taken out of it."""
+    """The names of a quantised activation, its row scales and its zero point; the channel scales divided out."""
 
     integers: str
     scale: str
@@ -156,7 +155,7 @@ class _GraphQuantizer:
         return name in self._weights and self._weights[name].ndim == 2  # noqa: PLR2004  (a matrix)
 
     def _is_lookup(self, node: Any) -> bool:
-        """Whether the node takes rows, which have a scale each, of a large table; of columns it would be wrong."""
+        """Whether the node looks up rows of a large table: scales are per row, so columns would get wrong ones."""
         if node.op_type != "Gather" or not self._is_matrix(node.input[0]):
             return False
         rows, columns = self._weights[node.input[0]].shape
@@ -166,7 +165,7 @@ class _GraphQuantizer:
     def _matmul(self, name: str, rows: str, weight: str, output: str) -> None:
         quantized = self._quantized_rows(rows)
         integers, scale = self._rounded(self._weights[weight], rows, quantized.channel_scales)
-        # A matrix that several activations share is rounded for each of them, if there is something to go by.
+        # A matrix that several activations share is rounded for each that was observed.
         base = f"{weight}_q8_{rows}" if rows in self.observed else f"{weight}_q8"
         self._added[base] = integers
         self._added[f"{base}_scale"] = scale.reshape(-1)
@@ -208,7 +207,7 @@ class _GraphQuantizer:
         return self._rows[rows]
 
     def _smoothed(self, rows: str) -> tuple[str, NDArray[np.float32] | None]:
-        """``rows`` with its channels divided by scales, and these; other activations gain less than it costs."""
+        """``rows`` divided by channel scales, and these; only for norms, elsewhere it costs more than it gains."""
         if rows not in self.observed or self._producers.get(rows) not in _NORMS:
             return rows, None
         weights = [self._weights[node.input[1]] for node in self._products if node.input[0] == rows]

@@ -1,4 +1,4 @@
-"""Rounding a matrix of weights to few levels: plain, and such that the rounding errors cancel on real inputs.
+"""Rounding a matrix of weights to few levels: plainly, or such that the rounding errors cancel on sample inputs.
 
 Source of ``round_compensated``: GPTQ, Frantar et al. 2023, arXiv 2210.17323, with one scale per output column and
 its rows in the order of their inputs' energy.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHRINKING = np.arange(1.0, 0.59, -0.05)  # shares of a column's largest weight that the scale search tries
-_DAMPING = 0.01  # of the mean energy; keeps directions the calibration never showed from being used freely
+_DAMPING = 0.01  # of the mean energy; keeps errors out of directions that the sample inputs hardly have
 _BLOCK = 64
 
 
@@ -31,7 +31,7 @@ def round_compensated(
 
     Args:
         weight: the matrix; its columns are independent of each other.
-        moment: the mean of ``outer(row, row)`` over the inputs to expect, [inputs, inputs].
+        moment: the mean of ``outer(row, row)`` over the sample inputs, [inputs, inputs].
         levels: the largest integer.
 
     Returns:
@@ -65,7 +65,7 @@ def _clipped_scale(weight: NDArray[np.float32], energy: NDArray[np.float64], lev
 def _round_rows(
     rows: NDArray[np.float64], spread: NDArray[np.float64], scale: NDArray[np.float32], levels: float
 ) -> NDArray[np.int8]:
-    """Round row by row; the rows that follow take over what each rounding lost, as far as ``spread`` ties them."""
+    """Round row by row; later rows compensate each rounding error, as far as ``spread`` correlates them."""
     integers = np.zeros(rows.shape, np.int8)
     for start in range(0, len(rows), _BLOCK):
         end = min(start + _BLOCK, len(rows))

@@ -1,4 +1,4 @@
-"""Packing the inputs of concurrent requests into batches: who is next, and who fits beside. No threads, no model."""
+"""Packing the inputs of concurrent requests into batches: which is next, and which fit beside it. Pure."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _LEAST_TOKENS = 64  # a smaller batch costs more in overhead than a second worke
 Owner = TypeVar("Owner")
 
 
-class Waiting(Generic[Owner]):
+class Pending(Generic[Owner]):
     """The inputs of one request that are in no batch yet, longest first.
 
     Args:
-        owner: whose they are.
+        owner: the request they belong to.
         lengths: tokens of each input.
         budget: most tokens of a batch that holds any of them; 0 means one input per batch.
-        limit: how many batches with any of them may be out at once.
+        limit: how many batches with any of them may be in flight at once.
 
     Attributes:
-        out: how many batches with any of them are out.
-        had_a_turn: whether it has been at the head of a batch.
-        dropped: whether nobody waits for it any more.
+        in_flight: how many batches with any of them are running.
+        had_turn: whether it has been at the head of a batch.
+        dropped: whether the request was cancelled.
     """
 
     def __init__(self, owner: Owner, lengths: Sequence[int], *, budget: int, limit: int) -> None:
         self.owner = owner
         self.budget = budget
         self.limit = limit
-        self.out = 0
-        self.had_a_turn = False
+        self.in_flight = 0
+        self.had_turn = False
         self.dropped = False
         self._positions = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         self._lengths = [lengths[i] for i in self._positions]
@@ -45,7 +45,7 @@ class Waiting(Generic[Owner]):
         return len(self._positions)
 
     def drop(self) -> None:
-        """Have nothing more taken from it; from any thread, at any moment."""
+        """Cancel it; from any thread, at any moment."""
         self.dropped = True
 
     @property
@@ -55,8 +55,8 @@ class Waiting(Generic[Owner]):
 
     @property
     def most_batches(self) -> int:
-        """How many more batches may take from it at this moment, at most."""
-        return 0 if self.dropped else max(0, min(self.limit - self.out, len(self)))
+        """The most batches that may take from it now."""
+        return 0 if self.dropped else max(0, min(self.limit - self.in_flight, len(self)))
 
     @property
     def longest(self) -> int:
@@ -76,45 +76,45 @@ class Waiting(Generic[Owner]):
 class BatchQueue(Generic[Owner]):
     """A queue of requests, whose inputs leave in batches.
 
-    Requests take turns at the head of a batch; every other turn goes to one that has had none yet, so that a short
-    request need not wait for everybody, and a long one still gets half of the turns. The head's longest inputs decide
-    how wide the batch is; inputs of other requests fill it up where they fit without much padding: within a batch no
-    input is padded by more than a fifth of the batch's width (or 16 tokens, if that is more).
+    Requests take turns at the head of a batch. Every other turn goes to one that has had none yet, so that a short
+    request need not wait for all others, and a long one still gets half of the turns. The head's longest input sets the
+    width of the batch. Inputs of other requests fill it up where they need little padding: no input is padded by more
+    than a fifth of the width (or 16 tokens, if that is more).
     """
 
     def __init__(self) -> None:
-        self._queue: deque[Waiting[Owner]] = deque()
+        self._queue: deque[Pending[Owner]] = deque()
         self._newcomer_was_last = False
 
     def __len__(self) -> int:
         """How many requests have inputs that are in no batch yet."""
         return len(self._queue)
 
-    def __iter__(self) -> Iterator[Waiting[Owner]]:
+    def __iter__(self) -> Iterator[Pending[Owner]]:
         return iter(self._queue)
 
     @property
     def ready(self) -> int:
-        """About how many batches can leave at this moment, and not fewer than one if any can.
+        """About how many batches can leave now; at least one if any can.
 
-        Little work does not make as many batches as there are inputs: see :data:`_LEAST_TOKENS`.
+        Little work makes fewer batches than there are inputs: see :data:`_LEAST_TOKENS`.
         """
-        singly = sum(waiting.most_batches for waiting in self._queue if not waiting.budget)
-        packed = [waiting for waiting in self._queue if waiting.budget and waiting.ready]
-        tokens = sum(waiting.tokens for waiting in packed)
-        return singly + min(sum(waiting.most_batches for waiting in packed), -(-tokens // _LEAST_TOKENS))
+        singly = sum(pending.most_batches for pending in self._queue if not pending.budget)
+        packed = [pending for pending in self._queue if pending.budget and pending.ready]
+        tokens = sum(pending.tokens for pending in packed)
+        return singly + min(sum(pending.most_batches for pending in packed), -(-tokens // _LEAST_TOKENS))
 
-    def add(self, waiting: Waiting[Owner]) -> None:
+    def add(self, pending: Pending[Owner]) -> None:
         """Put a request at the end of the queue."""
-        if len(waiting):
-            self._queue.append(waiting)
+        if len(pending):
+            self._queue.append(pending)
 
     def forget_dropped(self) -> None:
-        """Let go of requests that nobody waits for."""
-        self._queue = deque(waiting for waiting in self._queue if not waiting.dropped)
+        """Remove cancelled requests."""
+        self._queue = deque(pending for pending in self._queue if not pending.dropped)
 
-    def next_batch(self, workers: int) -> list[tuple[Waiting[Owner], list[int]]]:
-        """The next batch: positions of inputs by request; empty when there is nothing to do.
+    def next_batch(self, workers: int) -> list[tuple[Pending[Owner], list[int]]]:
+        """The next batch: positions of inputs per request; empty when there is nothing to do.
 
         Args:
             workers: how many workers are free, this one included; little work is split among them.
@@ -130,32 +130,32 @@ class BatchQueue(Generic[Owner]):
             [w for w in self._queue if w is not head and w.ready and w.budget == head.budget] if head.budget else []
         )
         batch = []
-        for waiting in (head, *others):
+        for pending in (head, *others):
             shortest = width - max(_PADDING_TOKENS, int(width * _PADDING_SHARE))
-            taken = waiting.take(longest=width, shortest=shortest, most=room) if room else []
+            taken = pending.take(longest=width, shortest=shortest, most=room) if room else []
             if taken:
-                waiting.out += 1
-                batch.append((waiting, taken))
+                pending.in_flight += 1
+                batch.append((pending, taken))
                 room -= len(taken)
         self._queue.remove(head)
         self._queue.append(head)
-        self._queue = deque(waiting for waiting in self._queue if len(waiting))
+        self._queue = deque(pending for pending in self._queue if len(pending))
         return batch
 
-    def _head(self) -> Waiting[Owner] | None:
-        """Whose turn it is."""
-        ready = [waiting for waiting in self._queue if waiting.ready]
-        preferred = [waiting for waiting in ready if waiting.had_a_turn == self._newcomer_was_last]
+    def _head(self) -> Pending[Owner] | None:
+        """The request whose turn it is."""
+        ready = [pending for pending in self._queue if pending.ready]
+        preferred = [pending for pending in ready if pending.had_turn == self._newcomer_was_last]
         if not ready:
             return None
         head = (preferred or ready)[0]
-        self._newcomer_was_last = not head.had_a_turn
-        head.had_a_turn = True
+        self._newcomer_was_last = not head.had_turn
+        head.had_turn = True
         return head
 
-    def _room(self, head: Waiting[Owner], width: int, workers: int) -> int:
+    def _room(self, head: Pending[Owner], width: int, workers: int) -> int:
         """How many inputs of ``width`` tokens the batch may have."""
         if not head.budget:
             return 1
-        share = -(-sum(waiting.tokens for waiting in self._queue) // max(1, workers))
+        share = -(-sum(pending.tokens for pending in self._queue) // max(1, workers))
         return max(1, min(head.budget, max(_LEAST_TOKENS, share)) // width)

@@ -22,12 +22,12 @@ from rerank_core.inference.tokens import CHARACTERS_PER_TOKEN, TextTokenizer, To
 from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
 
-_WINDOWS_PER_TURN = 8  # rendering costs some milliseconds
+_WINDOWS_PER_TURN = 8  # rendering one takes some milliseconds
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Query:
-    """What is read of a query, and whether that is less than all of it."""
+    """The part of a query that is read, and whether it is less than the whole."""
 
     text: str
     cut: bool
@@ -36,8 +36,8 @@ class _Query:
 class ChatEncoder:
     """Encodes pairs for generative rerankers, through the model's own chat template.
 
-    sentence-transformers renders the template, and restores its ending, where the answer is read, after
-    truncation.
+    sentence-transformers renders the template; after truncation it restores the template's ending, where the answer is
+    read.
 
     Args:
         model: the loaded cross-encoder.
@@ -51,11 +51,11 @@ class ChatEncoder:
         self._tokenizer = TextTokenizer(copy_tokenizer(tokenizer.backend_tokenizer))
         try:
             self._render("a", "a", None, limit=None)
-        except Exception as error:  # sentence-transformers' own words say what the template lacks
+        except Exception as error:  # the library's message says what the template lacks
             raise ModelLoadError(f"the chat template does not take a query and a document: {error}") from error
 
     def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None) -> TextEncoder:
-        """Begin a request: what the returned function encodes stands beside ``query``.
+        """Begin a request: the returned function encodes texts as pairs with ``query``.
 
         A ``prompt`` becomes the instruction, where the template has a place for one.
 
@@ -89,7 +89,7 @@ class ChatEncoder:
                 kept_query, kept_text = share_tokens(len(read.ids), len(tokens.ids), budget)
                 ranges = window_ranges(len(tokens.ids), max(1, kept_text))
                 return (yield from render_windows(position, _shorten(query, read, kept_query), text, tokens, ranges))
-            # A query within its share stays whole whatever the text is; only beyond it the text's length counts.
+            # A query within its half stays whole whatever the text is; the text's length counts only for a longer one.
             long_query = len(read.ids) > budget // 2
             length = len(self._tokenizer.beginning(text, budget).ids) if long_query else 0
             kept_query, _ = share_tokens(len(read.ids), length, budget)

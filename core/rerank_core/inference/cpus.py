@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: scheduler affinity and the cgroup's quota, whichever is less."""
+"""How many CPUs this process may use: the lower of its scheduler affinity and its cgroup's quota."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 
 
 def available_cpus() -> int:
-    """CPUs this process may keep busy, at least 1."""
+    """The number of CPUs this process may use, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(_CGROUP_ROOT, _CGROUP_OF_PROCESS)
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))

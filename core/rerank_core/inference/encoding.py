@@ -17,7 +17,7 @@ from rerank_core.inference.windows import character_span, window_ranges
 from rerank_core.results import Span
 
 ENCODING_VERSION = 2
-"""Part of every identity under which scores are kept: raised whenever equal texts may become other inputs."""
+"""Part of every scorer's identity, hence of every cache key: raised whenever equal texts may become other inputs."""
 
 _WINDOWS_PER_TURN = 64
 
@@ -46,7 +46,7 @@ class ModelInput:
 
 
 ModelInputs = Generator[None, None, list[ModelInput]]
-"""The work on one text: yields where others may have a turn, returns its model inputs, at least one."""
+"""The work on one text: yields where other work may have a turn, returns its model inputs, at least one."""
 
 TextEncoder = Callable[[int, str], ModelInputs]
 """Takes a text's position and the text."""
@@ -62,13 +62,13 @@ class Block:
 
 
 class Encoder(Protocol):
-    """Knows how one architecture wants its pairs."""
+    """Builds the inputs of one architecture."""
 
     def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None) -> TextEncoder:
-        """Begin a request: what the returned function encodes stands beside ``query``.
+        """Begin a request: the returned function encodes texts as pairs with ``query``.
 
         Args:
-            query: what is looked for.
+            query: the query.
             max_tokens: most tokens of one model input.
             windows: whether long texts are cut into windows instead of truncated.
             prompt: the model's instruction.
@@ -83,8 +83,8 @@ class Encoder(Protocol):
 def share_tokens(query: int, document: int, budget: int) -> tuple[int, int]:
     """How many query and document tokens fit into ``budget``.
 
-    The document gives way first. The query is cut only when it exceeds half the budget and the document does
-    not leave it more. This is where truncating the longest side first ends up.
+    The document is cut first. The query is cut only when it exceeds half of the budget and the document does not leave
+    it more. The result is that of cutting the longer side, token by token.
     """
     if query + document <= budget:
         return query, document
@@ -112,7 +112,7 @@ class PairTemplate:
     """The special tokens around a pair, and the segment of every part.
 
     ``[CLS] query [SEP] document [SEP]`` with segments 0 and 1 for BERT, ``<s> query </s></s> document </s>``
-    for the RoBERTa family, and so on: read off the tokenizer itself, never assumed.
+    for the RoBERTa family, and so on: read from the tokenizer itself, never assumed.
 
     Attributes:
         prefix: token ids before the query.
@@ -133,7 +133,7 @@ class PairTemplate:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> PairTemplate:
-        """Read the template off a tokenizer by encoding a probe pair.
+        """Read the template from a tokenizer, by encoding a probe pair.
 
         Raises:
             ModelLoadError: when the tokenizer does not put the query before the document.
@@ -169,7 +169,7 @@ class PairTemplate:
 
 
 def copy_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """A tokenizer of our own without truncation and padding, which its owner may switch on and off in his."""
+    """A copy without truncation and padding, which the library that owns the original may switch on and off."""
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()
@@ -180,7 +180,7 @@ class PairEncoder:
     """Encodes pairs for encoders with a classification head, with the fast tokenizer of the model.
 
     Args:
-        tokenizer: the model's own tokenizer; this object takes it over (its truncation and padding are off).
+        tokenizer: the model's own tokenizer; this object changes it (no truncation, no padding).
         pad_id: the token id to fill up with.
     """
 
@@ -205,7 +205,7 @@ class PairEncoder:
         return cls(tokenizer, pad_id=pad_id)
 
     def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None) -> TextEncoder:
-        """Begin a request: what the returned function encodes stands beside ``query``.
+        """Begin a request: the returned function encodes texts as pairs with ``query``.
 
         A ``prompt`` goes directly before the query, as sentence-transformers does for these models.
 
@@ -235,7 +235,7 @@ class PairEncoder:
         return pad_block(inputs, pad_id=self._pad_id)
 
     def _cut(self, position: int, query: Tokens, text: Tokens, budget: int) -> ModelInput:
-        """The one input of a text that is cut to what fits."""
+        """The one input of a text, cut to what fits."""
         kept_query, kept_text = share_tokens(len(query.ids), len(text.ids), budget)
         ids, types = self._template.assemble(query.ids[:kept_query], text.ids[:kept_text])
         cut_query = not query.complete or kept_query < len(query.ids)
@@ -243,7 +243,7 @@ class PairEncoder:
         return ModelInput(position, ids, types, truncated=cut, query_truncated=cut_query)
 
     def _windows(self, position: int, query: Tokens, text: Tokens, budget: int) -> ModelInputs:
-        """The inputs of a text that is read to its end."""
+        """The inputs of a text that is read in windows, to its end."""
         kept_query, kept_text = share_tokens(len(query.ids), len(text.ids), budget)
         cut_query = not query.complete or kept_query < len(query.ids)
         inputs: list[ModelInput] = []

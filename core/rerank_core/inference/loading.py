@@ -33,7 +33,7 @@ _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-rober
 
 
 class _Lock:
-    """A lock that can be held weakly: it goes when nobody is loading under its key."""
+    """A lock that can be referenced weakly: it is dropped when nothing is being loaded under its key."""
 
     def __init__(self) -> None:
         self.held = forks.SlowLock()
@@ -41,7 +41,7 @@ class _Lock:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """Everything that decides which weights end up where."""
+    """Everything that decides which weights are loaded, and where."""
 
     model: str | Path
     backend: str = "auto"
@@ -59,9 +59,9 @@ _guard = forks.Lock()
 
 
 def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
-    """Find the files, pick a backend, and load the model or share it with whoever loaded it before.
+    """Find the files, choose a backend, and load the model, or share the one that is loaded already.
 
-    It stays in memory for as long as somebody holds it.
+    It stays in memory for as long as it is referenced.
 
     Raises:
         ModelNotFoundError: when no model has this name.
@@ -82,7 +82,7 @@ def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
 
 
 def _share(key: Hashable, load: Callable[[], SharedModel]) -> tuple[SharedModel, float | None]:
-    """The model under ``key``, loaded by the first caller while the others wait; and the seconds that took."""
+    """The model under ``key``, loaded by the first caller while the others wait; and the seconds it took to load."""
     with _guard:
         lock = _locks.get(key) or _locks.setdefault(key, _Lock())
     with lock.held:
@@ -177,7 +177,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
             f"{files.name!r} is a folder without a model: it has neither config.json nor weights nor an ONNX file that "
             "was asked for. Name the folder that holds them.",
         )
-    # Before the download: nobody should wait for gigabytes only to be refused.
+    # Before the download: a refusal should not come after gigabytes.
     check_remote_code(files.folder, trust_remote_code=options.trust_remote_code, revision=options.revision)
     safetensors = bool(files.match(*_WEIGHTS))
     code = ("*.py",) if options.trust_remote_code else ()

@@ -1,4 +1,4 @@
-"""One request: from its texts to model inputs, and from their logits to one for each text."""
+"""One request: from its texts to model inputs, and from their logits to one per text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PORTION_CHARACTERS = 32_768
 
 
 def share_out(texts: Sequence[str], most: int | None = None) -> list[range]:
-    """Positions of the texts in portions that are quickly tokenised, so that requests can take turns.
+    """Positions of the texts, in portions that are tokenised quickly, so that requests can take turns.
 
     Args:
-        texts: what to share out.
+        texts: the texts of a request.
         most: how many characters of a text are read; None means all.
     """
     portions: list[range] = []
@@ -50,12 +50,12 @@ def tokenizer_errors() -> Iterator[None]:
 
 
 class Portion:
-    """Some texts of a request on their way to model inputs. Each turn does a part of the work.
+    """Some texts of a request, which become model inputs. Each turn does a part of the work.
 
     Args:
         encode: encodes a text.
         texts: all texts of the request.
-        positions: which of them these are.
+        positions: which of them are in this portion.
 
     Attributes:
         inputs: their model inputs, in order; complete once ``done``.
@@ -68,7 +68,7 @@ class Portion:
         self._work = self._encode(encode, texts, positions)
 
     def turn(self) -> None:
-        """Work for some milliseconds.
+        """Do some milliseconds of the work.
 
         Raises:
             InferenceError: when the tokenizer fails.

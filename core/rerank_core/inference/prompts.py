@@ -1,4 +1,4 @@
-"""The prompt that a checkpoint brings along, as sentence-transformers saves it."""
+"""The prompt that a checkpoint has of its own, as sentence-transformers saves it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rerank_core.models.source import ModelFiles
 
 _CONFIG, _MODULES = "config_sentence_transformers.json", "modules.json"
 PROMPT_FILES = (_CONFIG, _MODULES)
-"""The files that decide :func:`default_prompt`: where they go, the prompt goes."""
+"""The files that decide :func:`default_prompt`: a copy of a checkpoint needs them to have the same prompt."""
 
 
 def default_prompt(files: ModelFiles) -> str:

@@ -1,4 +1,4 @@
-"""Libraries that talk too much: to the log, or to their makers."""
+"""Keeping libraries quiet: their logs, and their telemetry."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from types import ModuleType
 from rerank_core import forks
 
 _lock = forks.Lock()
-_levels: dict[str, int] = {}  # what loggers had before the first who wanted them quiet, for the last to restore
-_wishes: dict[str, set[object]] = {}  # who wants which logger quiet
+_levels: dict[str, int] = {}  # each logger's level before the first request for quiet, restored after the last
+_requests: dict[str, set[object]] = {}  # the requests for quiet that are in force, per logger
 
 
 @contextmanager
 def quiet_loggers(*names: str) -> Iterator[None]:
-    """Only errors from the named loggers; what matters comes back as our own error.
+    """Only errors from the named loggers; what matters is raised as our own error.
 
-    Several threads may want it at once: a logger is quiet from the first of them to the last.
+    Several threads may ask for it at once: a logger is quiet until the last of them is done.
     """
-    wish = object()
+    request = object()
     try:
         for name in names:
-            _quiet(name, wish)
+            _quiet(name, request)
         yield
     finally:
         for name in names:
-            _restore(name, wish)
+            _restore(name, request)
 
 
-def _quiet(name: str, wish: object) -> None:
+def _quiet(name: str, request: object) -> None:
     logger = logging.getLogger(name)
     with _lock:
         _levels.setdefault(name, logger.level)
-        _wishes.setdefault(name, set()).add(wish)
+        _requests.setdefault(name, set()).add(request)
         logger.setLevel(logging.ERROR)
 
 
-def _restore(name: str, wish: object) -> None:
+def _restore(name: str, request: object) -> None:
     with _lock:
-        wishes = _wishes.get(name, set())
-        wishes.discard(wish)
-        if not wishes and name in _levels:
+        requests = _requests.get(name, set())
+        requests.discard(request)
+        if not requests and name in _levels:
             logging.getLogger(name).setLevel(_levels[name])
             del _levels[name]
 
 
 def _restore_all() -> None:
-    """In a forked child: those who wanted a logger quiet are not there."""
+    """In a forked child: the threads that asked for quiet are not there."""
     for name in tuple(_levels):
-        _wishes.pop(name, None)
+        _requests.pop(name, None)
         _restore(name, None)
 
 
@@ -62,7 +62,7 @@ def quiet_onnxruntime() -> ModuleType:
     """ONNX Runtime, imported with its telemetry off.
 
     Official builds from 1.29 on report models and hardware to Microsoft unless ``ORT_DISABLE_TELEMETRY`` is set before
-    the import. Whoever sets it themselves, or imports the library first, has decided.
+    the import. A user who sets the variable, or imports the library first, decides otherwise.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime

@@ -1,11 +1,11 @@
-"""Tokenising texts of any length: no more of a text than is needed, and that in pieces.
+"""Tokenising texts of any length: no more of a text than is needed, and in pieces.
 
-A tokenizer takes a whole text in one call that nobody can interrupt, in time and memory that grow with the text. Here
-it is given pieces. Where a piece is cut, its last tokens may differ from those of the whole text: a word may go on,
-a combining mark may follow, a special token may be cut in two. Tokens are settled, that is, the same as in the
-whole text, when they end with a word (what the tokenizer's own pre-tokenizer splits off) at some distance from the cut.
-Longer words are cut inside, at a distance of ``_INSIDE`` tokens: what byte pairs are merged, and what a unigram model
-decides, depends on what stands near.
+A tokenizer takes a whole text in one call that cannot be interrupted; its time and memory grow with the text. Here it
+gets pieces. Where a piece is cut, its last tokens may differ from those of the whole text: a word may go on, a
+combining mark may follow, a special token may be cut in two. Tokens are settled, that is, the same as in the whole
+text, when they end with a word (as the tokenizer's own pre-tokenizer splits) at some distance from the cut. Longer
+words are cut inside, ``_INSIDE`` tokens before the end of the piece: which byte pairs are merged, and what a unigram
+model chooses, depends on nearby characters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHARACTERS_PER_TOKEN = 8
 PIECE = 16_384
 """Characters that are tokenised in some 10 to 80 ms."""
 
-_LEAST = 1024  # characters worth a call
+_LEAST = 1024  # fewest characters that are worth a call
 _LONGER = 8  # how many times longer than usual a beginning may get for the tokens wanted
 _LETTER = "a"
 _MARGIN = 64  # characters between what is settled and the cut
@@ -41,10 +41,10 @@ class Tokens:
     Attributes:
         ids: token ids, shape [tokens].
         end: how many characters of the text they were made from.
-        complete: whether they stand for the whole text. They do not where the text goes on, or where the tokenizer
-            took a word for unknown because of its length.
-        offsets: the first character of each token and the one after its last, shape [tokens, 2]; empty where nobody
-            asked for them.
+        complete: whether they represent the whole text: not where the text goes on, or where the tokenizer took a word
+            for unknown because of its length.
+        offsets: the first character of each token and the one after its last, shape [tokens, 2]; empty where they were
+            not asked for.
     """
 
     ids: NDArray[np.int32]
@@ -57,8 +57,8 @@ class TextTokenizer:
     """A tokenizer for texts of any length.
 
     Args:
-        tokenizer: the model's own; this object takes it over (its truncation and padding are off).
-        piece: characters of a piece.
+        tokenizer: the model's own; this object changes it (no truncation, no padding).
+        piece: characters per piece.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, piece: int = PIECE) -> None:
@@ -80,9 +80,9 @@ class TextTokenizer:
     def beginning(self, text: str, needed: int, *, offsets: bool = False) -> Tokens:
         """The first tokens of ``text``: at least ``needed``, or all there are, or those of a very long beginning.
 
-        What is read grows with ``needed``, not with the text: at most ``_LONGER`` times ``CHARACTERS_PER_TOKEN``
-        characters per token. They are the first tokens of the whole text, unless the text gives hardly any: then the
-        last word read may be cut.
+        The characters read grow with ``needed``, not with the text: at most ``_LONGER`` times ``CHARACTERS_PER_TOKEN``
+        per token. They are the first tokens of the whole text. Only where so many characters give fewer tokens than
+        needed may the last word be cut.
 
         Args:
             text: the text.
@@ -105,14 +105,14 @@ class TextTokenizer:
         return Tokens(ids, len(text), complete=not missed, offsets=_offsets(encoding, offsets))
 
     def all(self, text: str) -> Generator[None, None, Tokens]:
-        """All tokens of ``text``, with offsets; yields between the pieces, so that others get a turn."""
+        """All tokens of ``text``, with offsets; yields between pieces, so that other work gets a turn."""
         reading = _Reading(self, text)
         while not reading.step():
             yield
         return reading.tokens()
 
     def encode(self, text: str) -> Encoding:
-        """What the tokenizer itself makes of ``text``, without special tokens around it."""
+        """The tokenizer's encoding of ``text``, without special tokens around it."""
         # As a batch of one, the library tokenises without holding Python's global lock, and on one thread.
         (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
         return encoding
@@ -131,18 +131,18 @@ class TextTokenizer:
         """How many tokens of a text that was cut at ``end`` are tokens of the whole text too."""
         words, offsets = encoding.word_ids, encoding.offsets
         count = bisect_left(offsets, end - self._margin, key=itemgetter(0))
-        if count == len(offsets):  # nothing shows yet that the last word is over
+        if count == len(offsets):  # the last word may go on
             count = max(0, count - 1)
         for _ in range(self._inside):
             if count == 0 or (words[count - 1] != words[count] and offsets[count - 1][1] <= offsets[count][0]):
                 return count
             count -= 1
-        while count and offsets[count - 1][1] > offsets[count][0]:  # both have a part of one character
+        while count and offsets[count - 1][1] > offsets[count][0]:  # both hold a part of one character
             count -= 1
         return count
 
     def _end_of_word(self, encoding: Encoding, settled: int, end: int) -> int:
-        """How many tokens of a text that was cut at ``end`` are worth reading when no more of it will be looked at."""
+        """How many tokens of a text that was cut at ``end`` to read when no more of it will be read."""
         words, offsets = encoding.word_ids, encoding.offsets
         if settled == len(words) or not self.drops_long_words:
             return len(words)
@@ -152,7 +152,7 @@ class TextTokenizer:
         return stop if too_long or offsets[stop - 1][1] <= end - self._margin else settled
 
     def misses_words(self, text: str, ids: NDArray[np.int32], offsets: Callable[[], NDArray[np.int32]]) -> bool:
-        """Whether a word of ``text`` became an unknown token for nothing but its length."""
+        """Whether a word of ``text`` became an unknown token only because of its length."""
         if self._longest_word is None or self._unknown is None:
             return False
         unknown = ids == self._unknown
@@ -170,10 +170,11 @@ class TextTokenizer:
 
 
 class _Reading:
-    """One text on its way through a tokenizer, in pieces that overlap.
+    """Tokenises one text in pieces that overlap.
 
-    A piece begins some words before what is wanted of it, because beginnings differ too: tokenizers put a space before
-    a text, or strip it. Where the overlap shows that this reaches too far, the piece begins with what is wanted.
+    A piece begins some words before the tokens that are wanted from it, because the first tokens of a text may differ:
+    tokenizers put a space before a text, or strip it. Where the overlap has other tokens than before, the piece begins
+    at the seam instead.
     """
 
     def __init__(self, tokenizer: TextTokenizer, text: str) -> None:
@@ -182,9 +183,9 @@ class _Reading:
         self._ids: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         self._offsets: list[NDArray[np.int32]] = [np.empty((0, 2), np.int32)]
         self._begin = 0  # where the next piece begins
-        self._seam = 0  # the text before it is done
+        self._seam = 0  # the text before it has been tokenised
         self._size = tokenizer.piece
-        self._open = False  # whether the last token goes on behind the seam: a word longer than any piece
+        self._open = False  # whether the last token goes on after the seam: a word longer than any piece
 
     def step(self) -> bool:
         """Tokenise one piece; whether it was the last."""
@@ -202,7 +203,7 @@ class _Reading:
             self._take(ids[first:settled], offsets[first:settled])
             self._go_on(encoding, offsets, settled)
         elif first < len(ids) and offsets[first, 0] > self._seam + self._tokenizer.margin:
-            self._begin = self._seam = int(offsets[first, 0])  # nothing but what has no tokens lies before
+            self._begin = self._seam = int(offsets[first, 0])  # only characters without tokens lie before it
         elif first < len(ids) and self._size < 4 * self._tokenizer.piece:
             self._size *= 2
         else:
@@ -217,7 +218,7 @@ class _Reading:
         return Tokens(ids, len(self._text), complete=not missed, offsets=offsets)
 
     def _first(self, encoding: Encoding, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> int | None:
-        """The position of the first token behind the seam; None where the overlap has other tokens than before."""
+        """The position of the first token after the seam; None where the overlap has other tokens than before."""
         if self._open:
             return self._skip_word(encoding, offsets)
         if self._begin == self._seam:
@@ -229,7 +230,7 @@ class _Reading:
         return first if same else None
 
     def _skip_word(self, encoding: Encoding, offsets: NDArray[np.int32]) -> int:
-        """The position of the first token that is not the open word's, which this piece began inside of."""
+        """The position of the first token after the open word, inside of which this piece begins."""
         words = encoding.word_ids
         if not words:
             return 0
@@ -244,7 +245,7 @@ class _Reading:
         return count
 
     def _in_one_word(self, before: str, start: int, end: int, after: str) -> bool:
-        """Whether two letters stay in one word with these characters between them, which have no tokens."""
+        """Whether two letters are in one word when these characters, which have no tokens, stand between them."""
         words = self._tokenizer.encode(before + "".join(set(self._text[start:end])) + after).word_ids
         return words[0] == words[-1]
 
@@ -254,7 +255,7 @@ class _Reading:
             self._offsets.append(offsets)
 
     def _go_on(self, encoding: Encoding, offsets: NDArray[np.int32], settled: int) -> None:
-        """Behind the settled tokens, with some words before them once more."""
+        """Go on after the settled tokens, reading some words before them again."""
         self._seam = int(offsets[settled, 0])
         context = int(np.searchsorted(offsets[:, 0], self._seam - self._tokenizer.margin))
         words, earliest = encoding.word_ids, self._seam - self._tokenizer.piece // 4
@@ -264,7 +265,7 @@ class _Reading:
         self._size = self._tokenizer.piece
 
     def _go_on_blindly(self, offsets: NDArray[np.int32], begin: int, end: int) -> None:
-        """At the cut: there is no better place in sight."""
+        """Go on at the cut: there is no better place."""
         pending = self._open or len(offsets) > 0
         word_start, word_end = offsets[-1].tolist() if len(offsets) else (begin, begin)
         letter = self._text[word_end - 1] if len(offsets) else _LETTER

@@ -11,8 +11,8 @@ from rerank_core.results import Span
 def window_ranges(length: int, size: int) -> list[tuple[int, int]]:
     """Half-open token ranges that cover ``0..length``, each at most ``size`` long.
 
-    Neighbours overlap by at least a quarter of ``size``, so that a passage cut by one border stands whole in
-    the next window as long as it is shorter than that. The last window is moved back to be full.
+    Neighbours overlap by at least a quarter of ``size``, so that a passage shorter than that, cut by the end of one
+    window, is whole in the next. The last window is moved back to be full.
 
     Raises:
         ValueError: when ``size`` is below 1.

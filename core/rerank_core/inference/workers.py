@@ -1,11 +1,11 @@
 """Worker threads: those that run batches, shared by everything in this process that runs a model on the CPU.
 
 One thread per CPU, each running one batch at a time with one intra-op thread, keeps all CPUs busy without ever using
-more threads than CPUs, however many rerankers or requests there are. A job queues only a few batches at once and queues
-up again behind the others after each, so a short request is not stuck behind a long one.
+more threads than CPUs, however many rerankers or requests there are. A job queues only a few batches at once, and after
+each batch goes to the end of the queue, so a short request is not stuck behind a long one.
 
-The threads are daemons. They go on while any thread of the program does, also after the main thread has ended, where
-``concurrent.futures`` refuses; and they hold up the exit only for the batches that run at that moment.
+The threads are daemons. They go on for as long as any thread of the program, also after the main thread has ended, when
+``concurrent.futures`` refuses new work. The exit waits only for the batches that run at that moment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rerank_core.inference.cpus import available_cpus
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Python 3.11 to 3.13 abort the process when a model comes back to an interpreter that is gone.
+# Python 3.11 to 3.13 abort the process when native code returns to an interpreter that has ended.
 _EXIT_SECONDS = 5.0
 
 
@@ -47,22 +47,22 @@ class Workers:
         self.size = size
         self._name = name
         self._slow = slow
-        self._hire()
-        forks.in_child(self._begin_anew)
+        self._make_pool()
+        forks.in_child(self._renew)
 
     def submit(self, task: Callable[[], R], future: Future[R] | None = None) -> Future[R]:
-        """Run one task on a worker, after those that were there before. Cancelled before it starts, it never runs.
+        """Run one task on a worker, after those submitted before it. Cancelled before it starts, it never runs.
 
         Args:
             task: what to run.
-            future: holds the result. Who makes it beforehand can cancel it even when this very call is interrupted.
+            future: holds the result. A caller that makes it beforehand can cancel it even if this call is interrupted.
 
         Raises:
             InferenceError: when the workers are closed, Python is exiting, or no thread can be started.
         """
         future = Future() if future is None else future
         try:
-            self._crew.put(_Task(task, future))
+            self._pool.put(_Task(task, future))
         except BaseException:
             future.cancel()
             raise
@@ -84,7 +84,7 @@ class Workers:
         return job.future
 
     async def run(self, task: Callable[[], R]) -> R:
-        """The result of one task, while the event loop goes on. Cancelled before it has started, it never runs.
+        """The result of one task, without blocking the event loop. Cancelled before it starts, it never runs.
 
         ``asyncio.to_thread`` holds up the exit until the call has ended, and fails once the main thread has ended.
 
@@ -97,18 +97,18 @@ class Workers:
 
     def close(self) -> None:
         """Stop the threads once the running tasks are done. What has not started fails with an InferenceError."""
-        self._crew.close()
+        self._pool.close()
 
-    def _hire(self) -> None:
-        self._crew = _Crew(self.size, self._name, forks.SlowLock if self._slow else forks.OuterLock)
-        self._leaving = weakref.finalize(self, self._crew.close)
-        self._leaving.atexit = False
+    def _make_pool(self) -> None:
+        self._pool = _Pool(self.size, self._name, forks.SlowLock if self._slow else forks.OuterLock)
+        self._closing = weakref.finalize(self, self._pool.close)
+        self._closing.atexit = False
 
-    def _begin_anew(self) -> None:
-        """In a forked child: nobody waits for the parent's tasks, and nobody may touch their futures' locks."""
-        self._leaving.detach()
-        _crews.pop(id(self._crew), None)
-        self._hire()
+    def _renew(self) -> None:
+        """In a forked child: the parent's tasks are not ours, and their futures' locks must not be touched."""
+        self._closing.detach()
+        _pools.pop(id(self._pool), None)
+        self._make_pool()
 
 
 class _Task:
@@ -119,13 +119,13 @@ class _Task:
         self._future = future
 
     def run(self, done: Callable[[], None]) -> None:
-        """Call it; ``done`` comes before anybody hears of the result."""
+        """Call it; ``done`` is called before the result is set."""
         if not self._future.set_running_or_notify_cancel():
             done()
             return
         try:
             result = self._call()
-        except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
+        except BaseException as error:  # noqa: BLE001  (set on the future)
             done()
             self._future.set_exception(error)
         else:
@@ -137,11 +137,11 @@ class _Task:
             self._future.set_exception(_stopped())
 
 
-class _Crew:
-    """The threads of one pool and their queue. They know this and not the pool, so that they end with it.
+class _Pool:
+    """The threads of :class:`Workers` and their queue. Threads hold this, not the workers, so that they end with these.
 
     Callers take no lock and keep no count: an interrupt (Ctrl-C) may end them between any two steps, and must leave
-    everything right. At worst a thread too many is started, and ends when it finds no place.
+    everything consistent. At worst one thread too many is started, and ends when it finds no place.
     """
 
     def __init__(self, size: int, name: str, make_lock: Callable[[], threading.RLock]) -> None:
@@ -150,11 +150,11 @@ class _Crew:
         self._make_lock = make_lock
         self._places = deque(range(size))  # one for each worker there may be
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
-        self._waiting: set[_Task] = set()  # whoever removes a task from here runs it, or fails it
+        self._waiting: set[_Task] = set()  # a task is run, or failed, by the thread that removes it from here
         self._unfinished: set[_Task] = set()
         self._threads: list[threading.Thread] = []
         self._closed = False
-        _crews[id(self)] = self
+        _pools[id(self)] = self
 
     def put(self, task: _Task) -> None:
         if self._closed:
@@ -162,7 +162,7 @@ class _Crew:
         try:
             self._waiting.add(task)
             self._unfinished.add(task)
-            self._call_worker()
+            self._ensure_worker()
             self._queue.put(task)
         except BaseException:
             self._waiting.discard(task)
@@ -177,7 +177,7 @@ class _Crew:
         self._queue.put(None)
 
     def work(self) -> None:
-        """The life of one worker."""
+        """What one worker thread runs."""
         busy = self._make_lock()  # a fork comes between two tasks: models and tokenizers have locks of their own
         try:
             self._places.pop()
@@ -185,7 +185,7 @@ class _Crew:
             return
         threading.current_thread().name = self._name
         while (task := self._queue.get()) is not None:
-            forks.give_way()
+            forks.wait_for_forks()
             with busy:
                 self._run(task)
             del task  # or it would stay in memory until the next one
@@ -199,8 +199,8 @@ class _Crew:
         else:
             task.run(lambda: self._unfinished.discard(task))
 
-    def _call_worker(self) -> None:
-        """See that there is a worker for every unfinished task, as far as there may be."""
+    def _ensure_worker(self) -> None:
+        """Start a thread if there are more unfinished tasks than threads, up to the size."""
         if not self._places or len(self._unfinished) <= self._size - len(self._places):
             return
         started = [thread for thread in self._threads if thread.is_alive()]
@@ -223,7 +223,7 @@ class _Crew:
 
 
 class _Job(Generic[T, R]):
-    """The items of one request on their way through the workers."""
+    """The items of one :meth:`Workers.map` call."""
 
     def __init__(self, workers: Workers, task: Callable[[T], R], items: Sequence[T], future: Future[list[R]]) -> None:
         self.future = future
@@ -237,13 +237,13 @@ class _Job(Generic[T, R]):
         if not self._items:
             self.future.set_result([])
         for _ in range(min(limit, len(self._items))):
-            self._queue_up()
+            self._submit_step()
 
-    def _queue_up(self) -> None:
-        self._workers.submit(self._step).add_done_callback(self._hear)
+    def _submit_step(self) -> None:
+        self._workers.submit(self._step).add_done_callback(self._pass_on_failure)
 
-    def _hear(self, step: Future[None]) -> None:
-        """Whoever waits must hear of what went wrong: the task, or the workers that were closed."""
+    def _pass_on_failure(self, step: Future[None]) -> None:
+        """Set what went wrong on the future: an error of the task, or that the workers were closed."""
         error = step.exception()
         if error is not None:
             with suppress(InvalidStateError):
@@ -256,25 +256,25 @@ class _Job(Generic[T, R]):
             return
         self._results[position] = self._task(self._items[position])
         if len(self._results) < len(self._items):
-            self._queue_up()
+            self._submit_step()
             return
         with suppress(InvalidStateError):  # cancelled, or another worker saw the end as well
             self.future.set_result([self._results[i] for i in range(len(self._items))])
 
 
-_crews: weakref.WeakValueDictionary[int, _Crew] = weakref.WeakValueDictionary()
+_pools: weakref.WeakValueDictionary[int, _Pool] = weakref.WeakValueDictionary()
 _shared: dict[str, Workers] = {}
 
 
 def shared_workers() -> Workers:
     """The process's CPU workers, one per CPU it may use; started on first use."""
     if "cpu" not in _shared:
-        _shared.setdefault("cpu", Workers(available_cpus(), "rerank-worker"))  # in one step, whoever else does it now
+        _shared.setdefault("cpu", Workers(available_cpus(), "rerank-worker"))  # atomic: another thread may do the same
     return _shared["cpu"]
 
 
-ASIDE = Workers(32, "rerank-aside", slow=True)
-"""For calls of event loops that may take long: loading, looking up stores, reading certificates."""
+SLOW_CALLS = Workers(32, "rerank-slow", slow=True)
+"""For slow calls that would block an event loop: loading models, looking up stores, reading certificates."""
 
 
 def _stopped() -> InferenceError:
@@ -283,8 +283,8 @@ def _stopped() -> InferenceError:
 
 @atexit.register
 def _stop_all() -> None:
-    """When all threads that Python waits for have ended."""
-    for reference in _crews.valuerefs():
-        if (crew := reference()) is not None:
-            crew.close()
-    forks.hold_for_good(_EXIT_SECONDS)
+    """At exit, when all threads that Python waits for have ended."""
+    for reference in _pools.valuerefs():
+        if (pool := reference()) is not None:
+            pool.close()
+    forks.hold_until_exit(_EXIT_SECONDS)

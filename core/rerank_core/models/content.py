@@ -1,4 +1,4 @@
-"""What a model is: the bytes of the files that decide its scores. Names of folders and times of files do not matter."""
+"""A model's identity: the bytes of the files that decide its scores. Folder names and file times do not matter."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CONFIG_FILES = (
     "sentence_bert_config.json",
     "tokenizer_config.json",
 )
-"""What is read here of a model's configuration, whatever the backend. A model's ``read_json`` takes no other name."""
+"""The configuration files that are read, whatever the backend. ``ModelFiles.read_json`` takes no other name."""
 
 _TOKENIZER = "tokenizer.json"
-# Beside a torch checkpoint: documentation, other programs' weights, traces of training. Whatever else is there may be
-# read by the libraries that load it.
+# Not part of a torch checkpoint: documentation, other programs' weights, traces of training. The libraries that load it
+# may read any other file.
 _NOT_OF_A_CHECKPOINT = (
     ".*", "*.md", "LICENSE*", "*.log", "*.png", "*.jpg", "*.pdf", "*.onnx", "*.onnx_data", "*.onnx.data", "*.gguf",
     "*.h5", "*.msgpack", "*.ot", "openvino_*", "optimizer.*", "scheduler.*", "rng_state*", "trainer_state.json",
@@ -48,14 +48,14 @@ def content_digest(folder: Path, names: Iterable[str]) -> str:
 
 
 def onnx_files(folder: Path, graph: str) -> list[str]:
-    """What decides the scores of an ONNX graph: the file, the files its tensors are in, tokenizer and configuration.
+    """The files that decide the scores of an ONNX graph: the graph, its tensors' files, tokenizer and configuration.
 
-    Only these: the folder may be one in which other things are kept.
+    Only these: the folder may hold other things.
 
     Raises:
         OSError: when the graph cannot be read.
     """
-    if not (folder / graph).is_file():  # loading says so
+    if not (folder / graph).is_file():  # loading reports it
         return []
     beside = Path(graph).parent
     tensors = [(beside / name).as_posix() for name in _external_data(folder / graph, file_digest(folder / graph))]
@@ -63,7 +63,7 @@ def onnx_files(folder: Path, graph: str) -> list[str]:
 
 
 def checkpoint_files(folder: Path) -> list[str]:
-    """What decides the scores of a torch checkpoint: all its files and those of its modules, code and templates."""
+    """The files that decide the scores of a torch checkpoint: its own and those of its modules, code and templates."""
     found = [path for path in folder.iterdir() if path.is_file()]
     for name in ("additional_chat_templates", *_module_folders(folder)):
         found += [path for path in (folder / name).rglob("*") if path.is_file()]
@@ -74,11 +74,11 @@ def checkpoint_files(folder: Path) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _external_data(graph: Path, _digest: str) -> tuple[str, ...]:
-    """The files that a graph's tensors are said to be in, relative to its folder."""
+    """The files that a graph names as holding its tensors, relative to its folder."""
     try:
         with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = {_text_at(content, start + len(_LOCATION)) for start in _occurrences(content, _LOCATION)}
-    except (OSError, ValueError):  # it cannot be read or is empty: loading says so
+    except (OSError, ValueError):  # it cannot be read or is empty: loading reports it
         return ()
     return tuple(sorted(name for name in found if name))
 
@@ -108,7 +108,7 @@ def _module_folders(folder: Path) -> Iterator[str]:
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         paths = [str(module["path"]) for module in modules]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # no modules, or loading says what is wrong
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # no modules, or loading reports what is wrong
         return
     inside = folder.resolve()
     yield from (path for path in paths if path and (folder / path).resolve().is_relative_to(inside))

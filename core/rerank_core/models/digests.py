@@ -1,8 +1,8 @@
-"""The sha256 of files, computed once per machine for as long as a file stays as it is.
+"""The sha256 of files, computed once per machine until a file changes.
 
-What is remembered is looked up by device, inode, size and the times of the last change of content and of status. The
-last cannot be set by hand on POSIX, so a copy that was given the old file's name, size and time is another file. On
-Windows, where the system keeps no such time, a change in place that restores size and time goes unseen.
+Digests are looked up by device, inode, size and the times of the last change of content and of status. On POSIX the
+last cannot be set by hand, so a copy with the old file's name, size and time counts as another file. Windows has no
+such time: there a change in place that restores size and time is not noticed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Key = tuple[int, int, int, int, int]
 
 # A change this soon after another may have the same times: clocks of file systems are coarse.
 _SETTLED_NS = 2_000_000_000
-_WORTH_KEEPING = 1 << 20  # bytes; smaller files are read as fast as the record of them
+_WORTH_KEEPING = 1 << 20  # bytes; smaller files are read as fast as their record
 _MOST_BYTES = 1 << 20
 _MOST_ENTRIES = 10_000
 _NUMBER = r"(\d{1,20})"  # 64 bits, in decimal digits; Python refuses to read very long numbers
@@ -45,12 +45,12 @@ def file_digest(path: Path) -> str:
         known = _known.get(key)
     if known is not None:
         return known
-    with _hashing:  # threads that ask at once read gigabytes once
+    with _hashing:  # several threads at once read gigabytes only once
         return _known.get(key) or _computed(path)
 
 
 def cache_folder() -> Path | None:
-    """The user's folder for what can be made again, by the platform's convention; None for a user without a home."""
+    """The user's cache folder, by the platform's convention; None for a user without a home."""
     try:
         if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
@@ -94,7 +94,7 @@ def _file() -> Path | None:
 
 
 def _read_kept() -> None:
-    """What other processes have computed. Only whole lines with their checksum count, whatever else is in the file."""
+    """Read what other processes have computed. Only whole lines with a right checksum count."""
     file = _file()
     if file is None or file in _read:
         return
@@ -112,7 +112,7 @@ def _read_kept() -> None:
 
 
 def _keep(key: _Key, digest: str) -> None:
-    """Add a line for other processes; where nothing can be written, memory has to do."""
+    """Add a line for other processes; where nothing can be written, only memory is used."""
     file = _file()
     if file is None:
         return
@@ -123,7 +123,7 @@ def _keep(key: _Key, digest: str) -> None:
         if file.exists() and file.stat().st_size > _MOST_BYTES:
             file.unlink()
         line = f"{' '.join(map(str, key))} {digest}"
-        with file.open("a", encoding="ascii") as lines:  # one write, so that processes do not mix theirs
+        with file.open("a", encoding="ascii") as lines:  # one write, so that lines of several processes do not mix
             lines.write(f"\n{line} {_seal(line)}\n")
 
 

@@ -1,4 +1,4 @@
-"""The models we know by name, as frozen data."""
+"""The models that are known by name, as frozen data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ModelSpec:
         repository: its Hugging Face Hub repository, or None for a model inside this package, in the folder of its name.
         licence: SPDX identifier of the weights' licence.
         languages: what it was trained for.
-        max_tokens: query and document together, special tokens included; the default limit.
+        max_tokens: the default limit of query and document together, special tokens included.
         parameters: millions of parameters.
         size_mb: download size of the weights in MB.
         description: one line for people.
@@ -215,12 +215,12 @@ _BY_REPOSITORY = {spec.repository: spec for spec in REGISTRY.values() if spec.re
 
 
 def known(name: str) -> ModelSpec | None:
-    """The model that users know by this name, or whose Hub id this is."""
+    """The model with this name or Hub id; None where there is none."""
     return REGISTRY.get(name) or _BY_REPOSITORY.get(name)
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two names stand for one model: a name here and the Hub id behind it, or two spellings of a path."""
+    """Whether two names mean the same model: a name here and its Hub id, or two spellings of a path."""
     return one == other or _resolved(one) == _resolved(other)
 
 
@@ -231,5 +231,5 @@ def _resolved(name: str) -> str:
     try:
         path = Path(name).expanduser()
         return str(path.resolve()) if name and path.exists() else name
-    except (OSError, RuntimeError, ValueError):  # no name of a path
+    except (OSError, RuntimeError, ValueError):  # not a path
         return name

@@ -27,7 +27,7 @@ class ModelFiles:
     """A model's files, on this machine or still on the Hub.
 
     Attributes:
-        name: what the user asked for.
+        name: the name that the user gave.
         folder: the local folder that holds (at least) the small files.
         names: all files the model has, relative to the folder, downloaded or not.
         spec: the registry's entry, if there is one.
@@ -47,7 +47,7 @@ class ModelFiles:
     offline: bool = False
 
     def fetch(self, patterns: Sequence[str]) -> Path:
-        """Make sure that the files matching ``patterns`` are on this machine; returns the folder.
+        """Download the files that match ``patterns`` if needed; returns the folder.
 
         Raises:
             ModelLoadError: when they cannot be downloaded.
@@ -74,17 +74,17 @@ class ModelFiles:
 
         Raises:
             ModelLoadError: when it is not JSON.
-            ValueError: when it is another file: what it holds would be missing from :meth:`fingerprint`.
+            ValueError: when it is another file: its content would be missing from :meth:`fingerprint`.
         """
         if name not in CONFIG_FILES:
             raise ValueError(f"{name} is not in CONFIG_FILES, so the model's fingerprint would not have it.")
         return read_json(self.folder / name, self.name)
 
     def fingerprint(self, graph: str | None = None) -> str:
-        """The bytes that decide the model's scores, as a digest: equal ones give equal scores.
+        """A digest of the bytes that decide the model's scores: equal digests mean equal scores.
 
-        What comes from the Hub is read like everything else: its cache can be changed, too. The name, or repository and
-        commit, stand before the digest for people.
+        Files from the Hub are read as well: its cache can be changed. The name, or repository and commit, precede the
+        digest, for people.
 
         Args:
             graph: the ONNX file; None for a torch checkpoint.
@@ -108,7 +108,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
     """A small JSON file of ``model``, or ``{}`` where it does not exist.
 
     Raises:
-        ModelLoadError: when it is not JSON, or no object.
+        ModelLoadError: when it is not a JSON object.
     """
     if not path.is_file():
         return {}
@@ -126,7 +126,7 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
 
     Raises:
         ModelNotFoundError: when nothing has this name.
-        ModelLoadError: when it is known but its small files cannot be had.
+        ModelLoadError: when it is known but its small files cannot be downloaded.
     """
     name = str(model)
     spec = known(name)
@@ -149,11 +149,11 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
 
 
 def local_path(model: str | Path) -> Path | None:
-    """The file or folder of this name on this machine; None where there is none, however odd the name.
+    """The file or folder of this name on this machine; None where there is none, whatever the name.
 
-    A file's own name stays, whatever it links to: the Hub's cache links ``model.onnx`` to a file without the suffix.
+    Symbolic links keep their name: the Hub's cache links ``model.onnx`` to a file without the suffix.
     """
-    # Unlike pathlib's, these take names that no file system does, and homes of nobody, for names of nothing.
+    # Unlike pathlib's, these raise for no name, not even for one that no file system takes or for a missing home.
     path = Path(os.path.expanduser(model))  # noqa: PTH111
     if not str(model) or not os.path.exists(path):  # noqa: PTH110
         return None

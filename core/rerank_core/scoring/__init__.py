@@ -1,4 +1,4 @@
-"""Scorers: anything that gives each text one score. They compose; each does one thing."""
+"""Scorers: anything that gives each text one score. Each does one thing; scorers wrap scorers."""
 
 from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Score, Scorer, Scores

@@ -36,10 +36,9 @@ DEFAULT_RETRIES = 2
 class ApiScorer:
     """A reranker behind HTTP: the rerank API itself, or a service or server with an API like it.
 
-    Safe to share between threads and event loops; each loop gets connections of its own. More documents than a
-    request may hold are split over several, four at a time, and the answer is that of one call: all scores or an
-    error. Empty texts that a service would refuse get the score 0 and are marked ``truncated``: the model saw nothing
-    of them.
+    Safe to share between threads and event loops; each loop has connections of its own. More documents than one request
+    may hold are split over several, four at a time; the result is that of one call: all scores or an error. Empty texts
+    that a service would refuse get the score 0 and are marked ``truncated``: the model did not see them.
 
     A pickled scorer leaves out an API key given in code; the copy reads it from the environment. Copies within the
     process keep it.
@@ -48,11 +47,11 @@ class ApiScorer:
         model: the model's name at the service; None where a server has only one.
         provider: the dialect, one of :data:`rerank_core.wire.registry.CLIENT_DIALECTS`; None for ``"native"``, the
             rerank API at the address given, and without one for ``"assisters"``, its hosted service.
-        options: where and how to ask.
+        options: address, key, timeout, retries and HTTP client.
         hooks: called with each event.
 
     Raises:
-        InvalidRequestError: when an option has a value it cannot have, a model or an address is missing.
+        InvalidRequestError: when an option has an invalid value, or a model or an address is missing.
         AuthenticationError: when a hosted service's API key is missing.
     """
 
@@ -102,7 +101,7 @@ class ApiScorer:
 
     @property
     def identity(self) -> str:
-        """Dialect, address and model: all that is known here of what decides a score."""
+        """Dialect, address and model: all that is known here about what decides a score."""
         query = self._service.url.partition("?")[2]
         digest = sha256(query.encode()).hexdigest()[:16] if query else ""
         return repr(("api", self._service.dialect.name, self.url, digest, self._model))
@@ -117,18 +116,18 @@ class ApiScorer:
 
         Raises:
             ClosedError: after :meth:`close`.
-            InvalidRequestError: when the server refuses the request itself, or the model cannot take so many texts.
+            InvalidRequestError: when the server finds the request invalid, or the model cannot take so many texts.
             AuthenticationError, ModelNotFoundError: when the server refuses the key or the model.
-            RateLimitError, OverloadedError, TimeoutError, ConnectionError, InferenceError: when it still has not
-                answered after all retries, or the deadline has passed.
-            ProtocolError: when its answer is not a complete and sound one.
+            RateLimitError, OverloadedError, TimeoutError, ConnectionError, InferenceError: when it has not answered
+                after all retries, or the deadline has passed.
+            ProtocolError: when its answer is incomplete or invalid.
         """
         started = time.perf_counter()
         with self._failures():
             return self._report(self._run(self._client.score(query, texts)), started)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score every text while the event loop goes on; cancelling closes the connections in use.
+        """Score every text without blocking the event loop; cancelling closes the connections in use.
 
         Raises:
             The same as :meth:`score`.
@@ -138,7 +137,7 @@ class ApiScorer:
             return self._report(await self._arun(self._client.score(query, texts)), started)
 
     def warm_up(self) -> None:
-        """Make the HTTP client, and ask for the server's limits where it tells them. Scores nothing: that costs.
+        """Make the HTTP client, and get the server's limits where the dialect has a page for them. Scores nothing.
 
         Raises:
             ClosedError: after :meth:`close`.
@@ -148,7 +147,7 @@ class ApiScorer:
             self._run(self._client.prepare())
 
     def close(self) -> None:
-        """Close the connections; those of event loops are closed by their loops. Closing twice is fine."""
+        """Close the connections; each event loop closes its own. Closing twice is fine."""
         self._sync.close()
         self._async.close()
 
@@ -178,7 +177,7 @@ class ApiScorer:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Errors are reported, and memory that runs out is one of them."""
+        """Report errors as events; running out of memory becomes an error of ours."""
         try:
             try:
                 yield
@@ -199,7 +198,7 @@ class ApiScorer:
                 result: T = done.value
                 return result
             except RerankError:
-                if group is not None and group.ended:  # nobody waits, so nothing has failed
+                if group is not None and group.ended:  # cancelled, not failed
                     raise CancelledError from None
                 raise
 
@@ -233,7 +232,7 @@ class ApiScorer:
 
 
 def _service(model: object, provider: object, options: ApiOptions) -> Service:
-    """Who is asked, from what the user wrote."""
+    """The service to call, from the user's options."""
     from rerank_core.client.exchange import Service
     from rerank_core.client.urls import endpoint, host_of
     from rerank_core.wire.native import Native
@@ -263,7 +262,7 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
 
 
 def _key_of_environment(dialect: Dialect, provider: str, *, required: bool) -> SecretStr | None:
-    """The API key that stands in the environment.
+    """The API key in the environment.
 
     Raises:
         AuthenticationError: when a hosted service's key is missing.

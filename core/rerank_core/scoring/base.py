@@ -22,9 +22,9 @@ class Scorer(Protocol):
     order of the texts, and raise only :class:`~rerank_core.errors.RerankError`. ``score`` is never called
     with an empty list of texts or a blank query.
 
-    A scorer may have three more members, which :func:`provider_of`, :func:`loaded_by` and :func:`judges` look for:
-    ``provider`` (where its model runs; "local" is this process), ``loaded`` (what it has loaded, a ``LoadedModelInfo``)
-    and ``judges`` (False where it never looks at relevance).
+    A scorer may have three optional members, read by :func:`provider_of`, :func:`loaded_by` and :func:`judges`:
+    ``provider`` (where its model runs; "local" is this process), ``loaded`` (a ``LoadedModelInfo`` of what it has
+    loaded) and ``judges`` (False where it never scores relevance).
     """
 
     @property
@@ -44,7 +44,7 @@ class Scorer(Protocol):
     def pointwise(self) -> bool:
         """Whether a text's score depends on the query and that text alone, not on the other texts of the request.
 
-        Only then may scores be remembered one by one, or be taken for those of a request with fewer texts.
+        Only then may scores be cached one by one, or be used for a request with fewer texts.
         """
         ...
 
@@ -57,11 +57,11 @@ class Scorer(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Do now what the first call would otherwise wait for."""
+        """Do now what the first call would otherwise have to do first, such as loading the model."""
         ...
 
     def close(self) -> None:
-        """Let go of models and connections. Closing twice is fine."""
+        """Release models and connections. Closing twice is fine."""
         ...
 
     async def aclose(self) -> None:
@@ -70,7 +70,7 @@ class Scorer(Protocol):
 
 
 def provider_of(scorer: Scorer) -> str:
-    """Where the scorer's model runs: what it says itself, or this process."""
+    """Where the scorer's model runs: its ``provider``; ``local`` (this process) where it has none."""
     provider = getattr(scorer, "provider", None)
     return provider if isinstance(provider, str) else "local"
 
@@ -86,15 +86,15 @@ def loaded_by(scorer: Scorer) -> LoadedModelInfo | None:
 
 
 def judges(scorer: Scorer) -> bool:
-    """Whether the scorer looks at relevance at all."""
+    """Whether the scorer scores relevance at all."""
     return getattr(scorer, "judges", True) is not False
 
 
 def checked_scores(scorer: Scorer, query: str, texts: Sequence[str]) -> Scores:
-    """What the scorer answers, checked.
+    """The scorer's scores, checked.
 
     Raises:
-        ProtocolError: when it is not one sound score per text.
+        ProtocolError: when they are not one valid score per text.
         RerankError: whatever the scorer raises.
     """
     return check_scores(scorer.score(query, texts), len(texts), model=scorer.model)

@@ -1,4 +1,4 @@
-"""Scores seen before are not computed again."""
+"""A cache of scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from rerank_core import forks
 from rerank_core.errors import RerankError
 from rerank_core.events import DEFAULT_HOOKS, CacheUsed, Hook, emit, logger
-from rerank_core.inference.workers import ASIDE
+from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.scores import InvalidScoreError, Score, Scores, check_score
 from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 from rerank_core.scoring.wrapper import WrappingScorer
@@ -22,19 +22,18 @@ _DEFAULT_ENTRIES = 100_000
 
 
 class CachedScorer(WrappingScorer):
-    """Remembers the scores of another scorer.
+    """Caches the scores of another scorer.
 
-    A score is found again only for the same query, the same text and the same scorer identity (weights,
-    precision, limits, instruction). Texts are kept as digests. A fallback's scores are neither kept nor mixed
-    with remembered ones, which would come from another model. A scorer that is not ``pointwise`` (a cascade, a
-    list-wise model) is asked directly: its scores belong to whole requests. A cache never takes search down: a store
-    that fails counts as empty, what it holds that is no sound score counts as absent, and a scorer that cannot say who
-    it is is asked directly too.
+    A score is found only for the same query, the same text and the same scorer identity (weights, precision, limits,
+    instruction). Texts are stored as digests. A fallback's scores are neither stored nor mixed with cached ones, which
+    come from another model. Nothing is cached for a scorer that is not ``pointwise`` (a cascade, a list-wise model):
+    its scores belong to whole requests. A cache never takes search down: a store that fails counts as empty, an entry
+    that is not a valid score counts as absent, and nothing is cached while the scorer's identity cannot be determined.
 
     Args:
-        scorer: who computes the scores that are not there yet.
-        store: where scores are kept: any mutable mapping from ``bytes`` to :class:`Score`, which may persist or
-            be shared. By default the 100,000 most recently used scores stay in memory.
+        scorer: computes the scores that are not in the store.
+        store: any mutable mapping from ``bytes`` to :class:`Score`; it may be persistent or shared. By default the
+            100,000 most recently used scores stay in memory.
         hooks: called with each event.
     """
 
@@ -58,7 +57,7 @@ class CachedScorer(WrappingScorer):
         self._lock = forks.OuterLock()
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score every text, asking the inner scorer only for those not seen before.
+        """Score every text, using the inner scorer only for those not in the store.
 
         Raises:
             RerankError: whatever the inner scorer raises.
@@ -70,29 +69,29 @@ class CachedScorer(WrappingScorer):
         return self._combine(known, fresh)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score every text, asking the inner scorer only for those not seen before.
+        """Score every text, using the inner scorer only for those not in the store.
 
         Raises:
             RerankError: whatever the inner scorer raises.
         """
-        known = await ASIDE.run(lambda: self._look_up(query, texts))
+        known = await SLOW_CALLS.run(lambda: self._look_up(query, texts))
         fresh = await achecked_scores(self._main, query, known.missing) if known.missing else None
         if fresh is not None and not fresh.genuine and known.scores:
             return await achecked_scores(self._main, query, texts)
-        return await ASIDE.run(lambda: self._combine(known, fresh))
+        return await SLOW_CALLS.run(lambda: self._combine(known, fresh))
 
     def _look_up(self, query: str, texts: Sequence[str]) -> _Known:
         if not self.pointwise:
             return _Known(texts, [], {})
         try:
             identity = self.identity
-        except RerankError:  # the inner scorer will say so itself, or have a fallback
+        except RerankError:  # the inner scorer will raise it itself, or have a fallback
             return _Known(texts, [], {})
         keys = [_key(identity, query, text) for text in texts]
         scores = {}
         with self._lock, self._failing_store_is_empty():
             for position, key in enumerate(keys):
-                score = _believable(self._store.get(key))
+                score = _valid(self._store.get(key))
                 if score is not None:
                     scores[position] = replace(score, cached=True)
         emit(self._hooks, CacheUsed(self.model, len(scores), len(texts) - len(scores)))
@@ -119,7 +118,7 @@ class CachedScorer(WrappingScorer):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Known:
-    """What the store knew of one request: one key per text (none where nothing can be kept) and scores by position."""
+    """What the store has for one request: one key per text (none where nothing can be cached), scores by position."""
 
     texts: Sequence[str]
     keys: list[bytes]
@@ -127,12 +126,12 @@ class _Known:
 
     @property
     def missing(self) -> list[str]:
-        """The texts to ask for."""
+        """The texts without a score."""
         return [text for position, text in enumerate(self.texts) if position not in self.scores]
 
 
-def _believable(stored: object) -> Score | None:
-    """A stored score, if it is one: what was read back may have been changed, or written by another version."""
+def _valid(stored: object) -> Score | None:
+    """A stored score if it is valid: the entry may have been changed, or written by another version."""
     try:
         score = check_score(stored)
     except InvalidScoreError:
@@ -141,7 +140,7 @@ def _believable(stored: object) -> Score | None:
 
 
 def _key(identity: str, query: str, text: str) -> bytes:
-    """A digest in which no two different triples can meet: every part is preceded by its length."""
+    """A digest; every part is preceded by its length, so that different triples are different inputs of the hash."""
     digest = hashlib.sha256()
     for part in (identity, query, text):
         data = part.encode("utf-8", "surrogatepass")

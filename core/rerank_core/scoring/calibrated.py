@@ -1,4 +1,4 @@
-"""Scores turned into probabilities that were fitted on labelled data."""
+"""Calibration: from logits to probabilities that were fitted on labelled data."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Calibration:
     """How a model's logits map to probabilities of relevance; never changes an order.
 
     Attributes:
-        model: whose logits.
+        model: the model whose logits it maps.
         method: ``logistic`` or ``isotonic``.
         values: slope and offset of the logistic curve, or logit and probability of each point of the isotonic one.
-        origin: what it was fitted to, for people: data and its checksum, the scorer's identity, versions, date.
+        origin: what it was fitted on, for people: data and its checksum, the scorer's identity, versions, date.
 
     Raises:
-        InvalidRequestError: when the values do not describe a rising curve.
+        InvalidRequestError: when the values do not describe an increasing curve.
     """
 
     model: str
@@ -69,7 +69,7 @@ class Calibration:
         return min(between, probabilities[right])  # rounding may overshoot
 
     def save(self, file: Path) -> None:
-        """Write it as JSON.
+        """Write it as JSON, which :meth:`load` reads.
 
         Raises:
             InvalidRequestError: when the file cannot be written.
@@ -99,7 +99,7 @@ class Calibration:
 
 
 def _finite(value: object) -> float:
-    """A value of a curve, as Python's float: a curve with NaN in it would make every score NaN."""
+    """A value of a curve as a Python float; NaN in a curve would make scores NaN."""
     number = as_float(value)
     if number is not None and math.isfinite(number):
         return number
@@ -115,11 +115,11 @@ def _not_one(file: str | Path) -> InvalidRequestError:
 
 
 class CalibratedScorer(WrappingScorer):
-    """Gives another scorer's scores as calibrated probabilities; logits, and so the order, stay as they are.
+    """Turns another scorer's scores into calibrated probabilities; logits, and so the order, stay the same.
 
     Args:
-        scorer: whose scores.
-        calibration: what was fitted for it.
+        scorer: the scorer.
+        calibration: the curve that was fitted for its model.
 
     Raises:
         InvalidRequestError: when the calibration was fitted for another model.
@@ -157,10 +157,10 @@ class CalibratedScorer(WrappingScorer):
         return self._calibrated(await achecked_scores(self._main, query, texts))
 
     def _calibrated(self, scores: Scores) -> Scores:
-        if not scores.genuine:  # another model's scores, to which the curve says nothing
+        if not scores.genuine:  # another model's scores, for which the curve was not fitted
             return scores
         return replace(scores, items=tuple(map(self._one, scores.items)))
 
     def _one(self, score: Score) -> Score:
-        # Where only a probability is known, its logit keeps the order among texts that a flat piece makes equal.
+        # Where only a probability is known, its logit keeps the order where the curve is flat.
         return replace(score, relevance_score=self._calibration(score.log_odds), logit=score.log_odds)

@@ -1,4 +1,4 @@
-"""A cheap scorer sorts everything; an expensive one sees only the best of it."""
+"""Two stages: a cheap scorer scores all texts, an expensive one only the best of them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rerank_core.scoring.wrapper import WrappingScorer
 class CascadeScorer(WrappingScorer):
     """Lets ``cheap`` score all texts and ``expensive`` the best ``keep`` of them.
 
-    The scores of two models cannot be compared, so what the expensive one did not see keeps the cheap one's order
-    below everything it saw: those logits are moved down by a constant until the best of them lies under the
-    expensive scorer's lowest.
+    The scores of two models cannot be compared, so texts that the expensive one did not score come after all that it
+    did, in the cheap one's order: their logits are moved down by a constant until the highest is below the expensive
+    scorer's lowest.
 
-    Where the expensive scorer's own fallback judges nothing (:class:`~rerank_core.scoring.KeepOrderScorer`), the cheap
-    one's scores stand, marked ``degraded`` for the texts that the expensive one should have seen.
+    Where the expensive scorer's own fallback scores nothing (:class:`~rerank_core.scoring.KeepOrderScorer`), the cheap
+    one's scores are kept, marked ``degraded`` for the texts that the expensive one should have scored.
 
     Args:
         cheap: scores every text.
         expensive: scores the best texts again.
-        keep: how many texts the expensive one sees.
+        keep: how many texts the expensive one scores.
 
     Raises:
         InvalidRequestError: when ``keep`` is below 1.
@@ -41,14 +41,14 @@ class CascadeScorer(WrappingScorer):
 
     @property
     def identity(self) -> str:
-        """Both identities, and how many texts the expensive scorer sees."""
+        """Both identities, and how many texts the expensive scorer scores."""
         return f"cascade({self._cheap.identity} > {self._main.identity}, {self._keep})"
 
     @property
     def pointwise(self) -> bool:
         """False: which texts reach the expensive scorer depends on what else is in the request.
 
-        A cache belongs around each scorer inside, not around the cascade.
+        A cache belongs around each of the two scorers, not around the cascade.
         """
         return False
 
@@ -77,7 +77,7 @@ class CascadeScorer(WrappingScorer):
 
 
 def _merge(cheap: Scores, expensive: Scores, best: Sequence[int]) -> Scores:
-    """One answer in two tiers: what the expensive scorer judged, and below it the rest as the cheap one has it."""
+    """Scores in two tiers: those of the expensive scorer, and below them the cheap one's for all other texts."""
     answers = dict(zip(best, zip(expensive.items, expensive.keys(), strict=True), strict=True))
     upper = {i: (score, key) for i, (score, key) in answers.items() if score.judged}
     lower = {
@@ -88,7 +88,7 @@ def _merge(cheap: Scores, expensive: Scores, best: Sequence[int]) -> Scores:
     merged = _tier(upper)
     merged |= _tier(lower, list(merged.values()))
     items = tuple(merged[i] for i in range(len(cheap.items)))
-    if any(score.cached for score in cheap.items):  # or its share of the work would pass for none
+    if any(score.cached for score in cheap.items):  # otherwise it would look as if all of the work had been done
         items = tuple(replace(score, cached=True) for score in items)
     return Scores(
         items,
@@ -100,7 +100,7 @@ def _merge(cheap: Scores, expensive: Scores, best: Sequence[int]) -> Scores:
 
 
 def _tier(scores: Mapping[int, tuple[Score, float]], above: Sequence[Score] = ()) -> dict[int, Score]:
-    """Scores with their sort keys, given logits that sort the same, and all of them below the scores ``above``."""
+    """The scores with logits that sort like their keys, all of them below the scores ``above``."""
     ceiling = min((score.log_odds for score in above), default=math.inf)
     most = min((score.relevance_score for score in above), default=1.0)
     top = max((score.log_odds for score, _ in scores.values()), default=-math.inf)
@@ -108,7 +108,7 @@ def _tier(scores: Mapping[int, tuple[Score, float]], above: Sequence[Score] = ()
     tier: dict[int, Score] = {}
     logit, previous = ceiling, math.inf
     for i, (score, key) in sorted(scores.items(), key=lambda entry: -entry[1][1]):
-        if key < previous:  # two logits may be one after the subtraction, which would scramble what is not equal
+        if key < previous:  # the subtraction may make two logits equal, and their order would be lost
             logit = min(score.log_odds - shift, math.nextafter(logit, -math.inf))
         probability = min(score.relevance_score, sigmoid(logit)) if shift else score.relevance_score
         tier[i] = replace(score, logit=logit, relevance_score=min(probability, most))

@@ -1,4 +1,4 @@
-"""A scorer without a model, for tests: deterministic, instant, and lexical enough to be predictable."""
+"""A scorer without a model, for tests: deterministic, instant, and predictable from the words of the texts."""
 
 from __future__ import annotations
 

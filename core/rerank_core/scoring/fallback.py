@@ -1,4 +1,4 @@
-"""The next scorer when the first one fails."""
+"""Falling back to the next scorer when the first one fails."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Failures = list[tuple[Scorer, RerankError]]
 
 
 class FallbackScorer(WrappingScorer):
-    """Asks scorers in order until one answers.
+    """Tries scorers in order until one succeeds.
 
     Scores of any but the first are marked ``degraded``, and a warning says what happened: once, until the first
-    answers again. A request that is itself wrong (:class:`~rerank_core.errors.InvalidRequestError`) is not tried
-    elsewhere, nor is one to a closed scorer. Any other failure leads to the next scorer that judges relevance; one that
-    judges nothing (:class:`~rerank_core.scoring.KeepOrderScorer`) is asked only where a failure may pass
-    (:attr:`~rerank_core.errors.RerankError.transient`): a wrong name, a missing device or a refused key would be hidden
+    succeeds again. An invalid request (:class:`~rerank_core.errors.InvalidRequestError`) is not tried elsewhere, nor is
+    one to a closed scorer. After any other failure the next scorer is tried. One that does not score relevance
+    (:class:`~rerank_core.scoring.KeepOrderScorer`) is tried only after a temporary failure
+    (:attr:`~rerank_core.errors.RerankError.transient`): it would hide a wrong name, a missing device or a refused key
     for ever.
 
     Args:
@@ -41,11 +41,11 @@ class FallbackScorer(WrappingScorer):
         self._warned: tuple[str, ...] = ()
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        """The first answer there is.
+        """The scores of the first scorer that succeeds.
 
         Raises:
-            InvalidRequestError, ClosedError: at once, when a scorer finds the request itself wrong, or is closed.
-            RerankError: the last scorer's error, when none answered; notes name the others.
+            InvalidRequestError, ClosedError: at once, when a scorer finds the request invalid, or is closed.
+            RerankError: the last scorer's error, when all failed; notes name the others.
         """
         failures: Failures = []
         for scorer in self._candidates(failures):
@@ -56,7 +56,7 @@ class FallbackScorer(WrappingScorer):
         raise _exhausted(failures)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        """The first answer there is.
+        """The scores of the first scorer that succeeds.
 
         Raises:
             The same as :meth:`score`.
@@ -70,11 +70,11 @@ class FallbackScorer(WrappingScorer):
         raise _exhausted(failures)
 
     def warm_up(self) -> None:
-        """Warm up every scorer; one that cannot is left for the moment it is needed.
+        """Warm up every scorer; one that fails is tried again when it is needed.
 
         Raises:
             InvalidRequestError, ClosedError: at once.
-            RerankError: when none of them can that would be asked.
+            RerankError: when all fail that would be tried.
         """
         failures: Failures = []
         ready = False
@@ -88,7 +88,7 @@ class FallbackScorer(WrappingScorer):
             raise _exhausted(failures)
 
     def _candidates(self, failures: Failures) -> Iterator[Scorer]:
-        """Who is asked next, after ``failures``, to which the caller adds."""
+        """The scorers to try in turn; the caller adds to ``failures``."""
         for scorer in self._parts:
             if not failures or judges(scorer) or any(error.transient for _, error in failures):
                 yield scorer
@@ -98,9 +98,9 @@ class FallbackScorer(WrappingScorer):
         if codes != self._warned:
             for failed, error in failures:
                 logger.warning(
-                    "%r failed (%s), so %r answers, marked degraded. This is said once, until something changes.",
+                    "%r failed (%s), so %r answers, marked degraded. This is logged once, until something changes.",
                     failed.model,
-                    error.message,
+                    error.message.rstrip("."),
                     scorer.model,
                 )
             self._warned = codes
@@ -110,7 +110,7 @@ class FallbackScorer(WrappingScorer):
 
 
 def _note_failure(failures: Failures, scorer: Scorer, error: RerankError) -> None:
-    """Add the failure, unless nobody else should be asked.
+    """Add the failure, unless no other scorer should be tried.
 
     Raises:
         InvalidRequestError, ClosedError: as they are.
@@ -121,7 +121,7 @@ def _note_failure(failures: Failures, scorer: Scorer, error: RerankError) -> Non
 
 
 def _exhausted(failures: Failures) -> RerankError:
-    """The last failure, with the earlier ones noted on it; a copy, because scorers may raise one object again."""
+    """The last failure, with notes of the earlier ones; a copy, because a scorer may raise the same object again."""
     *earlier, (_, last) = failures
     if not earlier:
         return last

@@ -1,4 +1,4 @@
-"""The order that is there already, for when nobody can find a better one."""
+"""Keeping the order of the input, for when no scorer can improve it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from rerank_core.scores import Score, Scores
 
 
 class KeepOrderScorer:
-    """Judges nothing: every text gets the same score, so that the order of the input stays.
+    """Does not score relevance: every text gets the same score, so that the order of the input is kept.
 
-    The last scorer of a :class:`~rerank_core.scoring.FallbackScorer`, for search that must not fail when its reranker
-    does in passing; it is not asked after failures that will never pass. The scores are 0 and marked ``degraded``; a
-    threshold does not apply to them, because nothing was judged.
+    The last scorer of a :class:`~rerank_core.scoring.FallbackScorer`, for search that must go on when its reranker
+    fails temporarily; it is not tried after permanent failures. The scores are 0 and marked ``degraded``; no threshold
+    applies to them, because nothing was judged.
     """
 
     judges = False
 
     @property
     def model(self) -> str:
-        """What stands in a response where the model would."""
+        """The name reported in place of a model's."""
         return "keep_order"
 
     @property
     def identity(self) -> str:
-        """Always the same."""
+        """The same for all."""
         return "keep_order"
 
     @property
     def pointwise(self) -> bool:
-        """True: every text gets the same score in any company."""
+        """True: every text gets the same score in every request."""
         return True
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:  # noqa: ARG002  (the protocol's)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_core.call_group import ending
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
-from rerank_core.inference.workers import ASIDE
+from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
 from rerank_core.option_checks import of_type
@@ -63,7 +63,7 @@ class LocalScorer:
         self._closed = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the model: a copy in another process loads its own, or shares the one that is there."""
+        """Without the model: a copy in another process loads its own, or shares one that is loaded there."""
         return self.__dict__ | {"_loaded": None}
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class LocalScorer:
 
     @property
     def loaded(self) -> LoadedModelInfo | None:
-        """What was loaded and why, with what is in force here; None before the first use."""
+        """What was loaded and why, with this scorer's own limits; None before the first use."""
         loaded = self._loaded
         if loaded is None:
             return None
@@ -79,7 +79,7 @@ class LocalScorer:
 
     @property
     def identity(self) -> str:
-        """The bytes of the model, and all else that decides a score: how and where it runs, and how texts are encoded.
+        """The digest of the model, and all else that decides a score: how and where it runs, how texts are encoded.
 
         Loads the model.
         """
@@ -130,14 +130,14 @@ class LocalScorer:
             raise
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score every text while the event loop goes on; cancelling drops what has not started.
+        """Score every text without blocking the event loop; cancelling drops what has not started.
 
         Raises:
             The same as :meth:`score`.
         """
         try:
             loaded = self._loaded
-            loaded = await ASIDE.run(self._load) if loaded is None else loaded
+            loaded = await SLOW_CALLS.run(self._load) if loaded is None else loaded
             with _droppable() as make_future:
                 steps = self._steps(loaded, query, texts, make_future)
                 future = next(steps)
@@ -157,7 +157,7 @@ class LocalScorer:
         self.score("warm up", ["warm up"])
 
     def close(self) -> None:
-        """Let go of the model; it leaves memory when no other scorer uses it and no request is running."""
+        """Release the model; it leaves memory when no other scorer uses it and no request is running."""
         self._closed = True
         self._loaded = None
 
@@ -208,7 +208,7 @@ class LocalScorer:
             portions[0].turn()
             return portions
 
-        # Query and first texts in one task: each turn in the workers' queue costs a small request most of its time.
+        # Query and first texts in one task: a small request spends most of its time waiting in the workers' queue.
         portions: list[Portion] = yield workers.submit(begin, make_future())
         while waiting := [portion for portion in portions if not portion.done]:
             yield workers.map(Portion.turn, waiting, limit=in_flight, future=make_future())
@@ -216,7 +216,7 @@ class LocalScorer:
         tokens = sum(len(item.ids) for item in inputs)
         encoded = time.perf_counter()
         emit(self._hooks, Encoded(self.model, len(texts), len(inputs), tokens, encoded - started))
-        # 0 says that this graph must see one input at a time; no option overrides that.
+        # 0 means that this graph must run one input at a time; no option overrides that.
         budget = loaded.backend.batch_tokens and (options.batch_tokens or loaded.backend.batch_tokens)
         logits: NDArray[np.float32] = yield loaded.scheduler.submit(
             inputs, budget=budget, limit=in_flight, report=self._report_batch, future=make_future()
@@ -228,7 +228,7 @@ class LocalScorer:
         return self.options.max_tokens or loaded.info.max_tokens
 
     def _prompt(self, loaded: LoadedModel) -> str:
-        """The prompt in force: an empty one that was asked for switches the checkpoint's own off."""
+        """The prompt that is used: the option, which may be empty; else the checkpoint's own."""
         return loaded.info.default_prompt if self.options.prompt is None else self.options.prompt
 
     def _in_flight(self, loaded: LoadedModel) -> int:
@@ -274,7 +274,7 @@ class LocalScorer:
             loaded.shared.warned_of_truncation = True
             logger.warning(
                 "%s reads at most %d tokens of a query and document together; %s. Each result says so in 'truncated'. "
-                "This is said once.",
+                "This is logged once.",
                 self.model,
                 limit,
                 _what_was_cut(query=query, windows=self.options.long_documents == "windows"),
@@ -282,16 +282,16 @@ class LocalScorer:
 
 
 def _versions(backend: str) -> tuple[str, ...]:
-    """The libraries that compute, which are imported by now."""
+    """The versions of the libraries that compute the scores; they are imported by now."""
     libraries = ("torch", "transformers") if backend == "torch" else ("onnxruntime",)
     return tuple(f"{name} {import_module(name).__version__}" for name in (*libraries, "tokenizers"))
 
 
 @contextmanager
 def _droppable() -> Iterator[Callable[[], Future[Any]]]:
-    """Makes futures for work to come: whatever interrupts a request, and wherever, what has not started is dropped.
+    """Makes futures that are cancelled when the request ends: whatever interrupts it, what has not started is dropped.
 
-    The end of the group that the request is one of interrupts it, too: it raises ``CancelledError`` then.
+    The end of the group of calls that it belongs to interrupts it as well: it raises ``CancelledError`` then.
     """
     futures: list[Future[Any]] = []
     dropped = False
@@ -299,7 +299,7 @@ def _droppable() -> Iterator[Callable[[], Future[Any]]]:
     def make() -> Future[Any]:
         future: Future[Any] = Future()
         futures.append(future)
-        if dropped:  # too late to be seen by drop()
+        if dropped:  # drop() has not seen it
             future.cancel()
         return future
 

@@ -1,4 +1,4 @@
-"""What scorers around scorers have in common."""
+"""What scorers that wrap scorers have in common."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class WrappingScorer:
-    """Looks to everybody like its main scorer, and warms up and closes all its parts.
+    """Has the model, identity and provider of its main scorer, and warms up and closes all wrapped scorers.
 
     A subclass adds ``score`` and ``ascore``, and overrides only what it changes.
 
     Args:
-        main: whose model the scores are said to come from.
-        others: what else is asked.
+        main: the scorer whose model the scores are reported under.
+        others: the other wrapped scorers.
     """
 
     def __init__(self, main: Scorer, *others: Scorer) -> None:
@@ -52,26 +52,26 @@ class WrappingScorer:
 
     @property
     def judges(self) -> bool:
-        """Whether any part looks at relevance."""
+        """Whether any of the scorers scores relevance."""
         return any(map(judges, self._parts))
 
     def warm_up(self) -> None:
-        """Warm up every part.
+        """Warm up every scorer.
 
         Raises:
-            RerankError: when one cannot.
+            RerankError: when one cannot be warmed up.
         """
         for part in self._parts:
             part.warm_up()
 
     def close(self) -> None:
-        """Close every part."""
+        """Close every scorer."""
         with ExitStack() as stack:  # the others are closed even when one fails to
             for part in self._parts:
                 stack.callback(part.close)
 
     async def aclose(self) -> None:
-        """Close every part."""
+        """Close every scorer."""
         async with AsyncExitStack() as stack:
             for part in self._parts:
                 stack.push_async_callback(part.aclose)

@@ -1,4 +1,4 @@
-"""What users test with: a scorer without a model, the promises of a scorer as checks, the API without a socket.
+"""For users' tests: a scorer without a model, the scorer contract as checks, the API without a socket.
 
 pytest users have the fixture ``fake_reranker`` as soon as the package is installed (:mod:`rerank_plugins.pytest`).
 

@@ -1,4 +1,4 @@
-"""What the :class:`~rerank_core.scoring.Scorer` protocol promises, as checks that name the promise that is broken."""
+"""The promises of the :class:`~rerank_core.scoring.Scorer` protocol, as checks that name the one that is broken."""
 
 from __future__ import annotations
 
@@ -46,18 +46,19 @@ def assert_scorer_contract(
     tolerance: float = 1e-4,
     seconds: float = 300.0,
 ) -> None:
-    """Whether a scorer keeps what the protocol promises. It is warmed up, asked many times, and closed at the end.
+    """Check that a scorer keeps the protocol's promises. It is warmed up, called many times, and closed at the end.
 
-    That is: one sound score per text, in the order of the texts, again and again; the same from several threads at
-    once and from ``ascore`` as from ``score``; where it says that it is ``pointwise``, the same for a text in any
-    company; its arguments left alone; no errors but those of :mod:`rerank_core.errors`; and closing twice, either way.
+    These are: one valid score per text, in the order of the texts, the same every time; the same from several threads
+    at once, and from ``ascore`` as from ``score``; where it is ``pointwise``, the same for a text whatever else is in
+    the request; its arguments unchanged; no errors but those of :mod:`rerank_core.errors`; and closing twice works,
+    synchronously and asynchronously.
 
     Args:
-        scorer: the scorer; of a server's scorer, the server must be there.
-        query: what to ask it.
-        texts: the texts to score, at least two different ones that it should tell apart: between equal scores no
-            order can be seen.
-        tolerance: how far relevance scores may differ that should be equal; batches of other sizes round otherwise.
+        scorer: the scorer; if it calls a server, that must be running.
+        query: the query to score against.
+        texts: the texts to score, at least two different ones that should get different scores: equal scores show no
+            order.
+        tolerance: how far apart equal relevance scores may be; rounding differs with the size of a batch.
         seconds: how long the calls from several threads, and each call of ``ascore``, may take.
 
     Raises:
@@ -87,7 +88,7 @@ def assert_scorer_contract(
 
 
 class _Contract:
-    """The promises, one method for each group of them; in the order in which they build on each other."""
+    """The promises, one method per group; later ones rely on earlier ones."""
 
     def __init__(
         self, scorer: Scorer, query: str, texts: list[str], *, tolerance: float, seconds: float, workers: Workers
@@ -101,7 +102,7 @@ class _Contract:
         self._first: Scores
 
     def members(self) -> None:
-        """What a scorer says of itself."""
+        """Its members, and what they say of it."""
         for name in _MEMBERS:
             with _promise("it has all members of Scorer"):
                 if not hasattr(self._scorer, name):
@@ -117,7 +118,7 @@ class _Contract:
                     _broken(f"{name} stays the same", "asked twice, it was another one.")
 
     def answers(self) -> None:
-        """One sound score per text, the same the next time, and arguments left alone."""
+        """One valid score per text, the same the next time, and arguments unchanged."""
         given = list(self._texts)
         self._first = self._ask(given)
         if given != self._texts:
@@ -129,7 +130,7 @@ class _Contract:
     def company(self) -> None:
         """Scores belong to their texts: in another order, with others, or alone."""
         if self._scorer.pointwise is False:
-            return  # then a text's score may depend on what is beside it, and on where it stands
+            return  # a text's score may depend on the other texts and on its position
         backwards = self._ask(self._texts[::-1])
         self._same(backwards.items[::-1], self._first, "scores are in the order of the texts")
         twice = self._ask(self._texts + self._texts)
@@ -138,7 +139,7 @@ class _Contract:
             self._same(self._ask([text]).items, [score], "pointwise: a text has the same score alone")
 
     def threads(self) -> None:
-        """Several threads at once, each with a question of its own, get the answers that one gets."""
+        """Several threads at once, each with texts of its own, get the scores that one thread gets."""
         promise = "safe to call from several threads at once"
         parts = [self._texts[i % len(self._texts) :] or self._texts for i in range(_THREADS)]
         expected = [self._ask(part) for part in parts]
@@ -148,7 +149,7 @@ class _Contract:
             barrier.wait(self._seconds)
             try:
                 return self._ask(part)
-            except AssertionError as error:  # alone, the same question was answered rightly
+            except AssertionError as error:  # one thread got a valid answer for the same texts
                 _broken(promise, f"There it was not so: {error}", error.__cause__)
 
         futures = [self._workers.submit(partial(ask, part)) for part in parts]
@@ -169,7 +170,7 @@ class _Contract:
                     self._same(self._checked(scores, len(self._texts)), self._first, promise)
 
     def closing(self) -> None:
-        """Closing twice is fine, either way; afterwards a call is answered or refused, as an error of ours."""
+        """Closing twice works, both ways; a call afterwards is answered, or fails with an error of ours."""
         for _ in range(2):
             with _promise("closing twice is fine"):
                 self._scorer.close()
@@ -180,7 +181,7 @@ class _Contract:
             self._scorer.score(self._query, list(self._texts))
 
     def _ask(self, texts: Sequence[str]) -> Scores:
-        with _promise("sound questions are answered"):
+        with _promise("valid requests are answered"):
             scores = self._scorer.score(self._query, texts)
         return self._checked(scores, len(texts))
 
@@ -205,7 +206,7 @@ class _Contract:
                 _broken(promise, f"position {position}: {_shown(score)}, expected {_shown(expected)}.")
 
     def _run(self, call: Callable[[], Coroutine[Any, Any, T]], promise: str) -> T:
-        """On an event loop of its own, in a thread: the caller's may be running."""
+        """Run it on a new event loop in a thread: the caller's own may be running."""
         return self._result(self._workers.submit(lambda: asyncio.run(call())), promise)
 
     def _result(self, future: Future[T], promise: str) -> T:
@@ -219,7 +220,7 @@ class _Contract:
 
 @contextmanager
 def _promise(promise: str, *, allowed: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Within it, an error breaks the promise; one that is none of ours breaks the one about errors."""
+    """A context in which an error breaks the promise; one not of :mod:`rerank_core.errors` breaks that about errors."""
     try:
         yield
     except allowed:

@@ -1,4 +1,4 @@
-"""The rerank API in memory: an httpx transport that answers as a server would, without a socket."""
+"""The rerank API in memory: an httpx transport that answers like a server, without a socket."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MOST_DOCUMENTS = 100
 def api_transport(engine: Scorer | Reranker, *, model: str | None = None) -> ApiTransport:
     """A transport for ``httpx.Client`` and ``httpx.AsyncClient`` behind which ``engine`` is served.
 
-    With the extra ``server`` it is the server of ``rerank serve`` itself, with all its paths and dialects, and read
-    timeouts hold; without it, ``POST /v1/rerank`` alone. Both check requests and report errors in the same words.
+    With the extra ``server`` it is the server of ``rerank serve``, with all its paths and dialects, and the client's
+    read timeout applies. Without it, only ``POST /v1/rerank`` is there. Both check requests and report errors alike.
 
     Args:
-        engine: a scorer or a reranker; closing it is its owner's business.
+        engine: a scorer or a reranker; it is not closed here.
         model: the name it is served under; None for its own.
 
     Example:
@@ -80,7 +80,7 @@ class ApiTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return await self._service.aanswer(request)
 
     def close(self) -> None:
-        """Let go of what runs in the background; another request starts it again."""
+        """Stop what runs in the background; another request starts it again."""
         self._service.close()
 
     async def aclose(self) -> None:
@@ -89,7 +89,7 @@ class ApiTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 
 class _ServerService:
-    """The server's application, on an event loop in a thread of its own, whoever asks.
+    """The server's application, on an event loop in a thread of its own.
 
     Raises:
         MissingDependencyError: when the extra ``server`` is not installed.
@@ -98,7 +98,7 @@ class _ServerService:
     def __init__(self, reranker: Reranker, name: str) -> None:
         with optional("the server", extra="server"):
             from rerank_core.server import ServerSettings, create_app
-        # Constructed as it stands: no environment variable of the machine decides what a test sees.
+        # Constructed without validation, which would read the machine's environment variables.
         self._app: Any = create_app(ServerSettings.model_construct(models=()), {name: reranker})
         self._transport = httpx.ASGITransport(app=self._app)
         self._lock = forks.Lock()
@@ -138,7 +138,7 @@ class _ServerService:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 workers = Workers(1, "rerank-transport", slow=True)
-                workers.submit(_Life(self._loop, self._app.state.server.served.models).run)
+                workers.submit(_LoopThread(self._loop, self._app.state.server.served.models).run)
                 self._stopping = weakref.finalize(self, _stop, self._loop, workers)
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -149,8 +149,8 @@ class _ServerService:
         self._loop = self._stopping = None
 
 
-class _Life:
-    """What the thread of an event loop does. It knows no service, so that it ends with it."""
+class _LoopThread:
+    """What the thread of an event loop runs. It does not reference the service, so that the service can be freed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, models: Any) -> None:
         self._loop = loop
@@ -158,7 +158,7 @@ class _Life:
 
     def run(self) -> None:
         for model in self._models:
-            model.load()  # or the first request would be told to come again later
+            model.load()  # otherwise the first request would get 503
         try:
             self._loop.run_forever()
             tasks = asyncio.all_tasks(self._loop)
@@ -176,7 +176,7 @@ def _stop(loop: asyncio.AbstractEventLoop, workers: Workers) -> None:
 
 
 class _NativeService:
-    """``POST /v1/rerank``, for who has not installed the server."""
+    """``POST /v1/rerank`` alone, where the server's extra is not installed."""
 
     def __init__(self, reranker: Reranker, name: str) -> None:
         self._reranker = reranker

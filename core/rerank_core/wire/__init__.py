@@ -1,1 +1,1 @@
-"""The formats of the rerank HTTP API, shared by client and server: one module per dialect."""
+"""The formats of the rerank HTTP API and its dialects, shared by client and server: one module per dialect."""

@@ -1,6 +1,6 @@
 """Cohere: ``POST /v2/rerank`` (https://docs.cohere.com/reference/rerank) and ``POST /v1/rerank``.
 
-Cohere cuts long documents by itself: version 2 to ``max_tokens_per_doc`` (4,096 unless told), version 1 into at most
+Cohere cuts long documents by itself: version 2 to ``max_tokens_per_doc`` (4,096 by default), version 1 into at most
 ten chunks, of which the best counts.
 """
 
@@ -18,7 +18,7 @@ from rerank_core.wire.native import LenientBody, NativeAlias
 
 
 class CohereBody(LenientBody):
-    """A rerank request; documents are not returned unless asked for."""
+    """A rerank request; documents are not returned by default."""
 
     top_n: TopN = Field(default=None, validation_alias=LIMIT)
     return_documents: ReturnDocuments = False
@@ -37,11 +37,11 @@ class Cohere(NativeAlias):
     body = CohereBody
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Version 2 never returns documents, so nothing is said about them."""
+        """Version 2 never returns documents, so ``return_documents`` is not sent."""
         return {**Dialect.write_request(self, request), **present(max_tokens_per_doc=request.max_tokens_per_doc)}
 
     def write_error(self, error: RerankError) -> tuple[int, dict[str, Any]]:
-        """Cohere's ``message`` beside the fields of our own errors."""
+        """Cohere's ``message`` besides the fields of the rerank API's errors."""
         return error.status, {**error_body(error), "message": error.message}
 
 
@@ -53,5 +53,5 @@ class CohereV1(Cohere):
     model_required = False
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them."""
+        """Documents are not requested back: the caller has them."""
         return {**Dialect.write_request(self, request), "return_documents": False}

@@ -69,21 +69,21 @@ class DashScopeReply(BaseModel):
 
 
 class DashScope(Dialect):
-    """The native shape: ``input`` and ``parameters`` in, ``output`` out. One empty text fails the whole request."""
+    """The native shape: ``input`` and ``parameters`` in, ``output`` out. It refuses a request with an empty text."""
 
     name = "dashscope"
     path = "/api/v1/services/rerank/text-rerank/text-rerank"
     base_url = _BASE_URL
     key_variable = _KEY_VARIABLE
     max_documents = _MAX_DOCUMENTS
-    # gte-rerank-v2 takes 30,000 tokens per request; a token has three bytes or more as a rule.
+    # gte-rerank-v2 takes 30,000 tokens per request; a token usually has three bytes or more.
     max_bytes = 90_000
     refuses_empty_text = True
     body = DashScopeBody
     reply = DashScopeReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them."""
+        """Documents are not requested back: the caller has them."""
         return {
             **present(model=request.model),
             "input": {"query": request.query, "documents": list(request.texts)},
@@ -91,7 +91,7 @@ class DashScope(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.input.query,
             texts=texts_of(asked.input.documents, name="input.documents"),
@@ -110,7 +110,7 @@ class DashScope(Dialect):
         }
 
     def write_error(self, error: RerankError) -> tuple[int, dict[str, Any]]:
-        """DashScope's ``code`` and ``message`` beside the fields of our own errors."""
+        """DashScope's ``code`` and ``message`` besides the fields of the rerank API's errors."""
         return error.status, {**error_body(error), "code": error.code, "message": error.message}
 
 

@@ -1,14 +1,14 @@
-"""What a dialect of the rerank API answers for, on the client's side and on the server's.
+"""A dialect of the rerank API: its formats on the client's and on the server's side.
 
 A dialect is a pair of translations, request and response, each in both directions::
 
     client   WireRequest  ──write_request──▶  JSON  ──read_request──▶  WireRequest   server
     client   WireResponse ◀──read_response──  JSON  ◀─write_response─  WireResponse  server
 
-and a few facts: where it is posted to, how a key is sent, how many documents fit, what its scores mean.
+and a few constants: where requests are posted to, how a key is sent, how many documents fit, what its scores mean.
 
-The client asks for the scores of all documents (``top_n=None``) and sorts and cuts by itself: it may have to split the
-documents over several requests, and a reply with fewer results than documents is then always an error.
+The client requests the scores of all documents (``top_n=None``), and sorts and cuts by itself: it may have to split the
+documents over several requests. So a reply with fewer results than documents is always an error.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
 class Dialect:
-    """Base of all dialects; stateless. Class attributes are the facts, methods the translations.
+    """Base of all dialects; stateless. Class attributes are the constants, methods the translations.
 
     Attributes:
         name: what users write as ``provider=``.
         path: where requests are posted to, below the root of the API; ``{model}`` stands for the model's name.
-        base_url: the hosted service's root; None for software people host themselves.
+        base_url: the root of the hosted service's API; None for software that users host themselves.
         key_variable: the environment variable that holds the API key.
-        other_key_variables: others that hold it where that one is not set: those that the vendor's own library reads.
-        key_header: the header that carries the key; in ``Authorization`` it stands behind ``Bearer``.
-        scores: what a score means: a probability (0..1) or a logit. A fact of the dialect, never guessed from values.
-        max_documents: most documents of one request; None for no limit.
-        max_bytes: most bytes of one request's texts.
-        info_path: where a server tells its limits, or None (TEI).
+        other_key_variables: variables to read where that one is not set: those of the vendor's own library.
+        key_header: the header with the key; in ``Authorization`` it follows ``Bearer``.
+        scores: what a score means: a probability (0..1) or a logit. Declared per dialect, never guessed from values.
+        max_documents: most documents per request; None for no limit.
+        max_bytes: most bytes of text per request.
+        info_path: where a server reports its limits (TEI); None where it does not.
         model_required: whether a request must name a model.
-        too_long: what an error calls a text that does not fit into the model's ``{limit}``.
-        refuses_empty_text: whether one empty document makes the service refuse the whole request.
-        listwise: beginnings of the names of models that compare the documents of a request with each other, so
-            that their scores cannot be compared across requests.
+        too_long: the error message for a text that does not fit into the model's ``{limit}``.
+        refuses_empty_text: whether the service refuses the whole request for one empty document.
+        listwise: prefixes of the names of models that compare the documents of a request with each other, so that their
+            scores cannot be compared across requests.
         body: the request body's schema, for the server's documentation; None where only the client speaks it.
         reply: the response body's schema.
     """
@@ -70,11 +70,11 @@ class Dialect:
     reply: ClassVar[Any] = None
 
     def is_listwise(self, model: str) -> bool:
-        """Whether a model, with or without its owner's name before it, is one of :attr:`listwise`."""
+        """Whether a model's name, with or without its owner's name before it, begins with one of :attr:`listwise`."""
         return any(name.startswith(self.listwise) for name in (model, model.rpartition("/")[2]))
 
     def headers(self, api_key: str | None) -> dict[str, str]:
-        """The headers that carry the key, and any other the service insists on."""
+        """The headers with the key, and any others that the service requires."""
         if not api_key:
             return {}
         return {self.key_header: f"Bearer {api_key}" if self.key_header == "Authorization" else api_key}
@@ -84,27 +84,27 @@ class Dialect:
         return self.path.replace("{model}", quote(model or ""))
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """The JSON body that asks ``request``; the default is the one most dialects share."""
+        """The JSON body of ``request``; by default the one that most dialects share."""
         return present(model=request.model, query=request.query, documents=list(request.texts), top_n=request.top_n)
 
     def read_response(self, body: Any) -> WireResponse:
-        """What a reply says; completeness is for the caller to check.
+        """The response in a reply; the caller checks whether it is complete.
 
         Raises:
-            ProtocolError: when it has not this dialect's shape.
+            ProtocolError: when it does not have this dialect's shape.
         """
         return read_reply(body)
 
     def read_info(self, body: Any) -> int | None:  # noqa: ARG002  (for dialects that have an info_path)
-        """The most documents of one request, as the reply of ``info_path`` tells; None where it does not."""
+        """Most documents per request, from the reply of ``info_path``; None where it does not say."""
         return None
 
     def read_request(self, body: Any, limits: Limits = UNLIMITED) -> WireRequest:
-        """What a JSON body asks.
+        """The request in a JSON body.
 
         Raises:
-            InvalidRequestError: when it is not a request of this dialect, or goes past ``limits``; with the code of
-                whatever is wrong.
+            InvalidRequestError: when it is not a request of this dialect, or exceeds ``limits``; its code says what is
+                wrong.
         """
         if self.body is None:
             raise NotImplementedError
@@ -122,7 +122,7 @@ class Dialect:
         return request
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed :attr:`body` makes."""
+        """The request in a parsed :attr:`body`."""
         raise NotImplementedError
 
     def write_response(self, response: WireResponse, request: WireRequest) -> Any:
@@ -166,11 +166,11 @@ def present(**fields: Any) -> dict[str, Any]:
 def read_reply(body: Any, *score_fields: str) -> WireResponse:
     """A reply in any of the shapes in use; ``score_fields`` default to those of probabilities.
 
-    The results are the body itself or under ``results``, ``data``, ``rankings`` or ``output.results``. Tokens are
-    where OpenAI, Cohere, LiteLLM or SiliconFlow have them. Documents that come back are not read: the caller has them.
+    The results are the body itself or under ``results``, ``data``, ``rankings`` or ``output.results``. Tokens are read
+    where OpenAI, Cohere, LiteLLM or SiliconFlow have them. Returned documents are not read: the caller has them.
 
     Raises:
-        ProtocolError: when there are no results, or one of them has no whole index or no finite score.
+        ProtocolError: when there are no results, or one of them has no integer index or no finite score.
     """
     output = nested(body, "output")
     truncated = nested(body, "meta", "truncated_documents")
@@ -248,7 +248,7 @@ def chosen_score(item: WireResult, *, raw: bool) -> float:
 
 
 def plain_document(request: WireRequest, index: int) -> str | None:
-    """A document as the string that was sent, or the text of the object; None when documents are not wanted."""
+    """A document as the string that was sent, or the object's text; None when documents are not to be returned."""
     if not request.return_documents:
         return None
     document = request.documents[index]
@@ -256,7 +256,7 @@ def plain_document(request: WireRequest, index: int) -> str | None:
 
 
 def object_document(request: WireRequest, index: int) -> dict[str, Any] | None:
-    """A document as an object with all the fields that were sent; None when documents are not wanted."""
+    """A document as an object with all fields that were sent; None when documents are not to be returned."""
     if not request.return_documents:
         return None
     document = request.documents[index]
@@ -279,12 +279,12 @@ def nested(body: Any, *path: str) -> Any:
 
 
 def optional_text(value: Any) -> str | None:
-    """``value`` if it is a string that says something."""
+    """``value`` if it is a string and not empty."""
     return value if isinstance(value, str) and value else None
 
 
 def shape(value: Any, depth: int = 2) -> str:
-    """What a JSON value looks like, without any text in it: safe in messages and logs."""
+    """The shape of a JSON value, without any text of it: safe in messages and logs."""
     if isinstance(value, dict):
         if depth == 0:
             return "{...}"

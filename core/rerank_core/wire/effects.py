@@ -1,7 +1,7 @@
-"""What a field of a request does to its answer: said once, where the field is, and read by everybody who asks.
+"""What a field of a request does: declared once, with the field.
 
-Each field of each request body carries one of these. The table in ``docs/http-fields.md`` is made of them, and a test
-sends every field both ways: with a value that asks for what is done anyway, and with one that asks for something else.
+Each field of each request body has one of these effects. The table in ``docs/http-fields.md`` is made from them, and a
+test sends every field twice: with a value that asks for what is done anyway, and with one that asks for something else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Effect:
 
     Attributes:
         why: how it is honoured, or why it is not.
-        usual: a value that asks for what is done without the field.
+        usual: a value that asks for what is done anyway.
         other: a value that asks for something else.
     """
 
@@ -36,7 +36,8 @@ class Honoured(Effect):
     """The answer is what the field asks for.
 
     Attributes:
-        or_fails: whether ``other`` can only be kept by an error that names the field, where a text is too long for it.
+        or_fails: whether ``other`` makes a request with a text that is too long fail, with an error that names the
+            field.
     """
 
     does: ClassVar[str] = "honoured"
@@ -45,14 +46,14 @@ class Honoured(Effect):
 
 @dataclass(frozen=True, slots=True)
 class NoEffect(Effect):
-    """Whatever the field says, the answer is right."""
+    """The answer is the same whatever the field says, and right."""
 
     does: ClassVar[str] = "no effect on the answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused(Effect):
-    """What the field asks for cannot be done: any value but those that ask for nothing is an error that names it.
+    """What the field asks for cannot be done: any value that asks for something is an error that names the field.
 
     Attributes:
         nothing: the values that ask for nothing, besides null.
@@ -62,11 +63,11 @@ class Refused(Effect):
     nothing: Sequence[Any] = field(default=())
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Pydantic's way of letting an annotation check values."""
+        """How pydantic lets an annotation check values."""
         return core_schema.with_info_before_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, _schema: core_schema.CoreSchema, _handler: Any) -> dict[str, Any]:
-        """The values that are taken, for the server's documentation."""
+        """The values that are accepted, for the server's documentation."""
         return {"enum": [None, self.usual, *self.nothing]}
 
     def _check(self, value: Any, info: core_schema.ValidationInfo) -> Any:
@@ -83,8 +84,8 @@ class Declared:
     """A field of a request body, as it is declared.
 
     Attributes:
-        path: the names that lead to it from the top of the body.
-        names: what it may be called there, the usual name first.
+        path: the names of the objects that contain it, from the top of the body.
+        names: the names it may have there, the usual one first.
         effect: what it does.
     """
 
@@ -94,10 +95,10 @@ class Declared:
 
 
 def declared(body: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Declared]:
-    """Every field of a body, those of objects within it included.
+    """Every field of a body and of the objects within it.
 
     Raises:
-        TypeError: when a field does not say what it does.
+        TypeError: when a field does not declare its effect.
     """
     for name, info in body.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):

@@ -1,6 +1,6 @@
-"""The page that says what every field of every dialect does, made of what the fields themselves declare.
+"""The page on what every field of every dialect does, made from the fields' declarations.
 
-``python -m rerank_core.wire.field_table > docs/http-fields.md`` writes it; a test says when it is out of date.
+``python -m rerank_core.wire.field_table > docs/http-fields.md`` writes it; a test fails when it is out of date.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The fields of request bodies, as pydantic types that say what is wrong in the words of the rerank API.
+"""The fields of request bodies, as pydantic types whose errors are those of the rerank API.
 
-Dialects differ in names and shapes; what a query, a list of documents or a limit may be is the same everywhere and
-stands here once. A field that is null counts as absent, booleans accept "true" and "false", unknown fields are
-ignored: clients in the field send all of these.
+Dialects differ in names and shapes; what a query, a list of documents or a limit may be is the same everywhere and is
+defined here once. A field that is null counts as absent, booleans accept "true" and "false", unknown fields are
+ignored: clients in use send all of these.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAYBE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _NO_DOCUMENTS = ("empty_documents", "Documents cannot be empty")
 _MOST_DEPTH = 100
 _MOST_RANK_FIELDS = 100
-# What a field that is absent is called by; any other missing field is "invalid_" and its name.
+# Code and message for a missing field; the code of any other is "invalid_" and its name.
 _MISSING = {
     "model": ("missing_model", "model is required; GET /v1/models lists what is served."),
     # the query and the documents, by the names they have in the dialects
@@ -46,12 +46,12 @@ _MISSING = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may hold; None is no limit.
+    """The limits of a request; None is no limit.
 
     Attributes:
-        documents: most documents. Checked before anything is done for any of them.
+        documents: most documents; checked before any of them is looked at.
         query_characters: most characters of a query.
-        document_characters: most characters of what the model reads of a document.
+        document_characters: most characters of a document's text.
     """
 
     documents: int | None = None
@@ -78,11 +78,11 @@ class Body(BaseModel):
 def read_json(data: bytes | bytearray | str) -> Any:
     """The value of a JSON text, in UTF-8 if it is bytes.
 
-    Lone surrogates, which JSON can spell and UTF-8 cannot, are U+FFFD in it: documents must be able to go back.
+    Lone surrogates, which JSON can express and UTF-8 cannot, become U+FFFD: documents must be able to be sent back.
 
     Raises:
-        InvalidRequestError: when it is no JSON (code ``invalid_json``). NaN and Infinity are none, numbers beyond
-            float64 and values nested more than 100 deep are refused: they could not go back.
+        InvalidRequestError: when it is not JSON (code ``invalid_json``). NaN, Infinity, numbers that float64 cannot
+            hold and values nested more than 100 deep are refused as well: they could not be sent back.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
@@ -102,10 +102,10 @@ def _finite(text: str) -> float:
 
 
 def _check_depth(value: Any) -> None:
-    """Whether what was read can be written again, by whatever recursive writer.
+    """Check that a recursive JSON writer can write the value again.
 
     Raises:
-        ValueError: when it is nested too deep.
+        ValueError: when it is nested too deeply.
     """
     level = [value]
     for _ in range(_MOST_DEPTH):
@@ -125,8 +125,8 @@ def parse(kind: type[M], body: Any, limits: Limits = UNLIMITED) -> M:
     """``body`` as a ``kind``, within ``limits``.
 
     Raises:
-        InvalidRequestError: when it is none; ``code`` and ``param`` name the first thing that is wrong, and the
-            message never repeats the input.
+        InvalidRequestError: when it is invalid; ``code`` and ``param`` name the first error, and the message never
+            repeats the input.
     """
     if not isinstance(body, dict):
         raise InvalidRequestError(f"The body must be a JSON object, got {_json_type(body)}.", code="invalid_json")
@@ -151,7 +151,7 @@ def _translated(error: ValidationError) -> InvalidRequestError:
 
 
 def wrong(code: str, message: str, param: str) -> PydanticCustomError:
-    """The error a field's check raises; arrives at the caller of :func:`parse` as :class:`InvalidRequestError`."""
+    """The error that a field's check raises; :func:`parse` turns it into an :class:`InvalidRequestError`."""
     # pydantic fills {placeholders} from the context, so the message itself travels as one.
     return PydanticCustomError("rerank", "{text}", {"text": message, "code": code, "param": param})
 
@@ -191,7 +191,7 @@ def _limits(info: ValidationInfo) -> Limits:
 
 
 def check_count(value: Any, info: ValidationInfo) -> None:
-    """Whether a list is within the limit of documents; before anything is done for its items.
+    """Check a list against the limit of documents, before any of its items is looked at.
 
     Raises:
         PydanticCustomError: when it is longer (code ``too_many_documents``).
@@ -278,7 +278,7 @@ def _documents(value: Any, info: ValidationInfo) -> list[Any]:
     return value
 
 
-# mode="before" checks see what arrived; pydantic's own check afterwards only confirms the type.
+# "Before" validators see the value as it arrived; pydantic's own check afterwards only confirms the type.
 Query = Annotated[
     str,
     BeforeValidator(_query),
@@ -308,7 +308,7 @@ Flag = Annotated[
     BeforeValidator(_flag),
     WithJsonSchema({"anyOf": [{"type": ["boolean", "null"]}, {"enum": ["true", "false"]}]}),
 ]
-# Two names for the same, because clients send each other's.
+# Two names for the same: clients of each dialect send the other's name as well.
 LIMIT = AliasChoices("top_n", "top_k")
 ReturnDocuments = Annotated[Flag, Honoured("whether results hold their documents", usual=False, other=True)]
 Count = Annotated[int | None, BeforeValidator(_count), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})]
@@ -338,7 +338,7 @@ Documents = Annotated[
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether a JSON value is a number that sorts."""
+    """Whether a JSON value is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # a whole number beyond the range of floats

@@ -16,6 +16,6 @@ class Fireworks(NativeAlias):
     path = "/inference/v1/rerank"
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         request = super().to_request(asked)
         return replace(request, model=request.model and request.model.removeprefix("fireworks/"))

@@ -14,7 +14,7 @@ from rerank_core.wire.native import NativeUsage
 from rerank_core.wire.options import RawScores
 from rerank_core.wire.texts import texts_of
 
-# Infinity refuses a request with a longer text. No model reads that many characters, so they are cut here.
+# Infinity refuses a request with a longer text. No model reads that many characters, so longer ones are cut here.
 _MAX_CHARACTERS = 122_880
 
 
@@ -53,7 +53,7 @@ class InfinityReply(BaseModel):
 
 
 class Infinity(Dialect):
-    """Infinity's server. Its usage counts characters unless it was started otherwise."""
+    """Infinity's server. Its usage counts characters by default."""
 
     name = "infinity"
     path = "/rerank"
@@ -64,7 +64,7 @@ class Infinity(Dialect):
     reply = InfinityReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back, and cut where one would fail the whole request."""
+        """Documents are not requested back, and are cut where one would fail the whole request."""
         return {
             **super().write_request(request),
             "query": request.query[:_MAX_CHARACTERS],
@@ -74,7 +74,7 @@ class Infinity(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents),
@@ -85,7 +85,7 @@ class Infinity(Dialect):
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
-        """A document comes back as a plain string, and is absent, never null, when not asked for."""
+        """A document comes back as a plain string, and is absent, never null, when not requested."""
         return {
             "object": "rerank",
             "results": [

@@ -18,5 +18,5 @@ class Jina(Dialect):
     listwise = ("jina-reranker-v3",)
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them, and the default has changed over time."""
+        """Documents are not requested back: the caller has them, and the default has changed over time."""
         return {**super().write_request(request), "return_documents": False}

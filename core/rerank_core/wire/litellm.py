@@ -13,7 +13,7 @@ from rerank_core.wire.messages import WireRequest
 
 
 class LiteLlm(Dialect):
-    """A proxy before other services; its limits are theirs, so they are kept as low as the common ones."""
+    """A proxy for other services; its limits are theirs, so the lowest common ones are used here."""
 
     name = "litellm"
     path = "/v1/rerank"
@@ -23,5 +23,5 @@ class LiteLlm(Dialect):
     listwise = ("jina-reranker-v3", "jina_ai/jina-reranker-v3")
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them."""
+        """Documents are not requested back: the caller has them."""
         return {**super().write_request(request), "return_documents": False}

@@ -8,8 +8,8 @@ from rerank_core.wire.dialect import Dialect
 class LlamaCpp(Dialect):
     """llama.cpp's ``llama-server --rerank``: scores are logits.
 
-    It has no option that cuts long documents: a pair longer than its physical batch is an error of the whole request,
-    so the server must be started with ``--ubatch-size`` as large as the longest pair.
+    It cannot cut long documents: a pair longer than its physical batch fails the whole request, so the server must be
+    started with ``--ubatch-size`` as large as the longest pair.
     """
 
     name = "llamacpp"

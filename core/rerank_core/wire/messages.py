@@ -1,4 +1,4 @@
-"""What a rerank request and its answer say, whatever dialect they are written in."""
+"""A rerank request and its response, independent of any dialect."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WireRequest:
-    """A question and the texts to rank.
+    """A query and the texts to rank.
 
     Attributes:
-        query: what is looked for.
-        texts: what the model reads of each document.
-        model: the model asked for; None where a dialect lets the server choose.
-        top_n: most results wanted; None for all.
-        return_documents: whether the answer should hold the documents.
-        documents: the documents as they came (strings or objects), to be handed back untouched; as long as
-            ``texts``. A client has only texts.
-        raw_scores: whether logits are wanted where the dialect speaks probabilities.
-        queries: where each text has a query of its own: one per text, in the same order; ``query`` is then the first.
-            Empty where all texts have the same.
+        query: the query.
+        texts: the text of each document, as the model reads it.
+        model: the requested model; None where a dialect lets the server choose.
+        top_n: most results to return; None for all.
+        return_documents: whether the response should hold the documents.
+        documents: the documents as they came (strings or objects), to be returned unchanged; as many as ``texts``. A
+            client has only texts.
+        raw_scores: whether logits are requested where the dialect has probabilities.
+        queries: one query per text, in the same order, where each text has its own; ``query`` is then the first.
+            Empty where all texts have the same query.
         max_tokens_per_doc: most tokens to read of a document; None for the model's limit.
         max_tokens_per_query: most tokens to read of the query; None for the model's limit.
         truncate_prompt_tokens: most tokens to read of query and document together; None for the model's limit.
-        whole: the field by which a client asks that no text be cut; "" where that may be.
-        chunked: the field by which a client asks how documents are cut into pieces that are all read; "" where it does
-            not.
+        whole: the name of the field that forbids cutting texts; "" where there is none.
+        chunked: the name of the field that says how to cut documents into pieces that are all read; "" where there is
+            none.
     """
 
     query: str
@@ -54,8 +54,8 @@ class WireResult:
 
     Attributes:
         index: its position in the request.
-        score: its score, in the scale the dialect speaks (:attr:`Dialect.scores`).
-        logit: the model's raw output; None where a reply does not tell.
+        score: its score, on the dialect's scale (:attr:`Dialect.scores`).
+        logit: the model's raw output; None where a reply does not have it.
     """
 
     index: int
@@ -72,10 +72,10 @@ class WireResponse:
 
     Attributes:
         results: the ranked documents.
-        id: the server's name for this answer; "" where it gives none.
-        model: the model that scored; None where the reply does not tell.
-        tokens: tokens the server says it read; 0 where it does not tell.
-        truncated: positions (in the request) of documents that were read only in part, as far as the reply tells.
+        id: the server's id of this response; "" where it has none.
+        model: the model that scored; None where the reply does not say.
+        tokens: tokens that the server reports as read; 0 where it reports none.
+        truncated: positions (in the request) of documents that the reply reports as read only in part.
     """
 
     results: tuple[WireResult, ...]

@@ -62,7 +62,7 @@ class Mixedbread(Dialect):
     reply = MixedbreadReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """``top_k`` is always said: the service may return fewer documents without it."""
+        """``top_k`` is always sent: the service may return fewer documents without it."""
         return {
             **present(model=request.model, query=request.query, input=list(request.texts)),
             "top_k": len(request.texts) if request.top_n is None else request.top_n,
@@ -70,7 +70,7 @@ class Mixedbread(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.input, asked.rank_fields, name="input"),

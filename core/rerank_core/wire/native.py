@@ -1,8 +1,8 @@
 """The rerank API itself: ``POST /v1/rerank``, as https://api.assisters.dev specifies it.
 
-Beyond the specification, answers have ``meta`` (the Vercel AI SDK fails without it) in Cohere's shape, and requests may
-have the fields of the other services and servers that are called at this path: what each does is declared with it.
-Documents that are longer than the model reads are cut, unless the request says that they must not be.
+Besides what is specified, responses have ``meta`` in Cohere's shape (the Vercel AI SDK fails without it), and requests
+may have the fields of other services and servers that are called at this path: each declares its effect. Documents
+longer than the model reads are cut, unless the request forbids it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class NativeBody(CutBody):
 
 
 class LenientBody(NativeBody):
-    """The same on paths where clients may leave the model to the server, and ``top_n`` 0 means all (vLLM)."""
+    """The same, where clients may leave the choice of the model to the server, and ``top_n`` 0 means all (vLLM)."""
 
     model: OptionalModelName = None  # type: ignore[assignment]  # wider than the native field, on purpose
     top_n: TopNOrZero = Field(default=None, validation_alias=LIMIT)
@@ -105,7 +105,7 @@ class Native(Dialect):
     reply: ClassVar[Any] = NativeReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them."""
+        """Documents are not requested back: the caller has them."""
         return {
             **super().write_request(request),
             "return_documents": False,
@@ -113,7 +113,7 @@ class Native(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents, asked.rank_fields),
@@ -144,7 +144,7 @@ class NativeAlias(Native):
 
 
 def native_results(response: WireResponse, request: WireRequest) -> list[dict[str, Any]]:
-    """``results``: with the documents if they were asked for, as objects; ``document`` is absent otherwise."""
+    """``results``: with the documents as objects if they were requested; ``document`` is absent otherwise."""
     return [
         {
             "index": item.index,
@@ -156,7 +156,7 @@ def native_results(response: WireResponse, request: WireRequest) -> list[dict[st
 
 
 def cohere_meta(response: WireResponse) -> dict[str, Any]:
-    """Cohere's ``meta``; of documents that were read only in part it has the positions and a warning."""
+    """Cohere's ``meta``, with the positions of documents that were read only in part, and a warning."""
     meta: dict[str, Any] = {
         "api_version": {"version": "1"},
         "billed_units": {"search_units": 1},

@@ -20,7 +20,7 @@ def _text_of_query(value: Any) -> Any:
 
 
 class NimBody(Body):
-    """A ranking request. NIM itself knows no limit; LiteLLM sends ``top_k`` all the same, RAGFlow ``top_n``."""
+    """A ranking request. NIM itself has no limit; LiteLLM sends ``top_k`` all the same, RAGFlow ``top_n``."""
 
     model: OptionalModelName = None
     query: Annotated[Query, BeforeValidator(_text_of_query)]
@@ -48,7 +48,7 @@ class NimReply(BaseModel):
 
 
 class Nim(Dialect):
-    """A NIM that somebody hosts."""
+    """A self-hosted NIM."""
 
     name = "nim"
     path = "/v1/ranking"
@@ -69,11 +69,11 @@ class Nim(Dialect):
         }
 
     def read_response(self, body: Any) -> WireResponse:
-        """Only ``logit`` counts as a score here: a probability would be taken for a logit."""
+        """Only ``logit`` is read as the score: a probability would be taken for a logit."""
         return read_reply(body, "logit")
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.passages, name="passages"),

@@ -38,7 +38,7 @@ class Ollama(NativeAlias):
     reply = OllamaReply
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:
-        """``document`` is absent when not asked for."""
+        """``document`` is absent when not requested."""
         return {
             "model": response.model,
             "results": [

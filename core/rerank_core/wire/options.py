@@ -1,4 +1,4 @@
-"""The fields that several dialects share beyond query, documents and limit, and what they ask of a ranking."""
+"""The fields besides query, documents and limit that several dialects share, and what they ask of a ranking."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ Length = Annotated[Any, NoEffect("tokens are always reported", usual="true", oth
 
 
 class CutBody(Body):
-    """What vLLM takes besides, on the paths that it shares with others."""
+    """The other fields of vLLM, on the paths that it shares with other products."""
 
     use_activation: UseActivation = Field(
         default=True, validation_alias=AliasChoices("use_activation", "activation", "softmax")
@@ -122,30 +122,30 @@ class CutBody(Body):
 
 
 def options_of(asked: Body) -> dict[str, Any]:
-    """What the options of a parsed body ask, as fields of a request; only those that ask for something."""
-    said = dict(_said(asked))
+    """The options of a parsed body as fields of a :class:`WireRequest`; only those that ask for something."""
+    values = dict(_values(asked))
     found: dict[str, Any] = {}
-    if said.get("raw_scores") or said.get("use_activation") is False:
+    if values.get("raw_scores") or values.get("use_activation") is False:
         found["raw_scores"] = True
     for name in ("max_tokens_per_doc", "max_tokens_per_query"):
-        if said.get(name) is not None:
-            found[name] = said[name]
-    if said.get("truncate_prompt_tokens") not in (None, -1):
-        found["truncate_prompt_tokens"] = said["truncate_prompt_tokens"]
+        if values.get(name) is not None:
+            found[name] = values[name]
+    if values.get("truncate_prompt_tokens") not in (None, -1):
+        found["truncate_prompt_tokens"] = values["truncate_prompt_tokens"]
     whole = {"truncation": False, "truncate": False, "truncation_side": "LEFT", "truncation_direction": "LEFT"}
-    refuses = [name for name, value in whole.items() if said.get(name) == value or said.get(name) == "NONE"]
+    refuses = [name for name, forbids in whole.items() if values.get(name) == forbids or values.get(name) == "NONE"]
     if refuses:
         found["whole"] = refuses[0]
-    chunked = [name for name in ("max_chunks_per_doc", "overlap_tokens") if said.get(name) is not None]
+    chunked = [name for name in ("max_chunks_per_doc", "overlap_tokens") if values.get(name) is not None]
     if chunked:
         found["chunked"] = chunked[0]
     return found
 
 
-def _said(asked: Body) -> Iterator[tuple[str, Any]]:
+def _values(asked: Body) -> Iterator[tuple[str, Any]]:
     for name in type(asked).model_fields:
         value = getattr(asked, name)
         if isinstance(value, Body):
-            yield from _said(value)
+            yield from _values(value)
         else:
             yield name, value

@@ -46,7 +46,7 @@ class PineconeResult(BaseModel):
 
 
 class PineconeUsage(BaseModel):
-    """What is billed: one unit a request."""
+    """What is billed: one unit per request."""
 
     rerank_units: int
 
@@ -62,7 +62,7 @@ class PineconeReply(BaseModel):
 
 
 class Pinecone(Dialect):
-    """Pinecone's own service: a header of its own for the key, documents only as objects."""
+    """Pinecone's own service: the key has its own header, documents are always objects."""
 
     name = "pinecone"
     path = "/rerank"
@@ -78,7 +78,7 @@ class Pinecone(Dialect):
         return {**super().headers(api_key), "X-Pinecone-API-Version": _API_VERSION}
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """``truncate`` END cuts documents that are too long; some models refuse them unless told."""
+        """``truncate`` END cuts documents that are too long; some models refuse them by default."""
         return {
             **present(model=request.model, query=request.query, top_n=request.top_n),
             "documents": [{"text": text} for text in request.texts],
@@ -87,7 +87,7 @@ class Pinecone(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents, asked.rank_fields),
@@ -113,5 +113,5 @@ class Pinecone(Dialect):
         }
 
     def write_error(self, error: RerankError) -> tuple[int, dict[str, Any]]:
-        """Pinecone's ``status`` beside the fields of our own errors."""
+        """Pinecone's ``status`` besides the fields of the rerank API's errors."""
         return error.status, {**error_body(error), "status": error.status}

@@ -1,7 +1,7 @@
-"""What a server answers where: every path that takes a ranking request, and the dialect spoken on it.
+"""The server's paths: every path that takes a ranking request, and the dialect spoken on it.
 
-Some paths belong to several products. Where their requests differ in the field that holds the documents, the body
-decides; where they differ only in the answer, each product has a path below its own name as well.
+Several products share some paths. Where their requests differ in the field that holds the documents, the body decides;
+where they differ only in the response, each product also has a path that begins with its own name.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Route:
     """A path that takes a ranking request.
 
     Attributes:
-        path: where; ``{model}`` stands for a model's name, which may hold slashes, and counts more than the body's.
-        dialect: what is spoken there, errors about unreadable bodies included.
-        by_field: other dialects spoken there, by the field their requests have in place of ``documents``.
+        path: the path; ``{model}`` stands for a model's name, which may hold slashes and overrides the body's.
+        dialect: the usual dialect there, also of errors about unreadable bodies.
+        by_field: other dialects there, by the field that their requests have in place of ``documents``.
     """
 
     path: str
@@ -42,12 +42,12 @@ class Route:
 
     @property
     def dialects(self) -> tuple[Dialect, ...]:
-        """All that are spoken there, the usual one first."""
+        """All dialects there, the usual one first."""
         return (self.dialect, *self.by_field.values())
 
 
 def dialect_for(route: Route, body: Any) -> Dialect:
-    """The dialect of a request; a body that has ``documents`` is in the route's usual one, whatever else it has."""
+    """The dialect of a request; a body with ``documents`` is in the route's usual one, whatever else it has."""
     if isinstance(body, dict) and body.get("documents") is None:
         for name, dialect in route.by_field.items():
             if body.get(name) is not None:

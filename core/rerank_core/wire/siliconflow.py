@@ -20,5 +20,5 @@ class SiliconFlow(Dialect):
     key_variable = "SILICONFLOW_API_KEY"
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them."""
+        """Documents are not requested back: the caller has them."""
         return {**super().write_request(request), "return_documents": False}

@@ -15,7 +15,7 @@ from rerank_core.wire.texts import texts_of
 
 
 class TeiBody(Body):
-    """A rerank request. TEI itself knows no ``model`` and no ``top_n``; LiteLLM sends the latter all the same."""
+    """A rerank request. TEI itself has no ``model`` and no ``top_n``; LiteLLM sends ``top_n`` all the same."""
 
     query: Query
     texts: Documents
@@ -60,7 +60,7 @@ class Tei(Dialect):
     reply = list[TeiRank]
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """``truncate`` is said because servers before 1.9 refuse a text that is too long unless told."""
+        """``truncate`` is always sent: servers before 1.9 refuse a text that is too long by default."""
         return {
             "query": request.query,
             "texts": list(request.texts),
@@ -75,7 +75,7 @@ class Tei(Dialect):
         return limit if type(limit) is int and limit > 0 else None
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.texts, name="texts"),

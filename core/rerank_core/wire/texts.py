@@ -1,4 +1,4 @@
-"""From the documents of a request to what the model reads of each. The work is linear in the size of the request."""
+"""From the documents of a request to their texts. The work is linear in the size of the request."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rerank_core.errors import InvalidRequestError
 
 
 def texts_of(documents: Sequence[Any], fields: Sequence[str] | None = None, name: str = "documents") -> list[str]:
-    """What the model reads of each document.
+    """The text of each document, as the model reads it.
 
     Args:
         documents: strings, objects with a ``text``, or objects with a ``content`` list of text parts (vLLM).
-        fields: the fields of an object to read instead, joined by newlines in this order (Cohere's
-            ``rank_fields``); those an object lacks are left out, and one named twice is read once.
-        name: what the list is called in messages.
+        fields: the fields of an object to read instead, joined by newlines in this order (Cohere's ``rank_fields``);
+            those that an object lacks are skipped, and one named twice is read once.
+        name: the name of the list, for messages.
 
     Raises:
         InvalidRequestError: when a document has no text (code ``invalid_document``).
@@ -30,7 +30,7 @@ def _text_of(document: Any, order: Mapping[str, int], param: str) -> str:
     if isinstance(document, str):
         return clean_text(document)
     if order:
-        # A document's own fields are gone through, not those asked for: many documents may be asked for many fields.
+        # The loop is over the document's own fields: there may be many documents and many requested fields.
         found = sorted(
             (order[field], field) for field, value in document.items() if field in order and value is not None
         )

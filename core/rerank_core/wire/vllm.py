@@ -19,12 +19,12 @@ from rerank_core.wire.native import NativeUsage
 from rerank_core.wire.options import CutBody
 from rerank_core.wire.texts import texts_of
 
-# Cut what is longer than the model reads; without it one long document makes vLLM refuse the whole request.
+# Cuts what is longer than the model reads; without it, vLLM refuses a whole request for one long document.
 _TRUNCATE = {"truncate_prompt_tokens": -1}
 
 
 class Vllm(Dialect):
-    """vLLM's rerank endpoint. Always returns the documents, whatever is asked."""
+    """vLLM's rerank endpoint. It always returns the documents."""
 
     name = "vllm"
     path = "/v1/rerank"
@@ -100,7 +100,7 @@ class VllmScore(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes.
+        """The request in a parsed body.
 
         Raises:
             InvalidRequestError: when there are several queries, and not one for each document.

@@ -52,21 +52,21 @@ class VoyageReply(BaseModel):
 
 
 class Voyage(Dialect):
-    """Voyage's own service. The exact empty text makes it refuse the whole request; a blank one does not."""
+    """Voyage's own service. It refuses a whole request for one empty text, but not for a blank one."""
 
     name = "voyage"
     path = "/v1/rerank"
     base_url = "https://api.voyageai.com"
     key_variable = "VOYAGE_API_KEY"
     max_documents = 1000
-    # A request may hold 600,000 tokens, the query counted once a document; a token has three bytes or more as a rule.
+    # A request may hold 600,000 tokens, the query counted once per document; a token usually has three bytes or more.
     max_bytes = 1_000_000
     refuses_empty_text = True
     body = VoyageBody
     reply = VoyageReply
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """``truncation`` is the service's default and said all the same: long documents must not fail the request."""
+        """``truncation`` is sent although it is the default: long documents must not fail the request."""
         return {
             **present(model=request.model, query=request.query, documents=list(request.texts), top_k=request.top_n),
             "return_documents": False,
@@ -74,7 +74,7 @@ class Voyage(Dialect):
         }
 
     def to_request(self, asked: Any) -> WireRequest:
-        """The request that a parsed body makes."""
+        """The request in a parsed body."""
         return WireRequest(
             query=asked.query,
             texts=texts_of(asked.documents),

@@ -16,5 +16,5 @@ class Xinference(Dialect):
     key_variable = "XINFERENCE_API_KEY"
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
-        """Documents are not asked back: the caller has them."""
+        """Documents are not requested back: the caller has them."""
         return {**super().write_request(request), "return_documents": False}

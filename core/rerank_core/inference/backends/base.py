@@ -15,7 +15,7 @@ from rerank_core.inference.workers import Workers
 
 
 class Backend(Protocol):
-    """Runs a model. Knows nothing of texts, order or batching."""
+    """Runs a model, block by block: texts, order and batching are decided elsewhere."""
 
     @property
     def workers(self) -> Workers:
@@ -52,13 +52,13 @@ class LoadedModelInfo:
         backend: ``onnx`` or ``torch``.
         dtype: the precision of the weights.
         device: where it runs.
-        max_tokens: the limit of a pair, special tokens included: the model's default where nothing else is asked for.
+        max_tokens: the limit of a pair, special tokens included: the model's default unless another is given.
         token_limit: the most the architecture can take, where that is known.
-        reason: why this backend was picked.
+        reason: why this backend was chosen.
         folder: where the files are on this machine.
         fingerprint: changes whenever scores may change.
-        default_prompt: the checkpoint's own prompt, used where no other is asked for; empty where it has none.
-        batch_tokens: token budget of a batch unless another is asked for; 0 where inputs run one at a time.
+        default_prompt: the checkpoint's own prompt, used unless another is given; empty where it has none.
+        batch_tokens: token budget of a batch unless another is given; 0 where inputs run one at a time.
         workers: how many threads tokenise and run batches.
         long_documents: what happens to a document that is longer than the limit: ``truncate`` or ``windows``.
     """
@@ -100,10 +100,10 @@ class SharedModel:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LoadedModel:
-    """A shared model, with what one scorer asked for and why it got this.
+    """A shared model, as one scorer has loaded it.
 
     Attributes:
-        info: what was loaded and why.
+        info: what was loaded and why, with the scorer's settings.
         shared: the model itself.
         seconds: how long loading took, or None when the model was there already.
     """
@@ -124,7 +124,7 @@ class LoadedModel:
 
     @property
     def scheduler(self) -> Scheduler:
-        """The shared line of work."""
+        """The shared queue."""
         return self.shared.scheduler
 
 

@@ -1,4 +1,4 @@
-"""Loading a torch checkpoint safely: no foreign code, no missing weights, no head that is none."""
+"""Loading a torch checkpoint safely: no foreign code, no missing weights, no missing head."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load_checkpoint(
 
 
 def default_device() -> str:
-    """Where sentence-transformers puts a model when nobody says where.
+    """The device that sentence-transformers uses by default.
 
     Raises:
         MissingDependencyError: when it is not installed.
@@ -123,7 +123,7 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
 
 
 def _scores_without_template(model: Any, folder: Path) -> bool:
-    """Whether a causal model would be fed bare pairs although nobody configured it so (``modules.json``)."""
+    """Whether a causal model would get pairs without a template although ``modules.json`` does not configure that."""
     transformer = model[0]
     generative = transformer.transformer_task == "text-generation"
     return generative and "message" not in transformer.modality_config and not (folder / "modules.json").is_file()

@@ -29,7 +29,7 @@ class OnnxBackend:
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        ModelLoadError: when the graph cannot be read, asks for inputs no encoder gives, or has no
+        ModelLoadError: when the graph cannot be read, wants inputs that no encoder gives, or has no
             classification head.
     """
 
@@ -48,7 +48,7 @@ class OnnxBackend:
         return self._own_workers or shared_workers()
 
     def _check_head(self) -> None:
-        """Try two lengths: a relevance head gives one or two numbers a row, whatever the length."""
+        """Try two lengths: a relevance head gives one or two numbers per row, whatever the length."""
         for length in _PROBE_LENGTHS:
             ones = np.ones((2, length), np.int64)
             logits = self._run_session(Block(ones, ones, np.zeros_like(ones)))
@@ -92,7 +92,7 @@ def _open_session(path: Path, device: str) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Shapes change with every batch: planning memory per shape would only hold on to more of it.
+    # Shapes change with every batch: a memory plan per shape would only use more memory.
     options.enable_mem_pattern = False
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
@@ -114,6 +114,6 @@ def _input_types(session: Any, path: Path) -> dict[str, type[np.signedinteger[An
 
 
 def _mentions(path: Path, operator: bytes) -> bool:
-    """Whether the graph uses an operator; its name stands in the file as plain bytes."""
+    """Whether the graph uses an operator; its name is in the file as plain bytes."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(operator) >= 0

@@ -14,12 +14,12 @@ from rerank_core.inference.chat import ChatEncoder
 from rerank_core.inference.encoding import Block, Encoder, PairEncoder, copy_tokenizer
 from rerank_core.inference.workers import Workers
 
-_CPU_BATCH_TOKENS = 2_048  # torch's own threads want more than one short pair to chew on
+_CPU_BATCH_TOKENS = 2_048  # torch's own threads need more than one short pair at a time
 _GPU_BATCH_TOKENS = 32_768
 
 
 class TorchBackend:
-    """A ``CrossEncoder`` run block by block.
+    """A ``CrossEncoder``, run block by block.
 
     Args:
         model: the loaded cross-encoder.

@@ -28,7 +28,7 @@ from rerank_core import (
     Usage,
 )
 from rerank_core.client.urls import check_base_url
-from rerank_core.inference.workers import ASIDE
+from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.option_fields import PlainAttributes
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, with_options
@@ -202,7 +202,7 @@ class CrossEncoderRanker(PlainAttributes):
             The same as :meth:`warm_up`.
         """
         if self._engine() is not self._warm:
-            await ASIDE.run(self.warm_up)
+            await SLOW_CALLS.run(self.warm_up)
 
     def close(self) -> None:
         """Let go of the model or the connections; the next run makes them anew."""

@@ -21,52 +21,52 @@ def gate():
 
 @pytest.mark.asyncio
 async def test_results_and_errors_come_back():
-    aside = Workers(2, "aside", slow=True)
-    assert await aside.run(lambda: threading.current_thread().daemon) is True
+    workers = Workers(2, "workers", slow=True)
+    assert await workers.run(lambda: threading.current_thread().daemon) is True
     with pytest.raises(ZeroDivisionError):
-        await aside.run(lambda: 1 // 0)
-    assert await asyncio.gather(*(aside.run(lambda i=i: i) for i in range(100))) == list(range(100))
+        await workers.run(lambda: 1 // 0)
+    assert await asyncio.gather(*(workers.run(lambda i=i: i) for i in range(100))) == list(range(100))
 
 
 @pytest.mark.asyncio
 async def test_work_that_outlives_its_caller_is_bounded_and_what_waits_is_never_begun(gate):
-    aside = Workers(2, "aside", slow=True)
+    workers = Workers(2, "workers", slow=True)
     begun = []
 
     def stuck(number):
         begun.append(number)
         gate.wait(BOUND)
 
-    tasks = [asyncio.create_task(aside.run(lambda i=i: stuck(i))) for i in range(50)]
+    tasks = [asyncio.create_task(workers.run(lambda i=i: stuck(i))) for i in range(50)]
     await async_wait_for(lambda: len(begun) == 2)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     gate.set()
-    assert await aside.run(lambda: "next") == "next"  # behind the 48, which were skipped
+    assert await workers.run(lambda: "next") == "next"  # behind the 48, which were skipped
     assert begun == [0, 1]
 
 
 @pytest.mark.asyncio
 async def test_a_result_for_a_caller_that_has_left_is_dropped(gate):
-    aside = Workers(1, "aside", slow=True)
-    task = asyncio.create_task(aside.run(lambda: gate.wait(BOUND)))
+    workers = Workers(1, "workers", slow=True)
+    task = asyncio.create_task(workers.run(lambda: gate.wait(BOUND)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
-    assert await aside.run(lambda: 1) == 1
+    assert await workers.run(lambda: 1) == 1
 
 
 def test_a_loop_that_is_gone_is_no_trouble(gate):
-    aside = Workers(1, "aside", slow=True)
+    workers = Workers(1, "workers", slow=True)
 
     async def leave():
-        task = asyncio.create_task(aside.run(lambda: gate.wait(BOUND)))
+        task = asyncio.create_task(workers.run(lambda: gate.wait(BOUND)))
         await asyncio.sleep(0)
         task.cancel()
 
     asyncio.run(leave())
     gate.set()
-    assert asyncio.run(aside.run(lambda: 2)) == 2
+    assert asyncio.run(workers.run(lambda: 2)) == 2
