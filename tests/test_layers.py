@@ -17,6 +17,7 @@ GROUPS = {
         "call_group", "documents", "errors", "events", "files", "forks", "optional", "ranking", "results", "scores",
         "shown", "spelling",
     },
+    "options": {"option_checks", "option_fields", "option_text", "options"},
     "engine": {"many", "request", "reranker"},
     "public": {"__init__"},
 }  # fmt: skip
@@ -29,16 +30,20 @@ MAY_IMPORT = {
     "conversion": {"inference"},
     "wire": set(),
     "client": {"wire", "inference"},
-    "scoring": {"client", "wire", "inference", "models"},
-    "engine": {"scoring", "client", "inference"},
+    "options": {"client", "models"},
+    "scoring": {"options", "client", "wire", "inference", "models"},
+    "engine": {"scoring", "options", "client", "inference"},
     "public": {"engine"},
-    "server": {"engine", "scoring", "wire", "inference", "models"},
+    "server": {"engine", "scoring", "options", "wire", "inference", "models"},
     "evaluation": {"engine", "scoring", "wire", "inference", "models"},
     "testing": {"engine", "scoring", "wire", "inference", "server"},
-    "cli": {"public", "engine", "conversion", "evaluation", "server", "inference", "models"},
-    "rerank_plugins": {"public", "engine", "scoring", "wire", "models", "haystack_integrations"},
-    "haystack_integrations": {"public", "engine", "scoring", "client", "inference", "rerank_plugins"},
+    "cli": {"public", "engine", "conversion", "evaluation", "server", "options", "inference", "models"},
+    "option_pages": {"options", "scoring"},
+    "rerank_plugins": {"public", "engine", "scoring", "options", "wire", "models", "cli", "haystack_integrations"},
+    "haystack_integrations": {"public", "engine", "options", "client", "inference", "rerank_plugins"},
 }
+# What a group may import for type checkers alone, from a layer above it.
+MAY_NAME = {"options": {"scoring"}}
 ABOVE_THE_ENGINE = {"rerank_plugins", "haystack_integrations"}
 
 
@@ -57,9 +62,17 @@ def group_of_file(path):
     return group_of(inside.parts[0])
 
 
+def for_type_checkers(tree):
+    """The imports in blocks that only type checkers read."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {inner for block in blocks for statement in block.body for inner in ast.walk(statement)}
+
+
 def imported(source):
-    """(line, group) of each import of ours."""
-    for node in ast.walk(ast.parse(source)):
+    """(line, group, whether only for type checkers) of each import of ours."""
+    tree = ast.parse(source)
+    types_only = for_type_checkers(tree)
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 modules = [alias.name for alias in names]
@@ -73,15 +86,20 @@ def imported(source):
             top, _, rest = module.partition(".")
             part = rest.partition(".")[0]
             if top in ABOVE_THE_ENGINE:
-                yield node.lineno, top
+                yield node.lineno, top, node in types_only
             elif top == "rerank_core" and part != "__version__":
                 known = (CORE / part).is_dir() or (CORE / f"{part}.py").is_file()
-                yield node.lineno, group_of(part if part and known else "__init__")
+                yield node.lineno, group_of(part if part and known else "__init__"), node in types_only
 
 
 def faults(group, source):
     allowed = MAY_IMPORT[group] | {group, "values"}
-    return [f"{line}: {group} may not import {other}" for line, other in imported(source) if other not in allowed]
+    named = allowed | MAY_NAME.get(group, set())
+    return [
+        f"{line}: {group} may not import {other}"
+        for line, other, types_only in imported(source)
+        if other not in (named if types_only else allowed)
+    ]
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -97,8 +115,9 @@ def test_the_layers_of_the_engine_form_no_circle():
 
 
 def test_every_permission_is_needed():
-    used = {(group_of_file(path), group) for path in sources() for _, group in imported(path.read_text("utf-8"))}
-    assert {(group, other) for group, others in MAY_IMPORT.items() for other in others} <= used
+    used = {(group_of_file(path), group) for path in sources() for _, group, _ in imported(path.read_text("utf-8"))}
+    allowed = [*MAY_IMPORT.items(), *MAY_NAME.items()]
+    assert {(group, other) for group, others in allowed for other in others} <= used
 
 
 @pytest.mark.parametrize(
@@ -114,3 +133,9 @@ def test_every_permission_is_needed():
 )
 def test_a_forbidden_import_is_seen(line):
     assert len(faults("client", line)) == 1
+
+
+def test_what_a_type_checker_may_read_is_not_imported():
+    line = "from rerank_core.scoring.base import Scorer"
+    assert faults("options", f"if TYPE_CHECKING:\n    {line}") == []
+    assert len(faults("options", line)) == 1
