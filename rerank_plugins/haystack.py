@@ -1,7 +1,7 @@
 """The Haystack ranker.
 
-It is defined in :mod:`haystack_integrations`, the namespace that Haystack loads saved pipelines from without being
-told to trust it.
+It is defined in :mod:`haystack_integrations`, a namespace that Haystack loads saved pipelines from without an explicit
+permission.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ from pydantic import ConfigDict, Field, field_validator
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from rerank_core import Document as PlainDocument
-from rerank_core import InvalidRequestError, ProtocolError, RerankResponse, RerankResult
+from rerank_core import InvalidRequestError, RerankResponse, RerankResult
 from rerank_core.documents import DocumentLike, check_documents
 from rerank_core.optional import optional
 from rerank_core.reranker import provider_of
 from rerank_core.wire.registry import dialect
-from rerank_plugins.options import EngineOptions, result_metadata
+from rerank_plugins.options import EngineOptions
+from rerank_plugins.results import result_metadata, result_score
 
 with optional("rerank_plugins.langchain", extra="langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -372,8 +373,8 @@ class RerankRetriever(BaseRetriever):
 
     def _limit(self, top_n: int | None) -> dict[str, Any]:
         """For the compressor; nothing at all when nobody asked, so that what is bound to it stays."""
-        asked = self.top_n if top_n == _UNSET else top_n
-        return {} if asked == _UNSET else {"top_n": asked}
+        limit = self.top_n if top_n == _UNSET else top_n
+        return {} if limit == _UNSET else {"top_n": limit}
 
 
 class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
@@ -424,15 +425,8 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
         scores: dict[int, float] = {}
         for group, response in zip(groups.values(), responses, strict=True):
             positions = list(group)
-            scores |= {positions[result.index]: self._value(result) for result in response}
+            scores |= {positions[each.index]: result_score(each, logits=self.logits) for each in response}
         return [scores[position] for position in range(len(scores))]
-
-    def _value(self, result: RerankResult) -> float:
-        if not self.logits or (result.degraded and result.logit is None):
-            return result.relevance_score
-        if result.logit is None:
-            raise ProtocolError("logits=True, but this provider gives probabilities only.", code="no_logits")
-        return result.logit
 
 
 Groups = dict[str, dict[int, str]]

@@ -12,11 +12,12 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_serializer, field_validator
 
-from rerank_core import InvalidRequestError, ProtocolError, Reranker
+from rerank_core import InvalidRequestError, Reranker
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
 from rerank_core.results import RerankResult
-from rerank_plugins.options import EngineOptions, result_metadata
+from rerank_plugins.options import EngineOptions
+from rerank_plugins.results import result_metadata, result_score
 
 with optional("CrossEncoderPostprocessor", extra="llama-index"):
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -164,14 +165,8 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
         metadata = result_metadata(result)
         if self.keep_retrieval_score:
             metadata[RETRIEVAL_SCORE] = None if scored.score is None else float(scored.score)
-        return scored.model_copy(update={"node": _with_metadata(scored.node, metadata), "score": self._score(result)})
-
-    def _score(self, result: RerankResult) -> float:
-        if not self.logits or (result.degraded and result.logit is None):
-            return result.relevance_score
-        if result.logit is None:
-            raise ProtocolError("logits=True, but this provider gives probabilities only.", code="no_logits")
-        return result.logit
+        score = result_score(result, logits=self.logits)
+        return scored.model_copy(update={"node": _with_metadata(scored.node, metadata), "score": score})
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """The options as plain values for JSON or YAML, and back with ``from_dict``; without the API key.

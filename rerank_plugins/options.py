@@ -1,4 +1,4 @@
-"""What all adapters share: the engine's options as fields, the engine they make, and what is reported of a result.
+"""What all adapters share: the engine's options as fields, and the engine they make.
 
 An adapter translates its framework's world to :class:`~rerank_core.Reranker` and back; it ranks nothing itself.
 """
@@ -24,7 +24,6 @@ from rerank_core import Reranker, forks
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.option_fields import OptionFields
 from rerank_core.reranker import provider_of
-from rerank_core.results import RerankResult
 from rerank_core.spelling import did_you_mean
 
 ENGINE_OPTIONS = tuple(OptionFields.model_fields)
@@ -197,15 +196,3 @@ class EngineOptions(OptionFields):
         fields_set = {*state["__pydantic_fields_set__"]} | ({"model"} if self.model is not None else set())
         hidden = {"__dict__": state["__dict__"] | {"api_key": None}, "__pydantic_fields_set__": fields_set}
         return state | hidden
-
-
-def result_metadata(result: RerankResult, prefix: str = "rerank_") -> dict[str, Any]:
-    """What is to be known of a result besides its score, as metadata; only what is the case.
-
-    ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a fallback ranked it.
-    ``rerank_window``: ``[start, end]``, the characters of the text that got the score.
-    """
-    found: dict[str, Any] = {name: True for name in ("truncated", "degraded") if getattr(result, name)}
-    if result.window is not None:
-        found["window"] = list(result.window)
-    return {prefix + name: value for name, value in found.items()}

@@ -60,9 +60,9 @@ class Reranker:
 
     def __init__(self, model: str | Path | None = None, **options: Unpack[RerankerOptions]) -> None:
         given = completed(options, OPTIONS, Reranker.__init__)
-        self._asked = _scorer(model, given)
-        self.provider = scorers_provider(self._asked)
-        self._scorer = self._asked
+        self._base_scorer = _scorer(model, given)
+        self.provider = scorers_provider(self._base_scorer)
+        self._scorer = self._base_scorer
         if given["calibration"] is not None:
             fitted = given["calibration"]
             fitted = fitted if isinstance(fitted, Calibration) else Calibration.load(fitted)
@@ -79,19 +79,19 @@ class Reranker:
 
     @property
     def scorer(self) -> Scorer:
-        """The scorer that is asked, with the calibration and fallback of the options around it."""
+        """The scorer in use, with the calibration and fallback of the options around it."""
         return self._scorer
 
     @property
     def loaded(self) -> LoadedModelInfo | None:
         """What was loaded, where and why; None before the first use, or when the model is not in this process."""
-        return loaded_by(self._asked)
+        return loaded_by(self._base_scorer)
 
     def __repr__(self) -> str:
         loaded = self.loaded
         where = f", backend={loaded.backend!r}, dtype={loaded.dtype!r}, device={loaded.device!r}" if loaded else ""
-        if isinstance(self._asked, ApiScorer):
-            where = f", url={self._asked.url!r}"
+        if isinstance(self._base_scorer, ApiScorer):
+            where = f", url={self._base_scorer.url!r}"
         return f"{type(self).__name__}(model={self.model!r}, provider={self.provider!r}{where})"
 
     def rerank(

@@ -105,7 +105,7 @@ class Callbacks(BaseCallbackHandler):
 
 
 class GivenRetriever(BaseRetriever):
-    """Finds what it was given, whatever is asked."""
+    """Finds what it was given, whatever the query is."""
 
     def __init__(self, found):
         super().__init__()
@@ -122,7 +122,7 @@ def faked(scorer=None, **options):
 
 
 class Scripted(FakeScorer):
-    """Gives the scores it was told to."""
+    """Gives the scores it was made with."""
 
     def __init__(self, *scores, judged=True):
         super().__init__()

@@ -29,7 +29,7 @@ META_KEYS = {"model", "usage", "degraded", "query_truncated", "truncated", "wind
 
 
 class ProbabilityScorer(FakeScorer):
-    """As many services: tells no logits."""
+    """As many services: gives no logits."""
 
     def _answer(self, query, texts):
         scores = super()._answer(query, texts)
@@ -244,7 +244,7 @@ def test_raw_scores_and_the_probability_they_are_held_against():
 
 def test_raw_scores_that_nobody_tells():
     ranker = CrossEncoderRanker(reranker=Reranker(scorer=ProbabilityScorer("svc")), scale_score=False)
-    with pytest.raises(ValueError, match="'svc' tells probabilities only; use scale_score=True"):
+    with pytest.raises(ValueError, match="'svc' gives probabilities only; use scale_score=True"):
         ranker.run("a", documents("a"))
     assert ranker.run("a", documents("a"), scale_score=True)["documents"][0].score == sigmoid(6.0)
     nobody = CrossEncoderRanker(reranker=Reranker(scorer=KeepOrderScorer()), scale_score=False)
@@ -311,7 +311,7 @@ def test_a_threshold_that_is_no_probability():
             lexical()[0].run("a", [], score_threshold=threshold)
 
 
-# The facts
+# What is known of a call
 
 
 def test_documents_read_in_part_are_named():

@@ -70,11 +70,11 @@ def test_every_option_is_an_attribute_and_reaches_the_engine():
     ranker = CrossEncoderRanker(**OPTIONS)
     assert {name: getattr(ranker, name) for name in OPTIONS} == OPTIONS
     engine = ranker._engine()
-    local = engine._asked.options
+    local = engine._base_scorer.options
     wanted = {name: OPTIONS[name] for name in ENGINE_OPTIONS if hasattr(local, name) and name != "device"}
     assert {name: getattr(local, name) for name in wanted} == wanted
     assert (engine.model, local.device) == ("some/model", "cuda:1")
-    assert engine.scorer is not engine._asked  # a stand-in is there
+    assert engine.scorer is not engine._base_scorer  # a fallback is there
 
 
 def test_every_option_of_an_api_reaches_it(monkeypatch):

@@ -17,6 +17,7 @@ import rerank_core
 from apiserver import ApiServer, reply
 from fresh import fresh
 from rerank_core.cli.app import app
+from rerank_core.cli.engine_options import in_flags
 from rerank_core.cli.read import _split_text
 from rerank_core.cli.show import score_bar
 from waiting import BOUND, ended
@@ -473,6 +474,14 @@ def test_messages_name_options_as_the_command_line_does(manual, monkeypatch, arg
     seen = rerank("query", "cats", manual, *arguments).stderr
     assert said in seen
     assert "sesame" not in seen
+
+
+def test_messages_name_no_option_that_the_command_does_not_have():
+    message = "pass trust_remote_code=True and revision='<commit>', or model=."
+    assert in_flags(message, None, {"--revision"}) == "pass trust_remote_code=True and --revision <commit>, or model=."
+    everything = {"--trust-remote-code", "--revision", "--model"}
+    assert in_flags(message, None, everything) == "pass --trust-remote-code and --revision <commit>, or --model."
+    assert in_flags("top_n must be 1", "top_n", ()) == "top_n must be 1"
 
 
 def test_options_of_the_engine_reach_it(manual):

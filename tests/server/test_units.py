@@ -121,42 +121,42 @@ def test_a_key_file_that_is_missing(tmp_path):
 
 def test_retry_after_follows_the_pace():
     clock = Clock()
-    line = Admission(100, 10, clock)
-    with line.admitted(50):
+    queue = Admission(100, 10, clock)
+    with queue.admitted(50):
         clock.now += 25.0
-    with line.admitted(100):
-        assert line.estimated_wait() == pytest.approx(50.0)
-        with pytest.raises(OverloadedError) as caught, line.admitted(1):
+    with queue.admitted(100):
+        assert queue.estimated_wait() == pytest.approx(50.0)
+        with pytest.raises(OverloadedError) as caught, queue.admitted(1):
             pass
         assert caught.value.retry_after == 50.0
-    assert (line.pairs, line.requests, line.estimated_wait()) == (0, 0, 0.0)
+    assert (queue.pairs, queue.requests, queue.estimated_wait()) == (0, 0, 0.0)
 
 
 def test_failed_work_frees_its_place_and_does_not_count_as_done():
     clock = Clock()
-    line = Admission(100, 10, clock)
-    with suppress(KeyError), line.admitted(40):
+    queue = Admission(100, 10, clock)
+    with suppress(KeyError), queue.admitted(40):
         clock.now += 1
         raise KeyError
-    assert (line.pairs, line.requests) == (0, 0)
+    assert (queue.pairs, queue.requests) == (0, 0)
 
 
 @given(st.lists(st.integers(1, 60), max_size=30))
 def test_what_is_admitted_never_exceeds_the_limits(sizes):
-    line = Admission(100, 5, Clock())
+    queue = Admission(100, 5, Clock())
     held = []
     for size in sizes:
-        place = line.admitted(size)
+        place = queue.admitted(size)
         try:
             place.__enter__()
         except OverloadedError:
             continue
         held.append(place)
-        assert line.pairs <= 100
-        assert line.requests <= 5
+        assert queue.pairs <= 100
+        assert queue.requests <= 5
     for place in held:
         place.__exit__(None, None, None)
-    assert (line.pairs, line.requests) == (0, 0)
+    assert (queue.pairs, queue.requests) == (0, 0)
 
 
 def test_settings_from_the_environment(monkeypatch):
@@ -335,7 +335,7 @@ def test_a_system_that_grants_fewer_files_than_it_says_gets_fewer_connections(mo
 
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1128, resource.RLIM_INFINITY))
     monkeypatch.setattr(resource, "setrlimit", refused)
-    connections, backlog = run._room_for(20_000)
+    connections, backlog = run._connections_allowed(20_000)
     assert connections == 500
     # An event loop accepts a whole backlog at once, and does so a few times before it counts and closes the first.
     assert 3 * backlog < 1128 - connections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -42,8 +42,13 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Reads the command's arguments, and runs it."""
-        with exit_codes():
+        with exit_codes(lambda: self._flags(ctx)):
             return super().invoke(ctx)
+
+    def _flags(self, ctx: Any) -> set[str]:
+        """What the command that runs, or has run, can be given."""
+        command: Any = self.commands.get(ctx.invoked_subcommand)
+        return {flag for parameter in getattr(command, "params", ()) for flag in parameter.opts}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, with help in which brackets are brackets."""
@@ -64,8 +69,12 @@ class _Usage(typer.BadParameter):
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
-    """Errors as one message on standard error and an exit code; Ctrl-C as silence."""
+def exit_codes(flags: Callable[[], Collection[str]] = tuple) -> Iterator[None]:
+    """Errors as one message on standard error and an exit code; Ctrl-C as silence.
+
+    Args:
+        flags: the options that messages may name as the command line does.
+    """
     try:
         yield
     except (typer.Exit, typer.Abort, BrokenPipeError):  # decided already; whoever reads has enough
@@ -77,7 +86,7 @@ def exit_codes() -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')
         if _interrupted(error):
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        say(f"rerank: {_message(error)}", error=True)
+        say(f"rerank: {_message(error, flags())}", error=True)
         raise typer.Exit(EXIT_USAGE if isinstance(error, InvalidRequestError) else EXIT_FAILED) from None
 
 
@@ -89,9 +98,9 @@ def interruptible() -> Iterator[None]:
     yield
 
 
-def _message(error: Exception) -> str:
+def _message(error: Exception, flags: Collection[str]) -> str:
     if isinstance(error, RerankError):
-        return in_flags(str(error), getattr(error, "param", None))
+        return in_flags(str(error), getattr(error, "param", None), flags)
     if isinstance(error, OSError):  # a full disk below a help text
         return f"{reason(error)}."
     if isinstance(error, MemoryError):

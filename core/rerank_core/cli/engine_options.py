@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, signature
 from typing import Annotated, Any, TypeVar
 
@@ -76,8 +76,20 @@ _NAMES = (
 _SPELLED = re.compile(rf"(?<![\w.-])({'|'.join(_NAMES)})=(?:'([^']*)'|(\w+))?")
 
 
-def in_flags(message: str, param: str | None) -> str:
-    """A message of the engine in the command line's words: ``give --model`` where it says ``give model=``."""
-    if param in _NAMES and message.startswith(f"{param} "):
+def in_flags(message: str, param: str | None, flags: Collection[str]) -> str:
+    """A message of the engine in the command line's words: ``give --model`` where it says ``give model=``.
+
+    Args:
+        message: what the engine says.
+        param: the argument it is about, if it is about one.
+        flags: those that the command has; other arguments are left as they are.
+    """
+    if param in _NAMES and message.startswith(f"{param} ") and _flag(param) in flags:
         message = _flag(param) + message.removeprefix(param)
-    return _SPELLED.sub(lambda found: f"{_flag(found[1])} {found[2] or found[3] or ''}".rstrip(), message)
+
+    def spelled(found: re.Match[str]) -> str:
+        name, quoted, plain = found.groups(default="")
+        value = quoted or plain.removesuffix("True")  # a switch takes no value
+        return f"{_flag(name)} {value}".rstrip() if _flag(name) in flags else found[0]
+
+    return _SPELLED.sub(spelled, message)

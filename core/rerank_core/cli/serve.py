@@ -104,9 +104,9 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     file = settings.pop("config")
     with interruptible():
         with optional("rerank serve", extra="server"):
-            from rerank_core.server.run import leave
+            from rerank_core.server.run import end_process
             from rerank_core.server.run import serve as serve_until_stopped
             from rerank_core.server.settings import load_settings
         given = {name: value for name, value in settings.items() if value not in (None, [])}
         serve_until_stopped(load_settings(file, **given))
-        leave()
+        end_process()

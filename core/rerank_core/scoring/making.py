@@ -22,7 +22,7 @@ def make_scorer(
 
     Raises:
         InvalidRequestError: when an option of the other kind of scorer is not at its default, or the model is a path
-            where a service is asked.
+            where a service is meant.
         AuthenticationError: when a hosted service's API key is missing.
     """
     if provider == "local":

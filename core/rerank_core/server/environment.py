@@ -9,7 +9,7 @@ from rerank_core.errors import InvalidRequestError
 from rerank_core.spelling import did_you_mean
 
 PREFIX = "RERANK_"
-# What Kubernetes tells every container of a service called "rerank" or "rerank-...".
+# What Kubernetes sets in every container for a service called "rerank" or "rerank-...".
 _SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 

@@ -25,11 +25,11 @@ from rerank_core.server.watchdog import Watchdog
 logger = logging.getLogger("rerank_core.server")
 
 _KEEP_ALIVE_SECONDS = 75
-_GRACE_SECONDS = 5  # after the drain, for answers on their way out
-_FAREWELL_SECONDS = 3.0  # after the last answer, for threads that are still at work
+_GRACE_SECONDS = 5  # after the drain, for answers that are being written
+_THREAD_SECONDS = 3.0  # after the last answer, for threads that are still at work
 _POLL_SECONDS = 0.05
 _BACKLOG = 256  # connections that wait to be accepted; an event loop accepts so many at once
-_ROUNDS = 4  # of which so many go by until those of the first are counted, and what is too much is closed
+_BACKLOGS = 4  # so many of them are accepted before the first one is counted, and excess connections are closed
 _OTHER_FILES = 128  # files and sockets of ours that are no connections
 _EXIT_STUCK = 1
 _EXIT_SIGNALLED = 128  # and the signal's number
@@ -47,7 +47,7 @@ def serve(settings: ServerSettings) -> None:
     ring = settings.key_ring()
     settings.check_address(ring)
     _configure_logging(settings)
-    connections, backlog = _room_for(settings.max_connections)
+    connections, backlog = _connections_allowed(settings.max_connections)
     app = create_app(settings.guarded(ring))
     config = uvicorn.Config(
         app,
@@ -76,19 +76,19 @@ def serve(settings: ServerSettings) -> None:
         raise process.failure
 
 
-def leave() -> None:
-    """Let the process end by itself, and end it when threads that nobody waits for keep it alive."""
-    Watchdog().end_within(_FAREWELL_SECONDS, 0)
+def end_process() -> None:
+    """Let the process end by itself, and end it if threads that nobody waits for keep it alive."""
+    Watchdog().end_within(_THREAD_SECONDS, 0)
 
 
-def _room_for(connections: int) -> tuple[int, int]:
+def _connections_allowed(connections: int) -> tuple[int, int]:
     """How many connections there may be, and how many may wait, with the files this process may open."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
         return connections, _BACKLOG
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + _ROUNDS * _BACKLOG + _OTHER_FILES
+    needed = connections + _BACKLOGS * _BACKLOG + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections, _BACKLOG
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
@@ -100,7 +100,7 @@ def _room_for(connections: int) -> tuple[int, int]:
         return connections, _BACKLOG
     half = max(1, (allowed - _OTHER_FILES) // 2)
     logger.warning("this process may open %d files only, so at most %d connections (ulimit -n)", allowed, half)
-    return min(connections, half), max(1, min(_BACKLOG, half // _ROUNDS))
+    return min(connections, half), max(1, min(_BACKLOG, half // _BACKLOGS))
 
 
 class _Process(uvicorn.Server):
@@ -136,10 +136,10 @@ class _Process(uvicorn.Server):
             self._in_background(self._watch_loading())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Everybody has an answer afterwards; threads that still compute hold up nothing."""
+        """Every request has an answer afterwards; threads that still compute do not delay the end."""
         await super().shutdown(sockets)
         if self._signalled:
-            self._watchdog.end_within(_FAREWELL_SECONDS, 0)
+            self._watchdog.end_within(_THREAD_SECONDS, 0)
 
     def stop(self) -> None:
         """Take nothing new, finish what was accepted, and exit."""

@@ -76,7 +76,7 @@ class ServedModel:
             RerankError: what went wrong, when it could not be loaded.
         """
         if self.state is State.FAILED:
-            # Whatever it was, for a client it is the server's trouble; the log has the rest.
+            # Whatever it was, for a client it is the server's failure; the log has the rest.
             raise RerankError(f"The model {self.name!r} could not be loaded.", code="model_load_failed")
         if self.state is not State.READY:
             raise OverloadedError(

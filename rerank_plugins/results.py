@@ -1,0 +1,36 @@
+"""What adapters put into their frameworks' objects for a result: its score, and metadata about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rerank_core import ProtocolError, RerankResult
+
+
+def result_score(result: RerankResult, *, logits: bool) -> float:
+    """The probability of relevance, or the model's raw output; of a fallback that has none, the probability.
+
+    Raises:
+        ProtocolError: when raw output is wanted from a server that gives probabilities only.
+    """
+    if not logits or (result.degraded and result.logit is None):
+        return result.relevance_score
+    if result.logit is None:
+        raise ProtocolError("logits=True, but this provider gives probabilities only.", code="no_logits")
+    return result.logit
+
+
+def result_metadata(result: RerankResult) -> dict[str, Any]:
+    """What there is to know of a result besides its score; only what is the case.
+
+    ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a fallback ranked it.
+    ``rerank_window``: ``[start, end]``, the characters of the text that got the score.
+    """
+    metadata: dict[str, Any] = {}
+    if result.truncated:
+        metadata["rerank_truncated"] = True
+    if result.degraded:
+        metadata["rerank_degraded"] = True
+    if result.window is not None:
+        metadata["rerank_window"] = list(result.window)
+    return metadata
