@@ -20,7 +20,7 @@ from rerank_core import Document as PlainDocument
 from rerank_core import InvalidRequestError, RerankResponse, RerankResult
 from rerank_core.documents import DocumentLike, check_documents
 from rerank_core.optional import optional
-from rerank_core.reranker import provider_of
+from rerank_core.options import effective_provider
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions
 from rerank_plugins.results import result_metadata, result_score
@@ -227,7 +227,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
     def _provider(self) -> str:
         if self.reranker is not None:
             return self.reranker.provider
-        return provider_of(self.provider, self.base_url)
+        return effective_provider(self.provider, self.base_url)
 
     @property
     def _trace_metadata(self) -> dict[str, str]:

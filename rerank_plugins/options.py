@@ -23,7 +23,7 @@ from pydantic.json_schema import SkipJsonSchema
 from rerank_core import Reranker, forks
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.option_fields import OptionFields
-from rerank_core.reranker import provider_of
+from rerank_core.options import effective_provider
 from rerank_core.spelling import did_you_mean
 
 ENGINE_OPTIONS = tuple(OptionFields.model_fields)
@@ -136,7 +136,7 @@ class EngineOptions(OptionFields):
         """
         options = {name: getattr(self, name) for name in ENGINE_OPTIONS}
         if "model" not in self.model_fields_set:
-            local = self.reranker is None and provider_of(self.provider, self.base_url) == "local"
+            local = self.reranker is None and effective_provider(self.provider, self.base_url) == "local"
             options["model"] = DEFAULT_MODEL if local else None
         return options
 

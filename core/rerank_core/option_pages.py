@@ -24,7 +24,8 @@ Every option of the engine. The same names hold everywhere:
   (`--api-key-env`), never from the command line itself;
 - for `rerank serve`, those of models in this process: for all models served, as `--like-this`, as `RERANK_LIKE_THIS` in
   the environment, or as `like_this` in the TOML file of `--config`; for the model served as NAME, with
-  `--option NAME.like_this=VALUE`, or in a table `[options.NAME]` of that file.
+  `--option NAME.like_this=VALUE`, in a table `[options.NAME]` of that file, or in `RERANK_OPTIONS`, as
+  `{"NAME": {"like_this": VALUE}}`.
 
 An option that belongs to the other kind of model is an error that names it.
 

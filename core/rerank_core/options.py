@@ -35,6 +35,9 @@ LongDocuments = Literal["truncate", "windows"]
 BackendChoice = Literal["auto", "onnx", "torch"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_RETRIES = 2
+
 World = Literal["both", "http", "local"]
 """Where an option applies: to every model, to those reached over HTTP, to those in this process."""
 
@@ -122,11 +125,18 @@ class PlainOptions(TypedDict, total=False):
     ]
     timeout: Annotated[
         float | None,
-        Option(None, "Seconds for a whole call, with all its requests and retries.", "http", "60"),
+        Option(None, "Seconds for a whole call, with all its requests and retries.", "http", f"{DEFAULT_TIMEOUT:g}"),
     ]
     max_retries: Annotated[
         int | None,
-        Option(None, "Most retries of a request that failed in passing.", "http", unset="2", least=0, most=100),
+        Option(
+            None,
+            "Most retries of a request that failed in passing.",
+            "http",
+            unset=f"{DEFAULT_RETRIES}",
+            least=0,
+            most=100,
+        ),
     ]
     long_documents: Annotated[
         LongDocuments,
@@ -334,6 +344,13 @@ PLAIN: Mapping[str, Declared] = MappingProxyType({name: OPTIONS[name] for name i
 def of_world(world: World) -> Mapping[str, Declared]:
     """The options that apply there, and nowhere else."""
     return {name: each for name, each in OPTIONS.items() if each.option.world == world}
+
+
+def effective_provider(provider: str | None, base_url: str | None) -> str:
+    """The provider as given; else the rerank API at ``base_url``, if there is one; else this process."""
+    if provider is not None:
+        return provider
+    return "local" if base_url is None else "native"
 
 
 def completed(

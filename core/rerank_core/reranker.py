@@ -12,12 +12,11 @@ from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.many import arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
-from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, of_world, with_options
+from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_world, with_options
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
 from rerank_core.scoring.api import ApiScorer
-from rerank_core.scoring.base import Scorer, loaded_by
-from rerank_core.scoring.base import provider_of as scorers_provider
+from rerank_core.scoring.base import Scorer, loaded_by, provider_of
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
@@ -26,13 +25,6 @@ from rerank_core.scoring.options import ApiOptions, LocalOptions
 
 if TYPE_CHECKING:
     from rerank_core.inference.backends.base import LoadedModelInfo
-
-
-def provider_of(provider: str | None, base_url: str | None) -> str:
-    """The effective provider: as given; else the rerank API at ``base_url``, if there is one; else this process."""
-    if provider is not None:
-        return provider
-    return "local" if base_url is None else "native"
 
 
 class Reranker:
@@ -61,7 +53,7 @@ class Reranker:
     def __init__(self, model: str | Path | None = None, **options: Unpack[RerankerOptions]) -> None:
         given = completed(options, OPTIONS, Reranker.__init__)
         self._base_scorer = _scorer(model, given)
-        self.provider = scorers_provider(self._base_scorer)
+        self.provider = provider_of(self._base_scorer)
         self._scorer = self._base_scorer
         if given["calibration"] is not None:
             fitted = given["calibration"]
@@ -259,7 +251,7 @@ def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
     OPTIONS["on_failure"].check(given["on_failure"])
     scorer: Scorer | None = given["scorer"]
     if scorer is None:
-        return make_scorer(model, provider_of(given["provider"], api.base_url), local, api, _hooks(given))
+        return make_scorer(model, effective_provider(given["provider"], api.base_url), local, api, _hooks(given))
     named = model is not None or given["hooks"] is not None or given["provider"] not in {None, "local"}
     if named or changed(local) or changed(api):
         raise InvalidRequestError(

@@ -121,9 +121,9 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.cli.progress import progress_hook
     from rerank_core.cli.read import read_documents
     from rerank_core.cli.show import print_results
-    from rerank_core.reranker import provider_of
+    from rerank_core.options import effective_provider
 
-    if provider_of(options["provider"], options["base_url"]) == "local":
+    if effective_provider(options["provider"], options["base_url"]) == "local":
         _import_heavy_libraries()
 
     if as_json and as_jsonl:

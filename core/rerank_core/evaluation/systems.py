@@ -10,7 +10,8 @@ from typing import Any
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.models import digests
-from rerank_core.reranker import Reranker, provider_of
+from rerank_core.options import effective_provider
+from rerank_core.reranker import Reranker
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.cascade import CascadeScorer
@@ -64,7 +65,7 @@ class Where:
 
     def of(self, spec: NamedModel) -> str:
         """The provider that a model comes from."""
-        named = provider_of(spec.provider or self.provider, self.base_url)
+        named = effective_provider(spec.provider or self.provider, self.base_url)
         return named if named == _LOCAL else dialect(named).name
 
     def owner(self, specs: Sequence[NamedModel]) -> str | None:

@@ -15,6 +15,7 @@ from rerank_core.call_group import ending
 from rerank_core.errors import AuthenticationError, InferenceError, InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
 from rerank_core.option_checks import api_key, hidden_key
+from rerank_core.options import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from rerank_core.scores import Scores
 from rerank_core.scoring.options import ApiOptions
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from rerank_core.wire.dialect import Dialect
 
 T = TypeVar("T")
-
-DEFAULT_TIMEOUT = 60.0
-DEFAULT_RETRIES = 2
 
 
 class ApiScorer:

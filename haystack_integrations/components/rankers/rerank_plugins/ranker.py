@@ -31,9 +31,8 @@ from rerank_core.client.urls import check_base_url
 from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.option_fields import PlainAttributes
 from rerank_core.option_text import with_arguments
-from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, with_options
+from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, effective_provider, with_options
 from rerank_core.ranking import check_threshold
-from rerank_core.reranker import provider_of
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
@@ -298,7 +297,7 @@ class CrossEncoderRanker(PlainAttributes):
         _check_type("device", self.device, ComponentDevice | None, "a ComponentDevice or None")
         self.api_key = _check_key(self.api_key)
         # Haystack has keys looked up when they are needed; one in its place shows whether there may be one.
-        remote = self.reranker is None and provider_of(self.provider, self.base_url) != "local"
+        remote = self.reranker is None and effective_provider(self.provider, self.base_url) != "local"
         options = self._make_options(SecretStr("not-a-key") if remote or self.api_key is not None else None)
         for name in ENGINE_OPTIONS:
             if name not in ("api_key", "device"):
