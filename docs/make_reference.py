@@ -24,6 +24,7 @@ MODULES = (
     "rerank_core.evaluation",
     "rerank_core.server",
     "rerank_core",
+    "rerank_plugins",
     "rerank_plugins.haystack",
     "rerank_plugins.langchain",
     "rerank_plugins.llama_index",

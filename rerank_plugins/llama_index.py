@@ -12,10 +12,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_serializer, field_validator
 
-from rerank_core import InvalidRequestError, Reranker
+from rerank_core import InvalidRequestError, Reranker, RerankResult
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
-from rerank_core.results import RerankResult
 from rerank_plugins.options import EngineOptions
 from rerank_plugins.results import result_metadata, result_score
 

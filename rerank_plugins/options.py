@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from rerank_core import Reranker, forks
-from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.option_fields import OptionFields
 from rerank_core.options import effective_provider
 from rerank_core.spelling import did_you_mean

@@ -26,7 +26,7 @@ def fake_reranker() -> Iterator[Reranker]:
             assert fake_reranker.scorer.calls == [("a b", ("c", "a b"))]
     """
     from rerank_core import Reranker
-    from rerank_core.scoring.fake import FakeScorer
+    from rerank_core.scoring import FakeScorer
 
     with Reranker(scorer=FakeScorer()) as reranker:
         yield reranker

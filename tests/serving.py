@@ -58,7 +58,7 @@ def serving(*, rerankers=None, wait=True, **settings):
 @contextmanager
 def serve_app(app):
     """Any application in a thread; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_for(lambda: server.started or not thread.is_alive())

@@ -1,5 +1,9 @@
 """A cross-encoder reranking engine: score query-document pairs, in this process, offline if need be.
 
+Public are the names in ``__all__`` of this package and of its ``errors``, ``evaluation``, ``events``, ``models``,
+``scoring``, ``server`` and ``testing``; ``docs/reference`` lists them. Everything else is private and may change in any
+release.
+
 >>> from rerank_core import Reranker
 >>> response = Reranker().rerank("capital of France", ["Berlin is in Germany.", "Paris is the capital of France."])
 >>> response[0].text

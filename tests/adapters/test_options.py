@@ -183,8 +183,8 @@ def test_what_is_saved_goes_on_using_its_model_when_there_is_a_newer_default(tmp
     code = "\n".join(
         [
             "import json, pickle",
-            "from rerank_core.models import registry",
-            "registry.DEFAULT_MODEL = 'rerank-tiny-en-v1'",
+            "from rerank_core import models",
+            "models.DEFAULT_MODEL = models.registry.DEFAULT_MODEL = 'rerank-tiny-en-v1'",
             "from langchain_core.load import loads",
             "from rerank_plugins.haystack import CrossEncoderRanker",
             "from rerank_plugins.langchain import CrossEncoderCompressor",
