@@ -11,7 +11,7 @@
 To add an option, add one item to the declaration, and run ``python -m rerank_core.option_pages``.
 """
 
-# Annotations are looked at while this is imported, so they are not strings here, except the names of heavy types.
+# The annotations are read at run time, so they are no strings here, apart from those that name heavy types.
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -54,8 +54,8 @@ class Option(NamedTuple):
         check: checks a value and returns the one to keep; None where type and bounds say it all.
         least: the least value of a whole number.
         most: the greatest one; None for any.
-        field: its type as a field that frameworks, the command line and settings files can hold and save: the same, if
-            None. ``False`` where it has no such form.
+        field: its type as a field of an adapter, in a settings file and on a command line; None for the same type,
+            ``False`` where it cannot be one.
         secret: whether it is never shown, saved or taken from a command line.
     """
 
