@@ -1,4 +1,4 @@
-"""Sample inputs for int8: training pairs, one a run, so that no padding is among them."""
+"""Sample inputs for int8: training pairs, one per run of the graph, so that there is no padding."""
 
 from __future__ import annotations
 

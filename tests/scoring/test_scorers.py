@@ -138,6 +138,15 @@ def test_different_pairs_never_share_a_score(one, two):
     assert len(store) == len({one, two})
 
 
+@pytest.mark.parametrize("message", ["it cannot be reached (Connection refused).", "too slow"])
+def test_a_fallback_is_logged_in_one_sentence(caplog, message):
+    FallbackScorer([FakeScorer("main", error=TimeoutError(message)), FakeScorer("spare")]).score(QUERY, TEXTS)
+    reason = message.removesuffix(".")
+    assert caplog.messages == [
+        f"'main' failed ({reason}), so 'spare' answers, marked degraded. This is logged once, until something changes."
+    ]
+
+
 @both
 def test_remembered_scores_are_not_mixed_with_a_fallbacks(mode):
     """Scores of two models cannot be compared: either all are the preferred one's, or all the fallback's."""
