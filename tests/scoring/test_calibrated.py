@@ -32,9 +32,9 @@ def test_a_threshold_is_one_of_calibrated_probabilities():
 
 def test_a_stand_ins_scores_are_left_alone():
     slow = FakeScorer("fake", error=Unreachable("no answer"))
-    stand_in = FallbackScorer([slow, FakeScorer("other")])
-    answered = CalibratedScorer(stand_in, CURVE).score(QUERY, TEXTS)
-    assert answered == stand_in.score(QUERY, TEXTS)
+    fallback = FallbackScorer([slow, FakeScorer("other")])
+    answered = CalibratedScorer(fallback, CURVE).score(QUERY, TEXTS)
+    assert answered == fallback.score(QUERY, TEXTS)
     kept = Reranker(scorer=slow, calibration=CURVE, on_failure="keep_order").rerank(QUERY, TEXTS)
     assert [r.relevance_score for r in kept] == [0.0, 0.0, 0.0]
 
