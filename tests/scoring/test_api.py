@@ -302,7 +302,7 @@ def test_inside_a_cache(server, mode):
 
 
 @both
-def test_when_the_api_is_down_the_stand_in_answers_and_every_result_says_so(server, mode):
+def test_when_the_api_is_down_the_fallback_answers_and_every_result_says_so(server, mode):
     server.default = reply({}, 503)
     events = []
     api = ApiScorer("m", options=ApiOptions(base_url=server.url))

@@ -30,7 +30,7 @@ def test_a_threshold_is_one_of_calibrated_probabilities():
     assert best.index == 1
 
 
-def test_a_stand_ins_scores_are_left_alone():
+def test_a_fallbacks_scores_are_left_alone():
     slow = FakeScorer("fake", error=Unreachable("no answer"))
     fallback = FallbackScorer([slow, FakeScorer("other")])
     answered = CalibratedScorer(fallback, CURVE).score(QUERY, TEXTS)
