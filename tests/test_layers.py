@@ -35,12 +35,12 @@ MAY_IMPORT = {
     "engine": {"scoring", "options", "client", "inference"},
     "public": {"engine"},
     "server": {"engine", "scoring", "options", "wire", "inference", "models"},
-    "evaluation": {"engine", "scoring", "wire", "inference", "models"},
+    "evaluation": {"engine", "scoring", "options", "wire", "inference", "models"},
     "testing": {"engine", "scoring", "wire", "inference", "server"},
-    "cli": {"public", "engine", "conversion", "evaluation", "server", "options", "inference", "models"},
+    "cli": {"public", "conversion", "evaluation", "server", "options", "inference", "models"},
     "option_pages": {"options", "scoring"},
-    "rerank_plugins": {"public", "engine", "scoring", "options", "wire", "models", "cli", "haystack_integrations"},
-    "haystack_integrations": {"public", "engine", "options", "client", "inference", "rerank_plugins"},
+    "rerank_plugins": {"public", "scoring", "options", "wire", "models", "cli", "haystack_integrations"},
+    "haystack_integrations": {"public", "options", "client", "inference", "rerank_plugins"},
 }
 # What a group may import for type checkers alone, from a layer above it.
 MAY_NAME = {"options": {"scoring"}}

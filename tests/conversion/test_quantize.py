@@ -66,7 +66,7 @@ def test_the_int8_graph_is_close_and_every_row_is_independent(graphs, ids):
 
 @pytest.fixture(scope="module")
 def outliers(tmp_path_factory):
-    """A layer norm with two outlier channels, a product, a rectifier and a second product; and inputs in place of texts."""
+    """A layer norm with two outlier channels, a product, a rectifier and a second product; and inputs."""
     import onnx
 
     random = np.random.default_rng(1)
