@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-alone test-random lint lint-workflows types format train bundle compat release notebooks clean
+.PHONY: demo test test-fast test-lowest test-lowest-extras test-alone test-random lint lint-workflows types format train bundle compat release notebooks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -36,16 +36,22 @@ test-random: $(VENV)/.dev
 
 # The built wheel with the lower bounds of pyproject.toml, and the tests that need no torch. What a wheel requires counts
 # as indirect for uv, which would take the newest of it; hence the list first.
+LOWEST_EXTRAS :=
+LOWEST_TESTS := tests
 test-lowest:
 	rm -rf dist && $(PYTHON) -m venv --clear .venv-lowest
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	.venv-lowest/bin/uv build --quiet --wheel --out-dir dist
 	.venv-lowest/bin/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		--group test --output-file dist/lowest.txt pyproject.toml
+		$(LOWEST_EXTRAS:%=--extra %) --group test --output-file dist/lowest.txt pyproject.toml
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement dist/lowest.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps dist/*.whl
-	.venv-lowest/bin/python tests/lowest.py
-	.venv-lowest/bin/pytest $(PARALLEL) -m "not torch and not compat" -q -o pythonpath=
+	.venv-lowest/bin/python tests/lowest.py $(LOWEST_EXTRAS)
+	.venv-lowest/bin/pytest $(PARALLEL) -m "not torch and not compat" -q -o pythonpath= $(LOWEST_TESTS)
+
+# The same of the frameworks.
+test-lowest-extras:
+	$(MAKE) test-lowest LOWEST_EXTRAS="langchain llama-index haystack" LOWEST_TESTS=tests/adapters
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

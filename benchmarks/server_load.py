@@ -125,7 +125,7 @@ async def small_beside_large(console: Console) -> None:
 
 
 async def overload(console: Console) -> None:
-    """Four times as many requests at once as are let in: each is answered, or told when to come back."""
+    """Four times as many requests at once as are let in: each is answered, or refused with a Retry-After."""
     texts = documents(DOCUMENTS)
     async with server("--max-in-flight-requests", str(CLIENTS)) as client:
         requests = (ask(client, texts) for _ in range(4 * CLIENTS))
@@ -135,8 +135,8 @@ async def overload(console: Console) -> None:
     table = Table("answer", "requests", title=f"{4 * CLIENTS} requests at once, {CLIENTS} let in")
     for status, count in sorted(counts.items()):
         table.add_row(str(status), str(count))
-    untold = sum(status == httpx.codes.TOO_MANY_REQUESTS and not told for status, _, told in answers)
-    table.add_row("429 without Retry-After", str(untold))
+    unsaid = sum(status == httpx.codes.TOO_MANY_REQUESTS and not wait for status, _, wait in answers)
+    table.add_row("429 without Retry-After", str(unsaid))
     table.add_row("lost", str(len(found) - len(answers)))
     console.print(table)
 

@@ -107,7 +107,7 @@ def _check_client(name: str, url: str) -> Row:
         if key == "slow":
             return refused("Too many requests with this API key.", key=key)
         _compare(call(key=key)["scores"], _native(url), _CLOSE)
-        return "waited as told, then served"
+        return "waited as asked, then served"
 
     row.check("scores", scores)
     row.check("400 too many documents", lambda: refused("Maximum is 100.", documents=["x"] * _TOO_MANY_FOR_US))

@@ -64,7 +64,7 @@ def in_child(child: Callable[[], object]) -> int:
         try:
             child()
             code = 0
-        except BaseException:  # noqa: BLE001  (shown, and told by the status)
+        except BaseException:  # noqa: BLE001  (shown, and seen in the status)
             import traceback
 
             traceback.print_exc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,39 @@ def test_a_bad_habit_is_seen(line):
 )
 def test_a_good_habit_is_left_alone(line):
     assert faults(line) == []
+
+
+ROOT = TESTS.parent
+FOLDERS = (
+    ".ci", "benchmarks", "compat", "core", "docs", "examples", "haystack_integrations", "notebooks", "rerank_plugins",
+    "tests", "training",
+)  # fmt: skip
+WRITTEN = [*ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "pyproject.toml"] + [
+    file
+    for folder in FOLDERS
+    for kind in ("*.py", "*.pyi", "*.md", "*.ipynb")
+    for file in (ROOT / folder).rglob(kind)
+    if "static" not in file.parts
+]
+# What we do not write, and what we write instead.
+WORDS = {
+    r"dear(er|est)?": "expensive",
+    r"stand-ins?": "fallback",
+    r"beyond chance": "statistically significant",
+    r"(un)?told": "reported, shown, asked",
+    r"in passing": "say that it may work the next time",
+}
+SAYS_WHAT_WAS = {"CHANGELOG.md", "test_habits.py"}
+
+
+@pytest.mark.parametrize(("word", "instead"), WORDS.items())
+def test_words_are_the_fields_and_plain(word, instead):
+    pattern = re.compile(rf"(?<![\w-]){word}(?![\w-])", re.IGNORECASE)
+    lines = [
+        f"{file.relative_to(ROOT)}:{number}: write {instead}: {line.strip()[:100]}"
+        for file in WRITTEN
+        if file.name not in SAYS_WHAT_WAS
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert lines == []

@@ -69,11 +69,11 @@ def test_the_outputs_are_what_comes_out(name, runner):
     fresh = runner.execute(FOLDER / f"{name}.ipynb", ROOT if NAMES.index(name) % 2 else FOLDER)
     for before, after in zip(code(stored(name)), code(fresh), strict=True):
         assert pictures(after) == pictures(before)
-        for (kind, told), (kind_now, told_now) in zip(texts(before), texts(after), strict=True):
+        for (kind, printed), (kind_now, printed_now) in zip(texts(before), texts(after), strict=True):
             assert kind_now == kind
-            assert NUMBER.sub("#", told_now) == NUMBER.sub("#", told)
+            assert NUMBER.sub("#", printed_now) == NUMBER.sub("#", printed)
             # Processors differ in the last digit that is shown.
-            figures = [[float(number) for number in NUMBER.findall(text)] for text in (told, told_now)]
+            figures = [[float(number) for number in NUMBER.findall(text)] for text in (printed, printed_now)]
             assert figures[1] == pytest.approx(figures[0], abs=0.021)
 
 

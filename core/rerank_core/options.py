@@ -131,7 +131,7 @@ class PlainOptions(TypedDict, total=False):
         int | None,
         Option(
             None,
-            "Most retries of a request that failed in passing.",
+            "Most retries of a request after a transient failure.",
             "http",
             unset=f"{DEFAULT_RETRIES}",
             least=0,

@@ -154,7 +154,8 @@ class Reranker:
         Raises:
             InvalidRequestError: when an argument is wrong; ``param`` says which of the requests.
             RerankError: when a query fails: the first failure, with a note that says which query it was. The others
-                are then ended and their results dropped; with ``on_failure="keep_order"`` a query that fails in passing
+                are then ended and their results dropped;
+                with ``on_failure="keep_order"`` one whose failure is transient
                 keeps its documents' order instead. A scorer of your own that is at work then ends its call unheard.
 
         Example:

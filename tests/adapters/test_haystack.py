@@ -63,6 +63,7 @@ def test_arguments_by_position_and_by_name_sync_and_async_are_the_same():
     assert contents(by_name) == ["a b", "a"]
 
 
+@pytest.mark.torch  # the sampler needs it
 def test_scores_are_python_floats_that_haystacks_sampler_takes():
     output = CrossEncoderRanker().run(QUERY, documents())
     assert all(type(document.score) is float for document in output["documents"])

@@ -137,9 +137,9 @@ def test_logits_can_be_the_scores(bundled):
     result = both_ways(CrossEncoderPostprocessor(logits=True, score_threshold=0.0), nodes())
     assert [node.score for node in result] == pytest.approx([r.logit for r in response], abs=1e-3)
     assert {type(node.score) for node in result} == {float}
-    untold = Scripted(*[Score(0.5)] * 4)
+    unknown = Scripted(*[Score(0.5)] * 4)
     with pytest.raises(ProtocolError, match="probabilities only"):
-        faked(untold, logits=True).postprocess_nodes(nodes(), query_str=QUERY)
+        faked(unknown, logits=True).postprocess_nodes(nodes(), query_str=QUERY)
     broken = faked(FakeScorer(error=InferenceError("it broke")), on_failure="keep_order", logits=True)
     assert [node.score for node in both_ways(broken, nodes())] == [0.0] * 4
 

@@ -12,7 +12,7 @@ from waiting import BOUND
 
 @pytest.fixture
 def server():
-    """A server that answers rightly until told otherwise."""
+    """A server that answers rightly until asked otherwise."""
     server = ApiServer()
     yield server
     server.stop()

@@ -51,7 +51,7 @@ def test_full_jitter_stays_below_its_ceiling(number):
 
 def policy(retries=5, seconds=60.0):
     seen = []
-    return RetryPolicy(retries, Deadline(seconds, "there"), lambda *told: seen.append(told)), seen
+    return RetryPolicy(retries, Deadline(seconds, "there"), lambda *retry: seen.append(retry)), seen
 
 
 def test_the_servers_wait_counts_however_long_it_is():

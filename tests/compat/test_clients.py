@@ -26,7 +26,7 @@ pytestmark = [
 QUERY, DOCUMENTS = SPEC_BODY["query"], SPEC_BODY["documents"]
 BY_NAME = {client.name: client for client in CLIENTS}
 each_client = pytest.mark.parametrize("name", BY_NAME)
-# It has no way to switch off the Cohere SDK's retries, which wait as long as they are told (see the gated test).
+# It has no way to switch off the Cohere SDK's retries, which wait as long as they are asked to (see the gated test).
 each_client_without_retries = pytest.mark.parametrize("name", [name for name in BY_NAME if name != "haystack cohere"])
 
 

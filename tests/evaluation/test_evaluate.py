@@ -98,7 +98,7 @@ def test_depth_decides_how_much_is_reranked(hand_written):
 
 
 def test_a_cascade_is_reported_at_the_depth_it_was_measured_at(tmp_path):
-    # The dear model puts the right document last; at depth 10 it would see nine others that the cheap one dislikes.
+    # The expensive model puts the right document last; at depth 10 it would see nine that the cheap one dislikes.
     cascade = CascadeScorer(ByNumber(1), ByNumber(-1), keep=5)
     calibrated = CalibratedScorer(cascade, Calibration(cascade.model, "logistic", (1.0, 0.0)))
     found = evaluate(numbered(), {"cheap": ByNumber(1), "both": cascade, "calibrated": calibrated})

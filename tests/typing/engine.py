@@ -44,7 +44,7 @@ response[0].rank = 1  # type: ignore[misc]
 
 Reranker(Path("model"), api_key="k")
 Reranker("m", provider="cohere", api_key=SecretStr("k"), on_failure="keep_order")
-Reranker("bge-reranker-v2", base_url="http://localhost:8000", timeout=10, max_retries=0, http_client=httpx.Client())
+Reranker("m", base_url="http://localhost:8000", timeout=10, max_retries=0, http_client=httpx.Client(timeout=9))
 Reranker(long_documents="windows", backend="onnx", dtype="int8", calibration="scores.json")
 Reranker(scorer=FallbackScorer([FakeScorer("far", error=RerankTimeoutError("late")), CachedScorer(LocalScorer())]))
 Reranker(scorer=CascadeScorer(LocalScorer("rerank-tiny-en-v1"), LocalScorer(), keep=10))

@@ -61,7 +61,7 @@ def evaluate(
             is only its address and the model's name: keep its scores no longer than you know what stands there.
         stores: by the name of a system, in place of ``store``.
         price: dollars per million tokens, for the cost.
-        on_query: told of progress.
+        on_query: called with the progress.
         hooks: called with the engine's events.
 
     Raises:
@@ -122,7 +122,7 @@ def labelled_scores(
         plan: which candidates; None for BM25's best 100.
         store: where scores are kept; None for memory.
         check: given which candidates are relevant, before anything is scored; may raise.
-        on_query: told of progress.
+        on_query: called with the progress.
 
     Raises:
         The same as :func:`evaluate`, and what ``check`` raises.

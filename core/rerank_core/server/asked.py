@@ -17,7 +17,7 @@ _SPECIAL_TOKENS = 16  # more than any model has around a pair
 
 
 def check_before(asked: WireRequest, loaded: LoadedModelInfo | None) -> None:
-    """Whether a model can do what is asked, as far as can be told before it has scored.
+    """Whether a model can do what is asked, as far as is known before it has scored.
 
     Args:
         asked: the request.

@@ -1,4 +1,4 @@
-"""Coming and going: what still runs when the server is told to stop."""
+"""Coming and going: what still runs when the server is asked to stop."""
 
 from __future__ import annotations
 
