@@ -16,10 +16,11 @@ from training.bundle import CARDS, BundleError, bundle
 from training.card import write
 from training.export import checksums, write_checksums
 from training.notes import Notes, NotesError
+from training.train import PLANS
 
 pytestmark = pytest.mark.torch
 
-MINI, TINY = BUNDLED
+MINI, TINY, *_ = BUNDLED
 each_bundled = pytest.mark.parametrize("name", BUNDLED)
 
 
@@ -142,7 +143,7 @@ def test_a_dollar_in_a_card_is_no_placeholder(tmp_path):
         Notes(tmp_path, "a", {}).complete("costs 3 $ a month")
 
 
-@each_bundled
+@pytest.mark.parametrize("name", PLANS)
 def test_a_card_is_measured_first_and_noted_afterwards(tmp_path, name):
     models = {str(tmp_path / each / "int8"): 0.7 for each in BUNDLED}
     files = {
