@@ -32,12 +32,16 @@ def test_the_registry_has_the_promised_models():
 
 
 def test_the_default_is_bundled_and_the_first_that_is_listed():
-    assert list(BUNDLED) == list(REGISTRY)[: len(BUNDLED)] == [
-        "rerank-mini-en-v1",
-        "rerank-tiny-en-v1",
-        "rerank-small-en-v2",
-        "rerank-mini-en-v2",
-    ]
+    assert (
+        list(BUNDLED)
+        == list(REGISTRY)[: len(BUNDLED)]
+        == [
+            "rerank-mini-en-v1",
+            "rerank-tiny-en-v1",
+            "rerank-small-en-v2",
+            "rerank-mini-en-v2",
+        ]
+    )
     assert next(iter(BUNDLED)) == DEFAULT_MODEL
 
 
