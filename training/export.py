@@ -33,8 +33,14 @@ CONFIG = {
 }
 
 
-def export_onnx(model: RerankMini, tokenizer: Tokenizer, folder: Path) -> Path:
+def export_onnx(model: RerankMini, tokenizer: Tokenizer, folder: Path, base_model: str | None = None) -> Path:
     """Write ``model.onnx`` (float32), ``tokenizer.json`` and ``config.json``; returns the model's path.
+
+    Args:
+        model: on the CPU.
+        tokenizer: with the pair template.
+        folder: gets the files; it is made.
+        base_model: what the weights started from, where that is not all-MiniLM-L6-v2.
 
     Raises:
         ModelLoadError: when torch cannot express the model as a graph.
@@ -43,8 +49,9 @@ def export_onnx(model: RerankMini, tokenizer: Tokenizer, folder: Path) -> Path:
     path = folder / "model.onnx"
     example = collate([([101, *range(2000, 2008), 102, 101, *range(2003, 2020), 102], 10)] * 2)
     write_graph(model, arrays(example), path, inputs=INPUTS, lengths=(SHORTEST, LONGEST))
+    config = CONFIG if base_model is None else {**CONFIG, "base_model": base_model}
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return path
 
 

@@ -115,17 +115,20 @@ class EncoderLayer(nn.Module):
         self.down = nn.Linear(shape.intermediate, shape.hidden)
         self.output_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
         self.door = nn.Parameter(torch.full((shape.heads,), door))
+        self.fused = False
+        """Whether attention between two sides too is torch's fused one, which saves memory; a graph has it in parts."""
 
     def forward(self, states: Tensor, bias: Tensor, crossing: Tensor | None) -> Tensor:
         """``bias`` [batch, 1 or heads, 1 or s, s] is additive; ``crossing`` [batch, 1, s, s] flags cross-side pairs.
 
-        Without ``crossing`` the texts have one side only, and attention is torch's fused one.
+        Without ``crossing`` the texts have one side only, and attention is always torch's fused one.
         """
         batch, length, hidden = states.shape
         packed = self.query_key_value(states).reshape(batch, length, 3, self.heads, self.head_size)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        if crossing is None:
-            mask = bias.expand(batch, self.heads, length, length)
+        if crossing is None or self.fused:
+            mask = bias if crossing is None else bias + crossing * self.door.view(1, -1, 1, 1)
+            mask = mask.to(query.dtype).expand(batch, self.heads, length, length)
             context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
             logits = torch.matmul(query * self.head_size**-0.5, key.transpose(2, 3))
