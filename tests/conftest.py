@@ -36,6 +36,7 @@ NEEDS = {
     "server": "fastapi",
     "server/test_openapi.py": "schemathesis",
     "client/test_our_server.py": "fastapi",
+    "conversion/test_export.py": "onnx",
     "evaluation": "bm25s",
     "adapters/test_all.py": "llama_index",
     "adapters/test_llama_index*": "llama_index",
