@@ -29,9 +29,10 @@ from sentence_transformers import SentenceTransformer
 from rerank_core.cli.progress import query_progress
 from rerank_core.evaluation import Evaluation, Plan, evaluate, load_data
 from rerank_core.evaluation.measures import MAIN
+from rerank_core.evaluation.ownership import Access
 from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.significance import compare
-from rerank_core.evaluation.systems import Stores, Where, read_systems
+from rerank_core.evaluation.systems import Stores, read_systems
 from rerank_core.models.source import BUNDLED
 from rerank_core.scoring import LocalScorer, Score, Scorer, Scores
 
@@ -174,7 +175,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     with closing(Stores(options.out / "scores.db")) as stores:
         systems: dict[str, Scorer] = {BI_ENCODER: BiEncoder()}
-        for name, system in read_systems(options.model, Where("local"), stores).items():
+        for name, system in read_systems(options.model, Access("local"), stores).items():
             systems[name] = system.scorer
         if options.fp32 is not None:
             systems[FP32] = LocalScorer(options.fp32)

@@ -16,7 +16,7 @@ from rerank_core import InvalidRequestError
 from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
 from rerank_core.evaluation.candidates import bm25, digest, judged_pool, of_run
 from rerank_core.evaluation.candidates import given as given_documents
-from rerank_core.evaluation.data import read_qrels, read_run
+from rerank_core.evaluation.trec import read_qrels, read_run
 
 
 def test_a_beir_folder(beir):

@@ -12,7 +12,9 @@ from rerank_core import InvalidRequestError
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app
 from rerank_core.evaluation import Evaluation, systems
-from rerank_core.evaluation.systems import NamedModel, Stores, Where, read_system, read_systems
+from rerank_core.evaluation.language import NamedModel
+from rerank_core.evaluation.ownership import Access
+from rerank_core.evaluation.systems import Stores, read_system, read_systems
 
 MINI = "rerank-mini-en-v1"
 NAMELESS = ["", " ", "local:", "+windows", "local:+windows", ">x", f"{MINI}>", f"{MINI}> >x"]
@@ -131,8 +133,8 @@ def test_how_a_model_is_written(text, spec):
     assert NamedModel.read(text) == spec
 
 
-def made(texts, **where):
-    return {name: system.scorer for name, system in read_systems(texts, Where(**where), Stores()).items()}
+def made(texts, **access):
+    return {name: system.scorer for name, system in read_systems(texts, Access(**access), Stores()).items()}
 
 
 def test_windows_belong_to_one_model():
@@ -151,11 +153,11 @@ def test_a_key_is_sent_to_nobody_else():
     scorers = made(["assisters:a", "cohere:b"], provider="cohere", api_key="secret")
     keys = [None if s.options.api_key is None else s.options.api_key.get_secret_value() for s in scorers.values()]
     assert keys == [None, "secret"]
-    assert "secret" not in repr(Where(api_key="secret"))
+    assert "secret" not in repr(Access(api_key="secret"))
 
 
 @pytest.mark.parametrize(
-    ("texts", "where", "message"),
+    ("texts", "access", "message"),
     [
         ([MINI, f"{MINI} "], {}, "twice"),
         ([f"local:{MINI}", MINI], {}, f"'local:{MINI}' and '{MINI}' are one model"),
@@ -171,9 +173,9 @@ def test_a_key_is_sent_to_nobody_else():
         (["cohere:x+windows"], {}, "long_documents"),
     ],
 )
-def test_what_cannot_be_meant(texts, where, message):
+def test_what_cannot_be_meant(texts, access, message):
     with pytest.raises(InvalidRequestError, match=message):
-        made(texts, **where)
+        made(texts, **access)
 
 
 def test_models_of_one_name_that_differ():
@@ -183,7 +185,7 @@ def test_models_of_one_name_that_differ():
 
 def test_a_cascade_has_no_calibration(hand_written, tmp_path):
     with pytest.raises(InvalidRequestError, match="cascade"):
-        read_system(f"{MINI}>{MINI}", Where(), Stores())
+        read_system(f"{MINI}>{MINI}", Access(), Stores())
     done = run("calibrate", hand_written, "-m", f"{MINI}>cohere:x", "-o", tmp_path / "c.json")
     assert done.exit_code == 2
     assert "cascade" in done.text

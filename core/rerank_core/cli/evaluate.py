@@ -101,7 +101,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     """
     from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, evaluate, load_data
-    from rerank_core.evaluation.systems import Stores, Where, read_systems
+    from rerank_core.evaluation.ownership import Access
+    from rerank_core.evaluation.systems import Stores, read_systems
     from rerank_core.evaluation.table import print_evaluation
 
     with interruptible():
@@ -109,8 +110,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
-        where = Where(provider, base_url, api_key_from(api_key_env), windows)
-        systems = read_systems(models or ["rerank-mini-en-v1"], where, stores, keep=keep)
+        access = Access(provider, base_url, api_key_from(api_key_env), windows)
+        systems = read_systems(models or ["rerank-mini-en-v1"], access, stores, keep=keep)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with query_progress(count) as on_query:
             found = evaluate(
@@ -169,8 +170,9 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, load_data
     from rerank_core.evaluation.calibration import METHODS, check_labels, fit_calibration
+    from rerank_core.evaluation.ownership import Access
     from rerank_core.evaluation.runner import labelled_scores
-    from rerank_core.evaluation.systems import Stores, Where, read_system
+    from rerank_core.evaluation.systems import Stores, read_system
 
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
@@ -179,7 +181,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
-        system = read_system(model, Where(provider, base_url, api_key_from(api_key_env), windows), stores)
+        system = read_system(model, Access(provider, base_url, api_key_from(api_key_env), windows), stores)
         scorer = system.scorer
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with query_progress(count) as on_query:

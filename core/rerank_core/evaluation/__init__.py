@@ -1,7 +1,8 @@
 """Does reranking help on my data? Labelled data in, measured rankings and a verdict out."""
 
 from rerank_core.evaluation.calibration import fit_calibration
-from rerank_core.evaluation.data import LabelledData, load_data
+from rerank_core.evaluation.data import load_data
+from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Evaluation, SystemReport

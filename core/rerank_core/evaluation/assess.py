@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rerank_core.documents import one_line
 from rerank_core.evaluation.candidates import Ranking
-from rerank_core.evaluation.data import LabelledData
+from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.measures import MAIN, PerQuery, mean, measure, reordered
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Loss, SystemReport, Threshold

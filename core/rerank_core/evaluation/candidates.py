@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.bm25 import Bm25
-from rerank_core.evaluation.data import LabelledData, Run
+from rerank_core.evaluation.labelled import LabelledData
+from rerank_core.evaluation.trec import Run
 
 Ranking = Mapping[str, Sequence[str]]
 """Query id to document ids, best first."""

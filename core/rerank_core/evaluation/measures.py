@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rerank_core.evaluation.candidates import Ranking
-from rerank_core.evaluation.data import Judgments
+from rerank_core.evaluation.labelled import Judgments
 from rerank_core.optional import optional
 
 PerQuery = Mapping[str, float]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
-from rerank_core.evaluation.data import GRADES
+from rerank_core.evaluation.labelled import GRADES
 
 # What C numbers hold, and more than anybody needs.
 _MOST = {"depth": 1_000_000, "relevant_grade": GRADES[-1]}

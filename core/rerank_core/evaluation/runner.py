@@ -18,10 +18,11 @@ from rerank_core.errors import InferenceError, InvalidRequestError
 from rerank_core.evaluation import candidates as first_stage
 from rerank_core.evaluation.assess import Answer, Bench
 from rerank_core.evaluation.candidates import Ranking
-from rerank_core.evaluation.data import LabelledData, read_run
+from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Evaluation, SystemReport
 from rerank_core.evaluation.store import ScoreStore
+from rerank_core.evaluation.trec import read_run
 from rerank_core.events import Hook
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.reranker import Reranker
