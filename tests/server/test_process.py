@@ -139,7 +139,7 @@ def test_settings_from_a_file_and_logs_as_json(tmp_path):
     ("arguments", "code", "message"),
     [
         (["--host", "192.0.2.1"], 2, "without API keys"),
-        (["--model", "nope"], 2, "rerank-mini-en-v1, rerank-tiny-en-v1, bge-reranker-v2"),
+        (["--model", "nope"], 2, "rerank-mini-en-v1, rerank-tiny-en-v1, rerank-small-en-v2"),
         (["--model", "no/where", "--local-files-only"], 3, "no/where"),
         (["--max-documents", "0"], 2, "max_documents"),
         (["--config", "/no/such/file.toml"], 2, "cannot read"),

@@ -243,10 +243,10 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"models": ("nope",)}, "rerank-mini-en-v1, rerank-tiny-en-v1, bge-reranker-v2"),
+        ({"models": ("nope",)}, "rerank-mini-en-v1, rerank-tiny-en-v1, rerank-small-en-v2"),
         (
-            {"models": ("rerank-mini",)},
-            r"^models: unknown model 'rerank-mini'\. Did you mean 'rerank-mini-en-v1'\? Known",
+            {"models": ("rerank-mini-v1",)},
+            r"^models: unknown model 'rerank-mini-v1'\. Did you mean 'rerank-mini-en-v1'\? Known",
         ),
         ({"models": ("=x",)}, "NAME=MODEL"),
         ({"models": ("a=rerank-mini-en-v1", "a=bge-reranker-v2")}, "twice"),
