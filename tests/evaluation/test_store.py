@@ -153,22 +153,38 @@ def test_a_damaged_file_is_set_aside_and_made_anew(file, damage, caplog):
     assert aside in caplog.text
 
 
+def check_damaged(file, start, junk):
+    """No score is wrong after ``junk`` was written over the file, neither one that was there nor one that replaced it."""
+    filled(file, count=60)
+    data = bytearray(file.read_bytes())
+    data[start : start + len(junk)] = junk
+    file.write_bytes(data)
+    store = ScoreStore(file)
+    keys = [number.to_bytes(32) for number in range(60)]
+    for number, key in enumerate(keys):
+        assert store.get(key) in {None, Score.from_logit(number / 60)}
+        store[key] = FULL
+        assert store.get(key) in {None, FULL}
+    assert {store.get(key) for key in keys} <= {None, FULL}
+    assert store.tokens(b"query") in {None, 42}
+    store.close()
+
+
 @given(position=st.floats(0, 1), junk=st.binary(min_size=1, max_size=64))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 def test_no_damage_gives_a_wrong_score_or_ends_a_run(tmp_path_factory, position, junk):
     file = filled(tmp_path_factory.mktemp("damaged") / "scores.db", count=60)
-    data = bytearray(file.read_bytes())
-    start = 100 + int(position * (len(data) - 100))  # the header says whose it is
-    data[start : start + len(junk)] = junk
-    file.write_bytes(data)
-    store = ScoreStore(file)
-    for number in range(60):
-        key = number.to_bytes(32)
-        assert store.get(key) in {None, Score.from_logit(number / 60)}
-        store[key] = FULL
-        assert store.get(key) in {None, FULL}
-    assert store.tokens(b"query") in {None, 42}
-    store.close()
+    start = 100 + int(position * (file.stat().st_size - 100))  # the header says whose it is
+    file.unlink()
+    check_damaged(file, start, junk)
+
+
+def test_an_index_out_of_order_brings_no_replaced_score_back(tmp_path):
+    # Found by searching: with each of these bytes changed, a key led to the row that had been replaced.
+    damages = [(16_484, b"\x15"), (16_482, b"\x1e"), (18_815, b"\x44\x84")]
+    for start, junk in damages:
+        check_damaged(tmp_path / str(start) / "scores.db", start, junk)
+        assert "scores.db.unreadable-1" in asides(tmp_path / str(start) / "scores.db")
 
 
 def test_a_file_of_the_first_version_is_set_aside(file, caplog):

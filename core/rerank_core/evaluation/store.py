@@ -47,7 +47,7 @@ class ScoreStore(MutableMapping[bytes, Score]):
         self._warned = False
         try:
             try:
-                self._connection: sqlite3.Connection | None = open_database(self._file)
+                self._connection: sqlite3.Connection | None = open_database(self._file, check=True)
             except DamagedError as error:
                 if not (ours or error.ours):
                     raise
