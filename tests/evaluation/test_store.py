@@ -154,7 +154,7 @@ def test_a_damaged_file_is_set_aside_and_made_anew(file, damage, caplog):
 
 
 def check_damaged(file, start, junk):
-    """No score is wrong after ``junk`` was written over the file, neither one that was there nor one that replaced it."""
+    """No score is wrong after ``junk`` was written over the file, neither an old one nor one that replaced it."""
     filled(file, count=60)
     data = bytearray(file.read_bytes())
     data[start : start + len(junk)] = junk

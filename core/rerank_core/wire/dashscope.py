@@ -15,7 +15,7 @@ from rerank_core.wire.dialect import Dialect, error_body, present
 from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeResult, native_results
-from rerank_core.wire.options import Instruction
+from rerank_core.wire.options import Instruction, RequestBody
 from rerank_core.wire.texts import texts_of
 
 _BASE_URL = "https://dashscope.aliyuncs.com"
@@ -38,7 +38,7 @@ class DashScopeParameters(Body):
     instruct: Instruction = None
 
 
-class DashScopeBody(Body):
+class DashScopeBody(RequestBody):
     """A rerank request."""
 
     model: OptionalModelName = None

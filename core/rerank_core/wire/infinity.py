@@ -8,17 +8,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, chosen_score, plain_document, present
-from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
+from rerank_core.wire.fields import Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
-from rerank_core.wire.options import RawScores
+from rerank_core.wire.options import RawScores, RequestBody
 from rerank_core.wire.texts import texts_of
 
 # Infinity refuses a request with a longer text. No model reads that many characters, so longer ones are cut here.
 _MAX_CHARACTERS = 122_880
 
 
-class InfinityBody(Body):
+class InfinityBody(RequestBody):
     """A rerank request."""
 
     model: OptionalModelName = None

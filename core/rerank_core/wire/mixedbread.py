@@ -7,14 +7,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_core.wire.dialect import Dialect, present
-from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, RankFields, ReturnDocuments, TopN
+from rerank_core.wire.fields import Documents, OptionalModelName, Query, RankFields, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
-from rerank_core.wire.options import Instruction, Rewriting
+from rerank_core.wire.options import Instruction, RequestBody, Rewriting
 from rerank_core.wire.texts import texts_of
 
 
-class MixedbreadBody(Body):
+class MixedbreadBody(RequestBody):
     """A rerank request."""
 
     model: OptionalModelName = None

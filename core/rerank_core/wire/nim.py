@@ -8,10 +8,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rerank_core.wire.dialect import Dialect, chosen_score, present, read_reply
-from rerank_core.wire.fields import LIMIT, Body, Documents, OptionalModelName, Query, TopN
+from rerank_core.wire.fields import LIMIT, Documents, OptionalModelName, Query, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
 from rerank_core.wire.native import NativeUsage
-from rerank_core.wire.options import Strategy
+from rerank_core.wire.options import RequestBody, Strategy
 from rerank_core.wire.texts import texts_of
 
 
@@ -19,7 +19,7 @@ def _text_of_query(value: Any) -> Any:
     return value.get("text", "") if isinstance(value, dict) else value
 
 
-class NimBody(Body):
+class NimBody(RequestBody):
     """A ranking request. NIM itself has no limit; LiteLLM sends ``top_k`` all the same, RAGFlow ``top_n``."""
 
     model: OptionalModelName = None

@@ -99,10 +99,22 @@ ModelArguments = Annotated[
 SpecialTokens = Annotated[Any, Refused("pairs always have the model's special tokens", usual=True, other=False)]
 Priority = Annotated[Any, NoEffect("requests are served in turn, and give the same answer", usual=0, other=-5)]
 Note = Annotated[Any, NoEffect("about the request, not the answer", usual="a", other="b")]
+Threshold = Annotated[
+    Any,
+    Refused("the client leaves out what scores too low; 0 leaves out nothing", usual=0, other=0.5, nothing=(0.0,)),
+]
 Length = Annotated[Any, NoEffect("tokens are always reported", usual="true", other="false")]
 
 
-class CutBody(Body):
+class RequestBody(Body):
+    """What clients of any dialect may ask for, whether that dialect has it or not."""
+
+    score_threshold: Threshold = Field(
+        default=None, validation_alias=AliasChoices("score_threshold", "threshold", "min_score")
+    )
+
+
+class CutBody(RequestBody):
     """The other fields of vLLM, on the paths that it shares with other products."""
 
     use_activation: UseActivation = Field(

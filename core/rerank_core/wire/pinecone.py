@@ -10,7 +10,7 @@ from rerank_core.errors import RerankError
 from rerank_core.wire.dialect import Dialect, error_body, object_document, present
 from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, RankFields, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
-from rerank_core.wire.options import Chunks, Strategy
+from rerank_core.wire.options import Chunks, RequestBody, Strategy
 from rerank_core.wire.texts import texts_of
 
 _API_VERSION = "2026-04"
@@ -23,7 +23,7 @@ class PineconeParameters(Body):
     max_chunks_per_doc: Chunks = None
 
 
-class PineconeBody(Body):
+class PineconeBody(RequestBody):
     """A rerank request."""
 
     model: OptionalModelName = None

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.wire.dialect import Dialect, chosen_score, nested, plain_document, present
-from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
+from rerank_core.wire.fields import Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
-from rerank_core.wire.options import RawScores, Side, Truncation
+from rerank_core.wire.options import RawScores, RequestBody, Side, Truncation
 from rerank_core.wire.texts import texts_of
 
 
-class TeiBody(Body):
+class TeiBody(RequestBody):
     """A rerank request. TEI itself has no ``model`` and no ``top_n``; LiteLLM sends ``top_n`` all the same."""
 
     query: Query

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rerank_core.wire.dialect import Dialect, plain_document, present
-from rerank_core.wire.fields import Body, Documents, OptionalModelName, Query, ReturnDocuments, TopN
+from rerank_core.wire.fields import Documents, OptionalModelName, Query, ReturnDocuments, TopN
 from rerank_core.wire.messages import WireRequest, WireResponse
-from rerank_core.wire.options import Truncation
+from rerank_core.wire.options import RequestBody, Truncation
 from rerank_core.wire.texts import texts_of
 
 
-class VoyageBody(Body):
+class VoyageBody(RequestBody):
     """A rerank request."""
 
     model: OptionalModelName = None
