@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import threading
 from contextlib import suppress
 
@@ -122,6 +123,20 @@ def test_a_body_that_is_still_arriving_does_not_hold_up_the_end():
         assert (reply.status, json.loads(reply.read())["error"]["code"]) == (503, "shutting_down")
         connection.close()
         assert ended(process.process) == 0
+
+
+def test_an_answer_that_nobody_fetches_does_not_hold_up_the_end():
+    body = json.dumps({"model": MODEL, "query": "q", "documents": ["x " * 3_900_000]}).encode()
+    with running(before="from rerank_core.server import run\nrun._FETCH_SECONDS = 0.2") as process:
+        host, port = process.url().removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=BOUND) as connection:
+            connection.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+            connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            wait_for(lambda: "documents=1" in process.log)
+            process.process.send_signal(signal.SIGTERM)
+            assert process.ended() == 0
+        for unwanted in ("Traceback", "CancelledError", "ERROR"):
+            assert unwanted not in process.log
 
 
 LOADING = """

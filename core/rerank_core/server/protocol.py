@@ -27,11 +27,13 @@ class ConnectionLimits:
         header_seconds: how long a request may take from its first byte to the end of its headers, and a new
             connection until its first request is there.
         answer_seconds: how long an answer may take to be fetched, once it is more than the connection can hold.
+        stop_seconds: how long it may take once the server stops.
     """
 
     connections: int
     header_seconds: float
     answer_seconds: float
+    stop_seconds: float
 
 
 def bounded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
@@ -99,6 +101,11 @@ class _BoundedProtocol(H11Protocol):
         if self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]:
             self._watch()
 
+    def shutdown(self) -> None:
+        """Finish what is under way; an answer that is not fetched soon is given up, before uvicorn cancels its task."""
+        super().shutdown()
+        self.loop.call_later(self.limits.stop_seconds, self._stop)
+
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that nothing has come over, even if its last answer was never fetched."""
         super().timeout_keep_alive_handler()
@@ -142,6 +149,10 @@ class _BoundedProtocol(H11Protocol):
         if begun and self.conn.our_state is h11.IDLE:
             self.transport.write(_TIMED_OUT)
         self._close()
+
+    def _stop(self) -> None:
+        if self._fetching is not None:
+            self.transport.abort()
 
     def _close(self) -> None:
         """Close when all is sent, and soon even if the other side takes nothing."""

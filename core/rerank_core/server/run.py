@@ -26,6 +26,7 @@ logger = logging.getLogger("rerank_core.server")
 
 _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 5  # after the drain, for answers that are being written
+_FETCH_SECONDS = 4.0  # of these, for the other side to fetch one
 _THREAD_SECONDS = 3.0  # after the last answer, for threads that are still at work
 _POLL_SECONDS = 0.05
 _BACKLOG = 256  # connections that wait to be accepted; an event loop accepts so many at once
@@ -53,7 +54,9 @@ def serve(settings: ServerSettings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=bounded_protocol(ConnectionLimits(connections, settings.header_timeout, settings.request_timeout)),
+        http=bounded_protocol(
+            ConnectionLimits(connections, settings.header_timeout, settings.request_timeout, _FETCH_SECONDS)
+        ),
         ws="none",
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         backlog=backlog,
