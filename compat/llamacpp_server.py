@@ -99,11 +99,11 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
     header = json.loads(data[8 : 8 + size])
     start = 8 + size
     return {
-        name: np.frombuffer(data[start + facts["data_offsets"][0] : start + facts["data_offsets"][1]], np.float32)
-        .reshape(facts["shape"])
+        name: np.frombuffer(data[start + details["data_offsets"][0] : start + details["data_offsets"][1]], np.float32)
+        .reshape(details["shape"])
         .copy()
-        for name, facts in header.items()
-        if name != "__metadata__" and facts["dtype"] == "F32"
+        for name, details in header.items()
+        if name != "__metadata__" and details["dtype"] == "F32"
     }
 
 

@@ -82,10 +82,10 @@ def _wait(process: subprocess.Popen[bytes], health: str, seconds: float, name: s
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for sign, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, 10)):
+    for sign, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 10)):
         try:
             os.killpg(process.pid, sign)
-            process.wait(patience)
+            process.wait(seconds)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
     process.wait(10)

@@ -13,7 +13,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_every_error_survives_pickling_with_its_facts(cls):
+def test_every_error_survives_pickling_with_its_details(cls):
     error = pickle.loads(pickle.dumps(cls("what happened", code="some_code", param="query")))
     assert type(error) is cls
     assert (str(error), error.code, error.param) == ("what happened", "some_code", "query")

@@ -137,6 +137,8 @@ WORDS = {
     r"stand-ins?": "fallback",
     r"beyond chance": "statistically significant",
     r"(un)?told": "reported, shown, asked",
+    r"(gate|open|shut|close)?doors?": "gate, request",
+    r"patience": "a number of seconds",
     r"in passing": "say that it may work the next time",
 }
 SAYS_WHAT_WAS = {"CHANGELOG.md", "test_habits.py"}

@@ -42,7 +42,7 @@ def call(reranker, requests, mode, **options):
     return asyncio.run(reranker.arerank_many(requests, **options))
 
 
-def facts(response):
+def details(response):
     """All of a response but its id and its times."""
     return response.model, response.results, response.usage, response.query_truncated, response.degraded
 
@@ -133,10 +133,10 @@ class Counting(FakeScorer):
 )
 def test_the_answers_are_a_loops(requests, top_n, threshold):
     reranker = Reranker(scorer=FakeScorer())
-    expected = [facts(reranker.rerank(*each, top_n=top_n, score_threshold=threshold)) for each in requests]
+    expected = [details(reranker.rerank(*each, top_n=top_n, score_threshold=threshold)) for each in requests]
     for mode in ("sync", "async"):
         answers = call(reranker, iter(requests), mode, top_n=top_n, score_threshold=threshold)
-        assert [facts(each) for each in answers] == expected
+        assert [details(each) for each in answers] == expected
     assert len({each.id for each in answers}) == len(requests)
 
 
@@ -157,8 +157,8 @@ def test_the_answers_are_a_loops(requests, top_n, threshold):
 def test_scorers_around_scorers_do_for_many_what_they_do_for_one(make, mode):
     distinct = [(f"a{i} b", texts) for i, (_, texts) in enumerate(REQUESTS)]  # so that no cache is asked twice
     loop = Reranker(scorer=make())
-    expected = [facts(loop.rerank(*each)) for each in distinct]
-    assert [facts(each) for each in call(Reranker(scorer=make()), distinct, mode)] == expected
+    expected = [details(loop.rerank(*each)) for each in distinct]
+    assert [details(each) for each in call(Reranker(scorer=make()), distinct, mode)] == expected
 
 
 @both
@@ -209,7 +209,7 @@ def test_an_asynchronous_iterable_is_read_as_the_work_proceeds():
 
     reranker = Reranker(scorer=FakeScorer())
     answers = asyncio.run(reranker.arerank_many(requests()))
-    assert [facts(each) for each in answers] == [facts(reranker.rerank(*each)) for each in REQUESTS]
+    assert [details(each) for each in answers] == [details(reranker.rerank(*each)) for each in REQUESTS]
 
 
 # One schedule

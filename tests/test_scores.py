@@ -36,8 +36,8 @@ class Answering(FakeScorer):
         return self.answer
 
 
-def scores(*items, **facts):
-    return Scores(items, facts.pop("model", "mine"), **facts)
+def scores(*items, **details):
+    return Scores(items, details.pop("model", "mine"), **details)
 
 
 GOOD = Score(0.5)

@@ -67,13 +67,13 @@ class Base:
         """A cross-encoder with the bi-encoder's weights, its two sides slightly open to each other."""
         torch.manual_seed(plan.seed)
         shape = replace(self.body.shape, focus=plan.focus)
-        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), door=plan.door, shape=shape)
+        model = RerankMini(self.idf, continuation_pieces(self.tokenizer, shape.vocab_size), gate=plan.gate, shape=shape)
         load_base(model, self.body.state)
         return model.eval()
 
     def bi_encoder(self) -> RerankMini:
         """The same with its two sides closed to each other, which computes what the bi-encoder does."""
-        return self.untrained(TrainingPlan(door=CLOSED))
+        return self.untrained(TrainingPlan(gate=CLOSED))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Body:
         """The encoder with all its layers; what is not in the checkpoint is as a new model has it."""
         size = self.shape.vocab_size
         blank = torch.zeros(size)
-        model = RerankMini(blank.numpy(), blank.byte().numpy(), door=0.0, shape=self.shape)
+        model = RerankMini(blank.numpy(), blank.byte().numpy(), gate=0.0, shape=self.shape)
         load_base(model, self.state)
         return model.eval()
 

@@ -2,7 +2,7 @@
 
 One joint sequence ``[CLS] query [SEP] [CLS] document [SEP]``. Positions restart at the document and the
 attention logits between the two sides carry a learned bias per layer and head, so that at a very low bias both
-sides look exactly as they did when the base (all-MiniLM-L6-v2) was trained; raising the bias opens the doors
+sides look exactly as they did when the base (all-MiniLM-L6-v2) was trained; raising the bias opens the gates
 between them. The score is a weighted sum of cosine, late interaction, exact match and a zero-initialised head.
 """
 
@@ -104,7 +104,7 @@ class EncoderShape:
 class EncoderLayer(nn.Module):
     """One BERT layer (post-norm, exact GELU) with an additive attention bias between the sides."""
 
-    def __init__(self, shape: EncoderShape, door: float) -> None:
+    def __init__(self, shape: EncoderShape, gate: float) -> None:
         super().__init__()
         self.heads = shape.heads
         self.head_size = shape.hidden // shape.heads
@@ -114,7 +114,7 @@ class EncoderLayer(nn.Module):
         self.up = nn.Linear(shape.hidden, shape.intermediate)
         self.down = nn.Linear(shape.intermediate, shape.hidden)
         self.output_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
-        self.door = nn.Parameter(torch.full((shape.heads,), door))
+        self.gate = nn.Parameter(torch.full((shape.heads,), gate))
         self.fused = False
         """Whether attention between two sides too is torch's fused one, which saves memory; a graph has it in parts."""
 
@@ -127,12 +127,12 @@ class EncoderLayer(nn.Module):
         packed = self.query_key_value(states).reshape(batch, length, 3, self.heads, self.head_size)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
         if crossing is None or self.fused:
-            mask = bias if crossing is None else bias + crossing * self.door.view(1, -1, 1, 1)
+            mask = bias if crossing is None else bias + crossing * self.gate.view(1, -1, 1, 1)
             mask = mask.to(query.dtype).expand(batch, self.heads, length, length)
             context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
             logits = torch.matmul(query * self.head_size**-0.5, key.transpose(2, 3))
-            logits = logits + crossing * self.door.view(1, -1, 1, 1) + bias
+            logits = logits + crossing * self.gate.view(1, -1, 1, 1) + bias
             context = torch.matmul(torch.softmax(logits, dim=-1), value)
         context = context.transpose(1, 2).reshape(batch, length, hidden)
         states = self.attention_norm(states + self.attention_output(context))
@@ -212,7 +212,7 @@ class RerankMini(nn.Module):
         idf: npt.NDArray[np.float32],
         continuation: npt.NDArray[np.uint8],
         *,
-        door: float,
+        gate: float,
         shape: EncoderShape | None = None,
     ) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class RerankMini(nn.Module):
         self.positions = nn.Embedding(shape.positions, shape.hidden)
         self.distances = nn.Embedding(2 * shape.positions - 1, shape.heads) if shape.relative else None
         self.embedding_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_epsilon)
-        self.layers = nn.ModuleList([EncoderLayer(shape, door) for _ in range(shape.layers)])
+        self.layers = nn.ModuleList([EncoderLayer(shape, gate) for _ in range(shape.layers)])
         self.overview: nn.Linear | None = None
         """From the sum of the states of the tokens that are left out to what they would add to the last layer's."""
         if shape.focus is not None:

@@ -1,7 +1,7 @@
 """What a model would score before any training, for every body and every number of its layers.
 
-With the doors shut the two sides do not see each other, so a text is encoded once for all its queries, and one pass
-gives the features after each layer. (In the first study doors at -4 changed development figures by less than .002.)
+With the gates closed the two sides do not see each other, so a text is encoded once for all its queries, and one pass
+gives the features after each layer. (In the first study gates at -4 changed development figures by less than .002.)
 """
 
 from __future__ import annotations

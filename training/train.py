@@ -56,7 +56,7 @@ class TrainingPlan:
     head_rate: float = 3e-4
     gate_rate: float = 5e-3
     warm_up: float = 0.05
-    door: float = -3.0
+    gate: float = -3.0
     distillation: float = 0.5
     anchor: float = 10.0
     token_anchor: float = 0.0
@@ -229,13 +229,13 @@ def parameter_groups(model: RerankMini, plan: TrainingPlan) -> list[dict[str, ob
     heads: list[nn.Parameter] = [model.token_weight]
     for module in (model.evidence, model.joint, model.head):
         heads.extend(module.parameters())
-    doors = [parameter for name, parameter in model.named_parameters() if name.endswith(".door")]
-    special = {id(parameter) for parameter in [*heads, *doors, model.idf_power]}
+    gates = [parameter for name, parameter in model.named_parameters() if name.endswith(".gate")]
+    special = {id(parameter) for parameter in [*heads, *gates, model.idf_power]}
     encoder = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
     return [
         {"params": encoder, "lr": plan.encoder_rate, "weight_decay": 0.01},
         {"params": heads, "lr": plan.head_rate, "weight_decay": 0.01},
-        {"params": [*doors, model.idf_power], "lr": plan.gate_rate, "weight_decay": 0.0},
+        {"params": [*gates, model.idf_power], "lr": plan.gate_rate, "weight_decay": 0.0},
     ]
 
 

@@ -101,8 +101,8 @@ class Haystack:
 
     def read(self, outputs):
         meta = outputs["meta"]
-        facts = {"rerank_truncated": meta["truncated"], "rerank_windows": meta["windows"]}
-        return [(int(found.id), found.score, {**found.meta, **facts}) for found in outputs["documents"]]
+        details = {"rerank_truncated": meta["truncated"], "rerank_windows": meta["windows"]}
+        return [(int(found.id), found.score, {**found.meta, **details}) for found in outputs["documents"]]
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_every_way_gives_the_engines_ranking(adapter, asynchronous, scenario, pl
     assert [index for index, _, _ in found] == [result.index for result in expected]
     assert [score for _, score, _ in found] == pytest.approx([r.relevance_score for r in expected], abs=1e-3)
     assert all(type(score) is float for _, score, _ in found)
-    assert all(facts["at"] == [index] for index, _, facts in found)
+    assert all(details["at"] == [index] for index, _, details in found)
 
 
 @ADAPTERS
@@ -225,7 +225,7 @@ def test_what_happened_to_a_document_can_be_seen(adapter, asynchronous, bundled)
     long = "Nothing of interest. " * 400 + TEXTS[1]
     made = adapter()
     found = ranked(made, QUERY, made.inputs([long, TEXTS[0]]), asynchronous=asynchronous)
-    assert next(facts for index, _, facts in found if index == 0)["rerank_truncated"]
+    assert next(details for index, _, details in found if index == 0)["rerank_truncated"]
     windowed = adapter(long_documents="windows")
     best = Reranker(long_documents="windows").rerank(QUERY, [long, TEXTS[0]])[0]
     (first, *_) = ranked(windowed, QUERY, windowed.inputs([long, TEXTS[0]]), asynchronous=asynchronous)

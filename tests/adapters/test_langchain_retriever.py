@@ -54,7 +54,7 @@ class Shouting(BaseDocumentTransformer):
         return [document.model_copy(update={"page_content": document.page_content.upper()}) for document in documents]
 
 
-def shelf():
+def inner_retriever():
     return Shelf(found=tuple(documents()))
 
 
@@ -93,17 +93,17 @@ class TestTheStandardSuite(RetrieversIntegrationTests):
 
 def test_it_reranks_what_any_retriever_finds():
     expected = ["id-1", "id-3", "id-0"]
-    for inner in (shelf(), vector_store().as_retriever(), RunnableLambda(lambda _: documents())):
+    for inner in (inner_retriever(), vector_store().as_retriever(), RunnableLambda(lambda _: documents())):
         retriever = RerankRetriever(retriever=inner)
         assert ids(retriever.invoke(QUERY))[:2] == expected[:2]
         assert ids(asyncio.run(retriever.ainvoke(QUERY)))[:2] == expected[:2]
-    assert RerankRetriever(retriever=shelf()).batch([QUERY, QUERY])[1][0].metadata["relevance_score"] > 0.5
+    assert RerankRetriever(retriever=inner_retriever()).batch([QUERY, QUERY])[1][0].metadata["relevance_score"] > 0.5
 
 
 def test_top_n_is_the_calls_or_the_retrievers_or_the_compressors():
     counts = []
     for options in ({}, {"top_n": 1}, {"top_n": None}, {"top_n": -1}):
-        retriever = RerankRetriever(retriever=shelf(), compressor=compressor(top_n=2), **options)
+        retriever = RerankRetriever(retriever=inner_retriever(), compressor=compressor(top_n=2), **options)
         counts.append(
             [
                 len(retriever.invoke(QUERY)),
@@ -120,11 +120,11 @@ def test_top_n_is_the_calls_or_the_retrievers_or_the_compressors():
 @pytest.mark.parametrize("options", [{"top_n": 0}, {"top_n": -2}, {"k": 3}, {"compressor": "rerank"}, {"retriever": 3}])
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValidationError):
-        RerankRetriever(**{"retriever": shelf()} | options)
+        RerankRetriever(**{"retriever": inner_retriever()} | options)
 
 
 def test_other_arguments_of_a_call_go_to_the_inner_retriever():
-    retriever = RerankRetriever(retriever=shelf(), compressor=compressor())
+    retriever = RerankRetriever(retriever=inner_retriever(), compressor=compressor())
     assert ids(retriever.invoke(QUERY, k=1)) == ["id-0"]
     assert ids(asyncio.run(retriever.ainvoke(QUERY, k=1))) == ["id-0"]
     store = RerankRetriever(retriever=vector_store().as_retriever(), compressor=compressor(top_n=None))
@@ -138,7 +138,7 @@ def test_nothing_found_is_nothing_ranked():
 
 
 def test_the_inner_retrievers_documents_are_not_touched():
-    inner = shelf()
+    inner = inner_retriever()
     RerankRetriever(retriever=inner, compressor=compressor()).invoke(QUERY)
     assert list(inner.found) == documents()
 
@@ -146,22 +146,22 @@ def test_the_inner_retrievers_documents_are_not_touched():
 def test_the_compressor_may_have_retries_fallbacks_or_bound_options():
     failing = compressor(FakeScorer(error=InferenceError("broken")))
     for ranking in (failing.with_fallbacks([compressor()]), compressor().with_retry(), compressor().bind(top_n=2)):
-        retriever = RerankRetriever(retriever=shelf(), compressor=ranking)
+        retriever = RerankRetriever(retriever=inner_retriever(), compressor=ranking)
         assert len(retriever.invoke(QUERY, top_n=1)) == 1
         assert len(asyncio.run(retriever.ainvoke(QUERY))) in (2, 3)
-    bound = RerankRetriever(retriever=shelf(), compressor=compressor().bind(top_n=2))
+    bound = RerankRetriever(retriever=inner_retriever(), compressor=compressor().bind(top_n=2))
     assert len(bound.invoke(QUERY)) == 2
 
 
 def test_it_has_fallbacks_like_any_runnable():
     broken = RerankRetriever(retriever=Broken(), compressor=compressor())
-    assert len(broken.with_fallbacks([shelf()]).invoke(QUERY)) == 4
+    assert len(broken.with_fallbacks([inner_retriever()]).invoke(QUERY)) == 4
     with pytest.raises(OSError, match="index"):
         broken.invoke(QUERY)
 
 
 def test_a_cascade_of_retrievers():
-    first = RerankRetriever(retriever=shelf(), compressor=compressor(top_n=3))
+    first = RerankRetriever(retriever=inner_retriever(), compressor=compressor(top_n=3))
     second = RerankRetriever(retriever=first, compressor=CrossEncoderCompressor(top_n=2, keep_retrieval_score=True))
     found = second.invoke(QUERY)
     assert len(found) == 2
@@ -169,14 +169,14 @@ def test_a_cascade_of_retrievers():
 
 
 def test_a_pickled_retriever_finds_the_same():
-    retriever = RerankRetriever(retriever=shelf(), compressor=CrossEncoderCompressor(top_n=2))
+    retriever = RerankRetriever(retriever=inner_retriever(), compressor=CrossEncoderCompressor(top_n=2))
     twin = pickle.loads(pickle.dumps(retriever))
     assert twin == retriever
     assert twin.invoke(QUERY) == retriever.invoke(QUERY)
 
 
 def test_an_agents_tool_has_the_documents_as_its_artifact():
-    retriever = RerankRetriever(retriever=shelf(), compressor=compressor(), top_n=1)
+    retriever = RerankRetriever(retriever=inner_retriever(), compressor=compressor(), top_n=1)
     tool = create_retriever_tool(retriever, "search", "Searches.", response_format="content_and_artifact")
     call = {"args": {"query": QUERY}, "name": "search", "id": "1", "type": "tool_call"}
     for message in (tool.invoke(call), asyncio.run(tool.ainvoke(call))):
@@ -189,7 +189,7 @@ def test_an_agents_tool_has_the_documents_as_its_artifact():
 
 def test_retrieval_and_reranking_are_two_runs_below_the_retrievers():
     runs = Runs()
-    retriever = RerankRetriever(retriever=shelf(), compressor=compressor())
+    retriever = RerankRetriever(retriever=inner_retriever(), compressor=compressor())
     found = retriever.invoke(QUERY, {"callbacks": [runs]})
     assert asyncio.run(retriever.ainvoke(QUERY, {"callbacks": [runs]})) == found
     for root in runs.roots:
@@ -208,14 +208,14 @@ def test_an_error_of_the_model_ends_both_runs():
     runs = Runs()
     failing = compressor(FakeScorer(error=InferenceError("broken")))
     with pytest.raises(InferenceError):
-        RerankRetriever(retriever=shelf(), compressor=failing).invoke(QUERY, {"callbacks": [runs]})
+        RerankRetriever(retriever=inner_retriever(), compressor=failing).invoke(QUERY, {"callbacks": [runs]})
     (root,) = runs.roots
     assert "broken" in root.error
     assert [run.error is None for run in root.child_runs] == [True, False]
 
 
 def test_events_show_every_step():
-    retriever = RerankRetriever(retriever=shelf(), compressor=compressor())
+    retriever = RerankRetriever(retriever=inner_retriever(), compressor=compressor())
 
     async def events():
         return [(event["event"], event["name"]) async for event in retriever.astream_events(QUERY, version="v2")]
@@ -235,7 +235,7 @@ def test_events_show_every_step():
 
 def test_in_a_contextual_compression_retriever_with_its_trace():
     runs = Runs()
-    classic = ContextualCompressionRetriever(base_compressor=compressor(), base_retriever=shelf())
+    classic = ContextualCompressionRetriever(base_compressor=compressor(), base_retriever=inner_retriever())
     found = classic.invoke(QUERY, {"callbacks": [runs]})
     assert ids(found)[0] == "id-1"
     assert asyncio.run(classic.ainvoke(QUERY, {"callbacks": [runs]})) == found
@@ -262,7 +262,7 @@ def test_in_a_compressor_pipeline_with_its_trace():
 
 
 def test_a_runs_child_events_appear_in_classics_event_stream():
-    classic = ContextualCompressionRetriever(base_compressor=compressor(), base_retriever=shelf())
+    classic = ContextualCompressionRetriever(base_compressor=compressor(), base_retriever=inner_retriever())
 
     async def names():
         return [event["name"] async for event in classic.astream_events(QUERY, version="v2")]

@@ -159,7 +159,7 @@ def test_a_long_text_is_marked_as_truncated(bundled):
     assert "rerank_truncated" not in result["n1"].get_content(MetadataMode.EMBED)
 
 
-def test_the_window_that_counted_is_told():
+def test_the_window_that_counted_is_reported():
     text = "Cats are popular pets worldwide. " * 100 + TEXTS[1]
     (result,) = both_ways(CrossEncoderPostprocessor(long_documents="windows"), nodes([text]))
     start, end = result.metadata["rerank_window"]
@@ -169,7 +169,7 @@ def test_the_window_that_counted_is_told():
     json.dumps(result.to_dict())
 
 
-def test_an_earlier_rerankers_facts_are_replaced():
+def test_an_earlier_rerankers_details_are_replaced():
     truncated = Scripted(*[Score(0.5, 0.0, truncated=True)] * 4)
     first = faked(truncated).postprocess_nodes(nodes(), query_str=QUERY)
     assert all(node.metadata == {"rerank_truncated": True} for node in first)

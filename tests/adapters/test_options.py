@@ -267,7 +267,7 @@ def test_only_options_of_the_engine_make_a_new_one_and_each_makes_one(adapter, b
     ("name", "meant"),
     [("top_k", "top_n"), ("threshold", "score_threshold"), ("model_name", "model"), ("apikey", "api_key")],
 )
-def test_a_name_that_is_nearly_an_options_is_told_which(adapter, name, meant):
+def test_a_name_that_is_nearly_an_options_is_reported_with_it(adapter, name, meant):
     if adapter is CrossEncoderScorer and meant in {"top_n", "score_threshold"}:
         return  # it has none
     with pytest.raises(ValueError, match=f"there is no option '{name}'. Did you mean '{meant}'?"):

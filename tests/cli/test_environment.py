@@ -259,7 +259,7 @@ def test_a_hostile_environment_for_the_hub(files, what, words):
         (("-m", "m", "--provider", "coheer"), "Did you mean 'cohere'?"),
     ],
 )
-def test_a_name_that_is_nearly_right_is_told_which(files, options, hint, monkeypatch):
+def test_a_name_that_is_nearly_right_is_reported_with_it(files, options, hint, monkeypatch):
     monkeypatch.chdir(files)
     assert invoke("query", "cats", "a.txt", *options).stderr.rstrip().endswith(hint)
     assert "Did you mean" not in invoke("query", "cats", "a.txt", "-m", "nothing like it").stderr

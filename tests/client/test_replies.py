@@ -82,7 +82,7 @@ def test_only_the_beginning_of_what_a_server_says_is_looked_at(status, text, sha
 
 
 @pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "line\nbreak", "the text of a document", "sk-secret" * 9])
-def test_what_a_reply_looks_like_is_told_without_names_that_are_no_names(name):
+def test_what_a_reply_looks_like_is_reported_without_names_that_are_no_names(name):
     for content in (json.dumps({name: 1, "data": 2}), json.dumps({"results": [{name: 1}]})):
         with pytest.raises(ProtocolError) as caught:
             read_reply(Reply(200, JSON, content.encode()), SERVICES[0], 1)

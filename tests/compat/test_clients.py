@@ -132,7 +132,7 @@ def test_too_many_requests_are_refused(locked, name):
         pytest.param(BY_NAME["haystack cohere"].call, id="haystack cohere"),
     ],
 )
-def test_the_cohere_sdk_comes_back_when_it_was_told_to(call, request):
+def test_the_cohere_sdk_comes_back_when_it_was_asked_to(call, request):
     """A full server answers 429 with Retry-After; when there is room by then, the caller notices nothing."""
     pytest.importorskip(BY_NAME[request.node.callspec.id].module)
     scorer = GatedScorer(MODEL)

@@ -79,7 +79,7 @@ async def cohere_v2_async(url, key, query, documents):
     return [(item.index, item.relevance_score) for item in reply.results]
 
 
-def litellm_client(provider: str, below: str = "", *, keeps_headers: bool, **facts) -> Client:
+def litellm_client(provider: str, below: str = "", *, keeps_headers: bool, **details) -> Client:
     """LiteLLM with one of its providers; ``below`` is appended to our address."""
 
     def options(url, key, query, documents):
@@ -114,11 +114,11 @@ def litellm_client(provider: str, below: str = "", *, keeps_headers: bool, **fac
         call,
         acall,
         retry_after=(lambda error: error.litellm_response_headers["retry-after"]) if keeps_headers else None,
-        **{"refused": LITELLM_ERRORS, **facts},
+        **{"refused": LITELLM_ERRORS, **details},
     )
 
 
-def llama_index_client(name: str, module: str, make: Callable, **facts) -> Client:
+def llama_index_client(name: str, module: str, make: Callable, **details) -> Client:
     """A LlamaIndex postprocessor."""
 
     def asked(query, documents):
@@ -136,7 +136,7 @@ def llama_index_client(name: str, module: str, make: Callable, **facts) -> Clien
     async def acall(url, key, query, documents):
         return read(await make(url, key).apostprocess_nodes(*asked(query, documents)))
 
-    return Client(name, module, call, acall, **facts)
+    return Client(name, module, call, acall, **details)
 
 
 def llama_index_jina(url, key):
@@ -152,7 +152,7 @@ def llama_index_tei(url, key):
     return TextEmbeddingInference(model_name=MODEL, base_url=url, auth_token=key, top_n=1000)
 
 
-def haystack_client(name: str, module: str, make: Callable, **facts) -> Client:
+def haystack_client(name: str, module: str, make: Callable, **details) -> Client:
     """A Haystack ranker."""
 
     def asked(query, documents):
@@ -176,7 +176,7 @@ def haystack_client(name: str, module: str, make: Callable, **facts) -> Client:
     async def acall(url, key, query, documents):
         return read(await made(url, key).run_async(**asked(query, documents)))
 
-    return Client(name, module, call, acall, **facts)
+    return Client(name, module, call, acall, **details)
 
 
 def haystack_cohere(url, key):

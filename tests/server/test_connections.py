@@ -50,7 +50,7 @@ def is_served(process):
 
 
 @pytest.mark.parametrize("sent", [b"G", b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nX-Header: half of"])
-def test_half_a_header_is_told_that_its_time_is_over(hasty, sent):
+def test_half_a_header_is_answered_when_its_time_is_over(hasty, sent):
     with connect(hasty) as connection:
         connection.sendall(sent)
         assert all_of(connection).startswith(b"HTTP/1.1 408 ")

@@ -10,7 +10,7 @@ import pytest
 
 from rerank_core import InvalidRequestError, Reranker
 from rerank_core.scoring import FakeScorer
-from rerank_core.server.asked import check_before
+from rerank_core.server.request_checks import check_before
 from rerank_core.wire import field_table
 from rerank_core.wire.effects import Honoured, NoEffect, declared
 from rerank_core.wire.fields import Body, Flag

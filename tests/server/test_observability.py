@@ -39,7 +39,7 @@ def test_an_id_that_is_none_is_replaced(api, given):
     assert len(api.http.get("/health", headers={"x-request-id": given}).headers["x-request-id"]) == 32
 
 
-def test_truncation_is_told(api):
+def test_truncation_is_reported(api):
     response = api.rerank(documents=["word " * 2000, "short"])
     assert response.headers["x-truncated-documents"] == "1"
     assert response.json()["meta"]["truncated_documents"] == [0]
@@ -112,12 +112,12 @@ def test_a_log_line_says_what_happened_and_not_what_was_asked(api, caplog):
     api.http.post(f"/{secret}", json={}, headers=headers)
 
     def lines():
-        return [record for record in caplog.records if getattr(record, "facts", {}).get("request_id") == "request-1"]
+        return [record for record in caplog.records if getattr(record, "exchange", {}).get("request_id") == "request-1"]
 
     wait_for(lambda: len(lines()) == 3)
-    assert lines()[0].facts["status"] == 200
-    assert lines()[0].facts["documents"] == 1
-    assert lines()[1].facts["code"] == "invalid_document"
+    assert lines()[0].exchange["status"] == 200
+    assert lines()[0].exchange["documents"] == 1
+    assert lines()[1].exchange["code"] == "invalid_document"
     ours = [record for record in caplog.records if record.name.startswith("rerank_core")]
     assert not any(secret in record.getMessage() for record in ours)
 
@@ -130,11 +130,11 @@ def test_what_is_refused_or_fails_is_louder_than_what_works(api, caplog):
     api.http.get("/health", headers={"x-request-id": "loud"})
 
     def lines():
-        return [record for record in caplog.records if getattr(record, "facts", {}).get("request_id") == "loud"]
+        return [record for record in caplog.records if getattr(record, "exchange", {}).get("request_id") == "loud"]
 
     wait_for(lambda: len(lines()) == 3)
     assert [record.levelno for record in lines()] == list(expected.values())
-    assert [record.facts["route"] for record in lines()] == ["/v1/rerank", "unmatched", "/health"]
+    assert [record.exchange["route"] for record in lines()] == ["/v1/rerank", "unmatched", "/health"]
 
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter("%(asctime)s %(message)s")])
@@ -144,9 +144,9 @@ def test_times_say_their_zone(formatter):
     assert "2026-11-26T01:50:58.250Z" in formatter.format(record)
 
 
-def test_json_logs_are_json_with_the_facts_as_fields():
+def test_json_logs_are_json_with_the_details_as_fields():
     record = logging.LogRecord("rerank_core.server", logging.INFO, "", 0, "shown", (), None)
-    record.facts = {"status": 200, "route": "/v1/rerank"}
+    record.exchange = {"status": 200, "route": "/v1/rerank"}
     line = json.loads(JsonFormatter().format(record))
     assert line["status"] == 200
     assert line["level"] == "info"

@@ -79,7 +79,7 @@ def test_a_signal_lets_accepted_requests_finish(gate, number):
         assert process.ended() == 0
 
 
-def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_served(gate):
+def test_whoever_comes_while_it_drains_is_refused_and_whoever_was_there_is_served(gate):
     with running(*PATIENT, before=hold(gate)) as process:
         url = process.url()
         host, port = url.removeprefix("http://").split(":")
@@ -106,7 +106,7 @@ def test_whoever_comes_while_it_drains_is_told_so_and_whoever_was_there_is_serve
         assert process.ended() == 0
 
 
-def test_what_does_not_finish_in_time_is_told_so(gate):
+def test_what_does_not_finish_in_time_is_reported(gate):
     with running("--drain-seconds", "0.1", before=hold(gate)) as process:
         asking = Asking(process.url(), gate)
         process.process.send_signal(signal.SIGTERM)

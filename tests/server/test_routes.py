@@ -1,4 +1,4 @@
-"""Every path: answered in its dialect, with the native scores, behind the same door."""
+"""Every path: answered in its dialect, with the native scores, behind the same checks."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_head_needs_a_key_where_get_does(locked):
     assert locked.http.post("/health").headers["allow"] == "GET, HEAD"
 
 
-def test_the_settings_own_limit_is_told_with_a_cache_too():
+def test_the_settings_own_limit_is_reported_with_a_cache_too():
     with serving(models=("rerank-mini-en-v1",), cache_entries=10, max_tokens=64) as served:
         assert served.http.get("/v1/models/rerank-mini-en-v1").json()["max_tokens"] == 64
         assert served.http.get("/info").json()["max_input_length"] == 64

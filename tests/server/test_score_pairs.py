@@ -39,7 +39,7 @@ def test_a_query_that_is_asked_twice_is_one_call_of_the_model():
     assert sorted(calls) == [(QUERIES[0], [TEXTS[0], TEXTS[2]]), (QUERIES[1], [TEXTS[1]])]
 
 
-def test_a_pair_that_fails_fails_the_request_and_a_blank_query_is_told(api):
+def test_a_pair_that_fails_fails_the_request_and_a_blank_query_is_reported(api):
     reply = api.http.post("/score", json={"text_1": ["q", " "], "text_2": ["a", "b"]})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "empty_query")
 

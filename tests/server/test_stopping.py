@@ -85,7 +85,7 @@ def test_work_that_is_never_done_is_answered_in_time_and_holds_up_nothing(before
 
 
 @pytest.mark.parametrize("before", BESIDE)
-def test_the_end_of_the_time_to_finish_is_told_and_is_the_end(before):
+def test_the_end_of_the_time_to_finish_is_answered_and_is_the_end(before):
     with running("--drain-seconds", "0.2", before=before) as process:
         asking = Asking(process, LARGE)
         process.process.send_signal(signal.SIGTERM)

@@ -97,7 +97,7 @@ def texts(tokenizer):
 def model_of(seed: int = 0) -> RerankMini:
     torch.manual_seed(seed)
     size = SHAPE.vocab_size
-    model = RerankMini(np.ones(size, np.float32), np.zeros(size, np.uint8), door=-1.0, shape=SHAPE)
+    model = RerankMini(np.ones(size, np.float32), np.zeros(size, np.uint8), gate=-1.0, shape=SHAPE)
     torch.nn.init.normal_(model.head.weight)
     return model.eval()
 
@@ -223,12 +223,12 @@ def test_a_candidate_counts_once(candidates: list[int], random) -> None:
 
 def collections() -> tuple[list[Collection], list[Triple]]:
     """Two collections to train on and one of each kind to choose on."""
-    facts = [f"{SENTENCES[number % 4]} This is record {number} of the archive." for number in range(40)]
+    details = [f"{SENTENCES[number % 4]} This is record {number} of the archive." for number in range(40)]
     asked = [Query(f"record {number} of the archive", {number: 3}, [number + 1]) for number in range(0, 40, 2)]
-    made = [Collection("squad", TRAIN, facts, asked), Collection("some-doc", TRAIN, facts[::-1], asked[:3])]
+    made = [Collection("squad", TRAIN, details, asked), Collection("some-doc", TRAIN, details[::-1], asked[:3])]
     made += [
         Collection(
-            name, CHOOSE, facts, [Query(f"what is record {number}?", {number: 3, number + 1: 1}) for number in rows]
+            name, CHOOSE, details, [Query(f"what is record {number}?", {number: 3, number + 1: 1}) for number in rows]
         )
         for name, rows in (("selqa", (1, 4, 7)), ("pubmed_question", (2, 8, 11)), ("postgres_index", (3, 9)))
     ]
@@ -493,7 +493,7 @@ def test_a_student_is_trained_chosen_and_calibrated(material, rows, mined, corpu
     assert summary["pairs"] == 6 * (4 * 6 + 8) + 4 * 4 + 8
     after = torch.load(tmp_path / TRAINED, weights_only=True)
     moved = {name for name, values in after.items() if not torch.equal(values, before[name])}
-    assert {"mix", "idf_power", "layers.0.door", "layers.1.up.weight", "token_weight"} <= moved
+    assert {"mix", "idf_power", "layers.0.gate", "layers.1.up.weight", "token_weight"} <= moved
     assert not moved & {"words.weight", "lexical.log_k1", "lexical.b_logit", "scale", "offset"}
 
     lists = shortened(mined[1])

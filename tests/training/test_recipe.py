@@ -44,11 +44,11 @@ def tokenizer():
     return minilm().tokenizer
 
 
-def build(tokenizer, *, door, focus=None):
+def build(tokenizer, *, gate, focus=None):
     vocabulary = tokenizer.get_vocab_size()
     idf = inverse_document_frequency(tokenizer, TEXTS, vocabulary)
     shape = EncoderShape(focus=focus)
-    model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), door=door, shape=shape)
+    model = RerankMini(idf, continuation_pieces(tokenizer, vocabulary), gate=gate, shape=shape)
     load_base(model, minilm().state)
     return model.eval()
 
@@ -61,7 +61,7 @@ def pairs_of(tokenizer, texts=TEXTS, max_tokens=64):
 def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
     encoder = SentenceTransformer(str(BASE), device="cpu")
     query, *documents = encoder.encode([QUERY, *TEXTS], normalize_embeddings=True, show_progress_bar=False)
-    model = build(tokenizer, door=-30.0)
+    model = build(tokenizer, gate=-30.0)
     block = collate(pairs_of(tokenizer))
     with torch.no_grad():
         features, _ = model.score_parts(model.encode(block), block)
@@ -70,13 +70,13 @@ def test_with_shut_doors_the_model_is_the_bi_encoder(tokenizer) -> None:
 
 @pytest.fixture(scope="module")
 def teacher(tokenizer):
-    return build(tokenizer, door=-3.0)
+    return build(tokenizer, gate=-3.0)
 
 
 @pytest.fixture(scope="module")
 def student(tokenizer, teacher):
     lists = [CandidateList("s", QUERY, (LONG[start:],), (LONG[start + 90 :],)) for start in range(0, 1000, 200)]
-    model = build(tokenizer, door=-3.0, focus=Focus())
+    model = build(tokenizer, gate=-3.0, focus=Focus())
     start_from(model, teacher, lists, tokenizer)
     return model
 
@@ -138,7 +138,7 @@ def test_a_students_graph_computes_what_torch_does(tokenizer, student, tmp_path)
 
 
 def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
-    teacher, model = build(tokenizer, door=-30.0), build(tokenizer, door=-30.0)
+    teacher, model = build(tokenizer, gate=-30.0), build(tokenizer, gate=-30.0)
     pairs = pairs_of(tokenizer)
     with torch.no_grad():
         same = score_pairs(model, teacher, pairs)
@@ -157,7 +157,7 @@ def test_the_teacher_holds_back_what_has_not_moved(tokenizer) -> None:
 
 
 def test_score_pairs_keeps_the_order_of_pairs_of_many_lengths(tokenizer) -> None:
-    model = build(tokenizer, door=-3.0)
+    model = build(tokenizer, gate=-3.0)
     texts = [" ".join(["word"] * n) for n in (300, 2, 150, 40, 600, 1)]
     pairs = pairs_of(tokenizer, texts, max_tokens=512)
     with torch.no_grad():
@@ -333,7 +333,7 @@ def test_what_another_plan_made_is_not_taken_for_this_ones(tmp_path) -> None:
         ({"model": ["rerank-tiny-en-v1"]}, "rerank-mini-en-v1 teaches"),
     ],
 )
-def test_a_mistake_is_told_before_the_work(tmp_path, change, message) -> None:
+def test_a_mistake_is_reported_before_the_work(tmp_path, change, message) -> None:
     (tmp_path / "train").mkdir()
     options = {"data": tmp_path, "out": tmp_path, "model": list(PLANS), "threads": 2, "max_minutes": None}
     options |= {"evaluate": False, "queries": None}

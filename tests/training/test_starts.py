@@ -53,7 +53,7 @@ def idf(body):
 
 
 def test_the_features_are_those_of_a_model_with_shut_doors(body, idf) -> None:
-    model = RerankMini(idf, continuation_pieces(body.tokenizer, len(idf)), door=-30.0, shape=body.shape)
+    model = RerankMini(idf, continuation_pieces(body.tokenizer, len(idf)), gate=-30.0, shape=body.shape)
     load_base(model, body.state)
     expected, _ = compute_features(model.eval(), tokenize_lists(LISTS, body.tokenizer).pairs)
     found = similarities(Reader(body, (3, 6)), LISTS, idf)

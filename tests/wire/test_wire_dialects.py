@@ -22,7 +22,7 @@ def test_names_and_aliases():
     assert dialect("cohere-v1").path == "/v1/rerank"
 
 
-def test_an_unknown_provider_is_told_the_known_ones():
+def test_an_unknown_provider_is_answered_with_the_known_ones():
     with pytest.raises(InvalidRequestError, match=r"'coheer'.*cohere, .*voyage") as caught:
         dialect("coheer")
     assert (caught.value.code, caught.value.param) == ("unknown_provider", "provider")
@@ -102,7 +102,7 @@ def test_infinity_gets_no_text_it_refuses():
     assert [len(body["query"]), *map(len, body["documents"])] == [122_880, 122_880, 5]
 
 
-def test_mixedbread_is_always_told_how_many_results_are_wanted():
+def test_mixedbread_is_always_asked_for_how_many_results_are_wanted():
     assert dialect("mixedbread").write_request(WireRequest("q", ["a", "b", "c"], model="m"))["top_k"] == 3
 
 

@@ -46,12 +46,12 @@ def read_bundled(path: Path, shape: EncoderShape | None = None) -> RerankMini:
     if f"{TABLE}_q8" not in arrays:
         raise ValueError(f"{path} is no int8 graph of {RerankMini.__name__}: it has no {TABLE}_q8")
     size = shape.vocab_size
-    model = RerankMini(np.zeros(size, np.float32), np.zeros(size, np.uint8), door=0.0, shape=shape)
+    model = RerankMini(np.zeros(size, np.float32), np.zeros(size, np.uint8), gate=0.0, shape=shape)
     names = model.state_dict().keys()
     state = {name: tensor(values) for name, values in arrays.items() if name in names}
     state[TABLE] = tensor(arrays[f"{TABLE}_q8"].astype(np.float32) * arrays[f"{TABLE}_q8_scale"])
     state |= matrices(graph, arrays)
-    state |= {f"layers.{number}.door": values for number, values in enumerate(doors(graph, arrays, shape.heads))}
+    state |= {f"layers.{number}.gate": values for number, values in enumerate(gates(graph, arrays, shape.heads))}
     state |= lexical(arrays, size)
     if state.keys() != names:
         raise ValueError(f"{path} is another model's graph: {', '.join(sorted(state.keys() ^ names))} do not agree")
@@ -81,7 +81,7 @@ def matrices(graph: Any, arrays: Arrays) -> dict[str, Tensor]:
     return found
 
 
-def doors(graph: Any, arrays: Arrays, heads: int) -> Iterator[Tensor]:
+def gates(graph: Any, arrays: Arrays, heads: int) -> Iterator[Tensor]:
     """The bias between the sides of each layer, [heads], in the order of the layers."""
     for node in graph.node:
         for name in node.input:

@@ -69,7 +69,7 @@ PLANS = {
     MINI: Plan(from_e5=False, seconds=45, encoder_rate=6e-5, anchor=0.0),
 }
 
-DOOR = -3.0
+GATE = -3.0
 """The bias between query and document that a student of a bi-encoder starts with."""
 
 
@@ -79,7 +79,7 @@ def from_body(body: Body, idf: Tensor, seed: int = 13) -> RerankMini:
     continues = torch.zeros(body.shape.vocab_size, dtype=torch.uint8)
     for piece, number in body.tokenizer.get_vocab().items():
         continues[number] = not piece.startswith(BLANK)
-    model = RerankMini(idf.cpu().numpy(), continues.numpy(), door=DOOR, shape=body.shape)
+    model = RerankMini(idf.cpu().numpy(), continues.numpy(), gate=GATE, shape=body.shape)
     load_base(model, body.state)
     return model.eval()
 

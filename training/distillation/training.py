@@ -192,7 +192,7 @@ def parameter_groups(model: RerankMini, plan: Plan) -> list[dict[str, object]]:
     heads: list[nn.Parameter] = [model.token_weight]
     for module in (model.evidence, model.joint, model.head):
         heads.extend(module.parameters())
-    gates = [parameter for name, parameter in model.named_parameters() if name.endswith(".door")]
+    gates = [parameter for name, parameter in model.named_parameters() if name.endswith(".gate")]
     gates += [model.idf_power, model.mix]
     special = {id(parameter) for parameter in [*heads, *gates]}
     encoder = [p for p in model.parameters() if p.requires_grad and id(p) not in special]

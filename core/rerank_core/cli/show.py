@@ -63,8 +63,8 @@ def print_models(specs: Sequence[tuple[ModelSpec, bool]]) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("what it is")
     for spec, here in specs:
-        facts = f"{spec.languages}, {spec.licence}: {spec.description}"
-        table.add_row(spec.name, "yes" if here else "", str(spec.size_mb), str(spec.max_tokens), facts)
+        about = f"{spec.languages}, {spec.licence}: {spec.description}"
+        table.add_row(spec.name, "yes" if here else "", str(spec.size_mb), str(spec.max_tokens), about)
     Terminal().print(table)
 
 

@@ -30,7 +30,7 @@ CLIENT_GONE = 499  # nginx's status for a client that closed the connection; nob
 
 @dataclass(slots=True)
 class Exchange:
-    """The facts of one exchange that a log line and the metrics show. Never keys, queries or documents."""
+    """What of one exchange a log line and the metrics show. Never keys, queries or documents."""
 
     id: str
     method: str = ""
@@ -105,7 +105,7 @@ class ExchangeMiddleware:
         if exchange.code:
             self._metrics.errors.labels(exchange.code).inc()
         quiet = route in ("/health", "/ready", "/ping", "/metrics")
-        facts = {
+        fields = {
             "request_id": exchange.id,
             "method": exchange.method,
             "route": route,
@@ -116,8 +116,10 @@ class ExchangeMiddleware:
             "tokens": exchange.tokens,
             "seconds": round(seconds, 4),
         }
-        shown = " ".join(f"{name}={value}" for name, value in facts.items() if value not in ("", 0) or name == "status")
-        logger.log(_level(exchange.status, quiet=quiet), "%s", shown, extra={"facts": facts})
+        shown = " ".join(
+            f"{name}={value}" for name, value in fields.items() if value not in ("", 0) or name == "status"
+        )
+        logger.log(_level(exchange.status, quiet=quiet), "%s", shown, extra={"exchange": fields})
 
 
 def _level(status: int, *, quiet: bool) -> int:
@@ -146,9 +148,9 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON; the facts of an exchange become fields of their own."""
-        facts: dict[str, Any] = getattr(record, "facts", None) or {"message": record.getMessage()}
-        line = {"time": zoned_time(record), "level": record.levelname.lower(), "logger": record.name, **facts}
+        """The record as JSON; what is known of an exchange becomes fields of its own."""
+        fields: dict[str, Any] = getattr(record, "exchange", None) or {"message": record.getMessage()}
+        line = {"time": zoned_time(record), "level": record.levelname.lower(), "logger": record.name, **fields}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

@@ -15,12 +15,12 @@ from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.errors import TimeoutError as DeadlineError
 from rerank_core.inference.workers import Workers
 from rerank_core.server.answers import error_response, json_bytes
-from rerank_core.server.asked import check_after, check_before
 from rerank_core.server.body import ClientDisconnect, check_body_headers, read_body
 from rerank_core.server.exchange import CLIENT_GONE, Exchange, log_failure
 from rerank_core.server.lifecycle import Lifecycle, stopping
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.ranking import Outcome, rank
+from rerank_core.server.request_checks import check_after, check_before
 from rerank_core.server.served import ServedModels
 from rerank_core.server.settings import ServerSettings
 from rerank_core.server.tracing import span
@@ -94,28 +94,30 @@ class _Call:
 
     async def _process(self, data: bytes) -> Response:
         server = self._server
-        asked = await _off_the_loop(len(data), lambda: self._read(data))
-        model = server.served.find(asked.model)
-        self.exchange.model, self.exchange.documents = model.name, len(asked.texts)
+        request = await _off_the_loop(len(data), lambda: self._read(data))
+        model = server.served.find(request.model)
+        self.exchange.model, self.exchange.documents = model.name, len(request.texts)
         server.served.start()
         model.check_ready()
-        await _off_the_loop(len(data), lambda: check_before(asked, model.loaded))
-        with span(self._request.headers, model.name, len(asked.texts)) as note:
-            with model.admission.admitted(len(asked.texts)):
-                outcome = await rank(model.reranker, asked, model.name)
-            check_after(asked, outcome.response.truncated, self.dialect, model.loaded)
+        await _off_the_loop(len(data), lambda: check_before(request, model.loaded))
+        with span(self._request.headers, model.name, len(request.texts)) as note:
+            with model.admission.admitted(len(request.texts)):
+                outcome = await rank(model.reranker, request, model.name)
+            check_after(request, outcome.response.truncated, self.dialect, model.loaded)
             note(outcome.response)
         self.exchange.tokens = outcome.response.tokens
-        server.metrics.documents.labels(model.name).inc(len(asked.texts))
-        body = await _off_the_loop(len(data), lambda: json_bytes(self.dialect.write_response(outcome.response, asked)))
-        return Response(body, 200, _facts(outcome), media_type="application/json")
+        server.metrics.documents.labels(model.name).inc(len(request.texts))
+        body = await _off_the_loop(
+            len(data), lambda: json_bytes(self.dialect.write_response(outcome.response, request))
+        )
+        return Response(body, 200, _headers_of(outcome), media_type="application/json")
 
     def _read(self, data: bytes) -> WireRequest:
         body = read_json(data)
         self.dialect = dialect_for(self._route, body)
-        asked = self.dialect.read_request(body, Limits(documents=self._server.settings.max_documents))
+        request = self.dialect.read_request(body, Limits(documents=self._server.settings.max_documents))
         named = self._request.path_params.get("model")
-        return replace(asked, model=named) if named else asked
+        return replace(request, model=named) if named else request
 
     async def _in_time(
         self, work: Awaitable[T], late: RerankError, *, gone: Coroutine[Any, Any, None] | None = None
@@ -156,7 +158,7 @@ async def _off_the_loop(size: int, work: Callable[[], T]) -> T:
     return work() if size <= _INLINE_BYTES else await _BODIES.run(work)
 
 
-def _facts(outcome: Outcome) -> dict[str, str]:
+def _headers_of(outcome: Outcome) -> dict[str, str]:
     """Headers that tell what the body has no place for."""
     timings = outcome.timings
     parts = {"encode": timings.encode, "inference": timings.inference, "total": timings.total}

@@ -26,34 +26,34 @@ class Outcome:
     timings: Timings
 
 
-async def rank(reranker: Reranker, asked: WireRequest, model: str) -> Outcome:
-    """Rank the texts of ``asked``; texts with queries of their own are scored with those.
+async def rank(reranker: Reranker, request: WireRequest, model: str) -> Outcome:
+    """Rank the texts of ``request``; texts with queries of their own are scored with those.
 
     Args:
         reranker: what ranks.
-        asked: the request.
+        request: what is wanted.
         model: the public name of the model, for the answer.
 
     Raises:
         RerankError: whatever the reranker raises; all work is then dropped.
     """
-    groups = _positions_by_query(asked)
+    groups = _positions_by_query(request)
     work = [
-        asyncio.ensure_future(reranker.arerank(query, [asked.texts[i] for i in positions]))
+        asyncio.ensure_future(reranker.arerank(query, [request.texts[i] for i in positions]))
         for query, positions in groups.items()
     ]
     try:
-        return _outcome(list(groups.values()), await asyncio.gather(*work), model, asked.top_n)
+        return _outcome(list(groups.values()), await asyncio.gather(*work), model, request.top_n)
     finally:
         for task in work:
             task.cancel()
 
 
-def _positions_by_query(asked: WireRequest) -> dict[str, Sequence[int]]:
-    if not asked.queries:
-        return {asked.query: range(len(asked.texts))}
+def _positions_by_query(request: WireRequest) -> dict[str, Sequence[int]]:
+    if not request.queries:
+        return {request.query: range(len(request.texts))}
     groups: dict[str, list[int]] = {}
-    for position, query in enumerate(asked.queries):
+    for position, query in enumerate(request.queries):
         groups.setdefault(query, []).append(position)
     return dict(groups)
 

@@ -90,15 +90,15 @@ class DashScope(Dialect):
             "parameters": {"return_documents": False, **present(top_n=request.top_n)},
         }
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
         return WireRequest(
-            query=asked.input.query,
-            texts=texts_of(asked.input.documents, name="input.documents"),
-            model=asked.model,
-            top_n=asked.parameters.top_n,
-            return_documents=asked.parameters.return_documents,
-            documents=asked.input.documents,
+            query=parsed.input.query,
+            texts=texts_of(parsed.input.documents, name="input.documents"),
+            model=parsed.model,
+            top_n=parsed.parameters.top_n,
+            return_documents=parsed.parameters.return_documents,
+            documents=parsed.input.documents,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

@@ -108,8 +108,8 @@ class Dialect:
         """
         if self.body is None:
             raise NotImplementedError
-        asked = parse(self.body, body, limits)
-        request = replace(self.to_request(asked), **options_of(asked))
+        parsed = parse(self.body, body, limits)
+        request = replace(self.to_request(parsed), **options_of(parsed))
         most = limits.document_characters
         if most is not None:
             for position, text in enumerate(request.texts):
@@ -121,7 +121,7 @@ class Dialect:
                     )
         return request
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed :attr:`body`."""
         raise NotImplementedError
 

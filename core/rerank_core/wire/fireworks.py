@@ -15,7 +15,7 @@ class Fireworks(NativeAlias):
     name = "fireworks"
     path = "/inference/v1/rerank"
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
-        request = super().to_request(asked)
+        request = super().to_request(parsed)
         return replace(request, model=request.model and request.model.removeprefix("fireworks/"))

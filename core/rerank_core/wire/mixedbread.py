@@ -69,15 +69,15 @@ class Mixedbread(Dialect):
             "return_input": False,
         }
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
         return WireRequest(
-            query=asked.query,
-            texts=texts_of(asked.input, asked.rank_fields, name="input"),
-            model=asked.model,
-            top_n=asked.top_k,
-            return_documents=asked.return_input,
-            documents=asked.input,
+            query=parsed.query,
+            texts=texts_of(parsed.input, parsed.rank_fields, name="input"),
+            model=parsed.model,
+            top_n=parsed.top_k,
+            return_documents=parsed.return_input,
+            documents=parsed.input,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

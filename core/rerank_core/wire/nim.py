@@ -72,15 +72,15 @@ class Nim(Dialect):
         """Only ``logit`` is read as the score: a probability would be taken for a logit."""
         return read_reply(body, "logit")
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
         return WireRequest(
-            query=asked.query,
-            texts=texts_of(asked.passages, name="passages"),
-            model=asked.model,
-            top_n=asked.top_n,
+            query=parsed.query,
+            texts=texts_of(parsed.passages, name="passages"),
+            model=parsed.model,
+            top_n=parsed.top_n,
             return_documents=False,
-            documents=asked.passages,
+            documents=parsed.passages,
             raw_scores=True,
         )
 

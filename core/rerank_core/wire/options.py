@@ -133,9 +133,9 @@ class CutBody(RequestBody):
     request_id: Note = None
 
 
-def options_of(asked: Body) -> dict[str, Any]:
+def options_of(parsed: Body) -> dict[str, Any]:
     """The options of a parsed body as fields of a :class:`WireRequest`; only those that ask for something."""
-    values = dict(_values(asked))
+    values = dict(_values(parsed))
     found: dict[str, Any] = {}
     if values.get("raw_scores") or values.get("use_activation") is False:
         found["raw_scores"] = True
@@ -154,9 +154,9 @@ def options_of(asked: Body) -> dict[str, Any]:
     return found
 
 
-def _values(asked: Body) -> Iterator[tuple[str, Any]]:
-    for name in type(asked).model_fields:
-        value = getattr(asked, name)
+def _values(parsed: Body) -> Iterator[tuple[str, Any]]:
+    for name in type(parsed).model_fields:
+        value = getattr(parsed, name)
         if isinstance(value, Body):
             yield from _values(value)
         else:

@@ -86,15 +86,15 @@ class Pinecone(Dialect):
             "parameters": {"truncate": "END"},
         }
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
         return WireRequest(
-            query=asked.query,
-            texts=texts_of(asked.documents, asked.rank_fields),
-            model=asked.model,
-            top_n=asked.top_n,
-            return_documents=asked.return_documents,
-            documents=asked.documents,
+            query=parsed.query,
+            texts=texts_of(parsed.documents, parsed.rank_fields),
+            model=parsed.model,
+            top_n=parsed.top_n,
+            return_documents=parsed.return_documents,
+            documents=parsed.documents,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

@@ -74,15 +74,15 @@ class Tei(Dialect):
         limit = nested(body, "max_client_batch_size")
         return limit if type(limit) is int and limit > 0 else None
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
         return WireRequest(
-            query=asked.query,
-            texts=texts_of(asked.texts, name="texts"),
-            model=asked.model,
-            top_n=asked.top_n,
-            return_documents=asked.return_text,
-            documents=asked.texts,
+            query=parsed.query,
+            texts=texts_of(parsed.texts, name="texts"),
+            model=parsed.model,
+            top_n=parsed.top_n,
+            return_documents=parsed.return_text,
+            documents=parsed.texts,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> list[dict[str, Any]]:

@@ -99,26 +99,26 @@ class VllmScore(Dialect):
             **({"use_activation": False} if request.raw_scores else {}),
         }
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body.
 
         Raises:
             InvalidRequestError: when there are several queries, and not one for each document.
         """
-        if len(asked.text_1) not in (1, len(asked.text_2)):
+        if len(parsed.text_1) not in (1, len(parsed.text_2)):
             raise InvalidRequestError(
-                f"Got {len(asked.text_1)} queries for {len(asked.text_2)} documents. Send one query for all "
+                f"Got {len(parsed.text_1)} queries for {len(parsed.text_2)} documents. Send one query for all "
                 "documents, or one for each.",
                 code="invalid_query",
                 param="text_1",
             )
         return WireRequest(
-            query=asked.text_1[0],
-            queries=asked.text_1 if len(asked.text_1) > 1 else (),
-            texts=texts_of(asked.text_2, name="text_2"),
-            model=asked.model,
+            query=parsed.text_1[0],
+            queries=parsed.text_1 if len(parsed.text_1) > 1 else (),
+            texts=texts_of(parsed.text_2, name="text_2"),
+            model=parsed.model,
             return_documents=False,
-            documents=asked.text_2,
+            documents=parsed.text_2,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

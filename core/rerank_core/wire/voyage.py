@@ -73,15 +73,15 @@ class Voyage(Dialect):
             "truncation": True,
         }
 
-    def to_request(self, asked: Any) -> WireRequest:
+    def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
         return WireRequest(
-            query=asked.query,
-            texts=texts_of(asked.documents),
-            model=asked.model,
-            top_n=asked.top_k,
-            return_documents=asked.return_documents,
-            documents=asked.documents,
+            query=parsed.query,
+            texts=texts_of(parsed.documents),
+            model=parsed.model,
+            top_n=parsed.top_k,
+            return_documents=parsed.return_documents,
+            documents=parsed.documents,
         )
 
     def write_response(self, response: WireResponse, request: WireRequest) -> dict[str, Any]:

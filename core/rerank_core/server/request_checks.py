@@ -1,4 +1,4 @@
-"""What a request asks of the ranking beyond the order: kept, or an error that names the field. Pure."""
+"""What a request wants of the ranking beyond the order: kept, or an error that names the field. Pure."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _LIMITS = ("max_tokens_per_doc", "max_tokens_per_query", "truncate_prompt_tokens
 _SPECIAL_TOKENS = 16  # more than any model has around a pair
 
 
-def check_before(asked: WireRequest, loaded: LoadedModelInfo | None) -> None:
-    """Whether a model can do what is asked, as far as is known before it has scored.
+def check_before(request: WireRequest, loaded: LoadedModelInfo | None) -> None:
+    """Whether a model can do what is requested, as far as is known before it has scored.
 
     Args:
-        asked: the request.
+        request: what is wanted.
         loaded: what the model reads; None where that is not known.
 
     Raises:
         InvalidRequestError: when it cannot (code ``unsupported_parameter``).
     """
     windows = loaded is not None and loaded.long_documents == "windows"
-    if asked.chunked and windows:
-        raise _unsupported(asked.chunked, "its model reads long documents in pieces of its own")
+    if request.chunked and windows:
+        raise _unsupported(request.chunked, "its model reads long documents in pieces of its own")
     read = math.inf if loaded is None or windows else loaded.max_tokens
     for name in _LIMITS:
-        most = getattr(asked, name)
-        if most is not None and most < read and most <= _most_tokens(asked, name):
+        most = getattr(request, name)
+        if most is not None and most < read and most <= _most_tokens(request, name):
             reads = "all of a text" if read == math.inf else f"{read} tokens of a query and document together"
             raise _unsupported(f"{name}={most}", f"its model reads {reads}", name)
 
 
 def check_after(
-    asked: WireRequest, truncated: Collection[int], dialect: Dialect, loaded: LoadedModelInfo | None
+    request: WireRequest, truncated: Collection[int], dialect: Dialect, loaded: LoadedModelInfo | None
 ) -> None:
-    """Whether what was done is what was asked.
+    """Whether what was done is what was requested.
 
     Args:
-        asked: the request.
+        request: what is wanted.
         truncated: positions of the texts that were read only in part.
         dialect: whose words an error is in.
         loaded: what the model reads; None where that is not known.
@@ -51,21 +51,21 @@ def check_after(
     Raises:
         InvalidRequestError: when a text was cut and must not be (code ``text_too_long``).
     """
-    if not asked.whole or not truncated:
+    if not request.whole or not truncated:
         return
     limit = "most" if loaded is None else str(loaded.max_tokens)
     raise InvalidRequestError(
-        f"{dialect.too_long.format(limit=limit)}, and {asked.whole} does not let them be cut ({len(truncated)} of "
-        f"{len(asked.texts)}).",
+        f"{dialect.too_long.format(limit=limit)}, and {request.whole} does not let them be cut ({len(truncated)} of "
+        f"{len(request.texts)}).",
         code="text_too_long",
-        param=asked.whole,
+        param=request.whole,
     )
 
 
-def _most_tokens(asked: WireRequest, limit: str) -> int:
+def _most_tokens(request: WireRequest, limit: str) -> int:
     """As many tokens as what a limit is about can have: no tokenizer makes more of a text than it has bytes."""
-    query = 0 if limit == "max_tokens_per_doc" else max(map(_expanded_bytes, asked.queries or (asked.query,)))
-    document = 0 if limit == "max_tokens_per_query" else max(map(_expanded_bytes, asked.texts))
+    query = 0 if limit == "max_tokens_per_doc" else max(map(_expanded_bytes, request.queries or (request.query,)))
+    document = 0 if limit == "max_tokens_per_query" else max(map(_expanded_bytes, request.texts))
     return query + document + (_SPECIAL_TOKENS if limit == "truncate_prompt_tokens" else 0)
 
 
