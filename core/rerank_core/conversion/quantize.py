@@ -16,7 +16,8 @@ Sample inputs (``calibration``) make it more exact, at the same speed:
 - activations with hardly any negative values (GELU, ReLU) get a zero point near 0, hence twice the levels.
 - weights are rounded so that the errors cancel on the sample's activations (``rounding.round_compensated``).
 
-At the end layer norms are written as elementary operators (``norms.py``), which is faster on a CPU.
+At the end layer norms are written as elementary operators (``norms.py``), and the bundled models' attention as one
+(``attention.py``): both are faster on a CPU.
 
 Source of the integer arithmetic: the ONNX operators ``QuantizeLinear`` and ONNX Runtime's contrib operator
 ``com.microsoft.MatMulIntegerToFloat``.
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_core.conversion.attention import fuse_attention
 from rerank_core.conversion.norms import expand_norms
 from rerank_core.conversion.observing import Feeds, Observed, observe
 from rerank_core.conversion.rounding import round_compensated, round_symmetric
@@ -75,6 +77,7 @@ def quantize_int8(source: Path, target: Path, calibration: Iterable[Feeds] | Non
         quantizer.observed = observe(model, calibration, quantizer.activations())
     quantizer.run()
     expand_norms(model.graph)
+    fuse_attention(model.graph)
     if all(opset.domain != "com.microsoft" for opset in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, target)
