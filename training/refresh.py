@@ -2,10 +2,10 @@
 
     python -m training.refresh --data ../shared/data [NAME ...]
 
-Applies what needs no float weights (``rerank_core/conversion/attention.py``) to the int8 graph of each model in the
-package, and compares the logits of training pairs: another order of additions moves a value across the border between
-two int8 levels now and then. Nothing is written where that is more than noise. ``sha256.json`` and the digest in
-``cards/NAME.toml`` follow.
+Applies what needs no float weights (``rerank_core/conversion/gated_attention.py``) to the int8 graph of each model in
+the package, and compares the logits of training pairs: another order of additions moves a value across the border
+between two int8 levels now and then. Nothing is written where that is more than noise. ``sha256.json`` and the digest
+in ``cards/NAME.toml`` follow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rerank_core.conversion.attention import fuse_attention
+from rerank_core.conversion.gated_attention import fuse_attention
 from rerank_core.models.source import BUNDLED
 from rerank_core.scoring import LocalOptions, LocalScorer
 

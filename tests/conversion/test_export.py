@@ -31,6 +31,24 @@ def test_a_graph_has_the_one_operator_set_and_no_path_of_this_machine(exported):
     assert b".py" not in path.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("architecture", "fused"), [("bert", True), ("xlm-roberta", True), ("modernbert", False), ("deberta-v2", False)]
+)
+def test_attention_is_one_operator_where_every_token_sees_all_others(exported, architecture, fused):
+    for name in ("model.onnx", "model_int8.onnx"):
+        operators = [node.op_type for node in onnx.load(exported(architecture) / name).graph.node]
+        layers = json.loads((exported(architecture) / "config.json").read_text())["num_hidden_layers"]
+        assert operators.count("MultiHeadAttention") == (layers if fused else 0)
+        assert operators.count("Softmax") == (0 if fused else layers)
+
+
+def test_the_model_keeps_its_own_attention(checkpoint, tmp_path):
+    with Reranker(checkpoint("bert"), backend="torch", device="cpu") as reranker:
+        before = [result.logit for result in reranker.rerank(QUERY, TEXTS)]
+        export_onnx(checkpoint("bert"), tmp_path / "onnx", int8=False)
+        assert [result.logit for result in reranker.rerank(QUERY, TEXTS)] == before
+
+
 def test_the_report_states_the_measured_differences(checkpoint, tmp_path):
     steps = []
     report = export_onnx(checkpoint("bert"), tmp_path / "new" / "folder", on_step=steps.append)

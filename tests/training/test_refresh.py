@@ -15,7 +15,7 @@ import torch  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from rerank_core.conversion import quantize  # noqa: E402
-from rerank_core.conversion.attention import fuse_attention  # noqa: E402
+from rerank_core.conversion.gated_attention import fuse_attention  # noqa: E402
 from rerank_core.models.source import BUNDLED  # noqa: E402
 from training import refresh as module  # noqa: E402
 from training.export import INPUTS, checksums, export_onnx, write_checksums  # noqa: E402

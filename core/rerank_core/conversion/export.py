@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_core.conversion.checkpoint_attention import attention_as_one_operator
 from rerank_core.conversion.graph import check_float32, check_int8, write_graph
 from rerank_core.conversion.quantize import quantize_int8
 from rerank_core.errors import InvalidRequestError, ModelLoadError, missing_dependency
@@ -119,7 +120,7 @@ def _export(
     torchs = _run(backend, encoder, samples)
     exact, rounded = folder / "model.onnx", folder / "model_int8.onnx"
     on_step("writing the float32 graph")
-    write_graph(backend.graph_module(), encoder.pad(samples), exact, inputs=backend.graph_inputs())
+    _write_float32(backend, encoder, samples, torchs, exact)
     _copy_files(backend, loaded.info.folder, folder)
     on_step("comparing float32 with torch")
     float32 = check_float32(_run(OnnxBackend(exact), encoder, samples), torchs)
@@ -129,6 +130,23 @@ def _export(
     quantize_int8(exact, rounded)
     on_step("comparing int8 with torch")
     return float32, check_int8(_run(OnnxBackend(rounded), encoder, samples), torchs)
+
+
+def _write_float32(
+    backend: TorchBackend,
+    encoder: PairEncoder,
+    samples: list[ModelInput],
+    torchs: NDArray[np.float32],
+    path: Path,
+) -> None:
+    """Write the float32 graph: with attention as one operator where that gives torch's logits, else as torch has it."""
+    module, example, inputs = backend.graph_module(), encoder.pad(samples), backend.graph_inputs()
+    try:
+        with attention_as_one_operator(backend.transformer):
+            write_graph(module, example, path, inputs=inputs)
+        check_float32(_run(OnnxBackend(path), encoder, samples), torchs)
+    except ModelLoadError:
+        write_graph(module, example, path, inputs=inputs)
 
 
 def _ignore(_step: str) -> None:

@@ -17,7 +17,7 @@ Sample inputs (``calibration``) make it more exact, at the same speed:
 - weights are rounded so that the errors cancel on the sample's activations (``rounding.round_compensated``).
 
 At the end layer norms are written as elementary operators (``norms.py``), and the bundled models' attention as one
-(``attention.py``): both are faster on a CPU.
+(``gated_attention.py``): both are faster on a CPU.
 
 Source of the integer arithmetic: the ONNX operators ``QuantizeLinear`` and ONNX Runtime's contrib operator
 ``com.microsoft.MatMulIntegerToFloat``.
@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.conversion.attention import fuse_attention
+from rerank_core.conversion.gated_attention import fuse_attention
 from rerank_core.conversion.norms import expand_norms
 from rerank_core.conversion.observing import Feeds, Observed, observe
 from rerank_core.conversion.rounding import round_compensated, round_symmetric

@@ -48,6 +48,11 @@ class TorchBackend:
             )
         return PairEncoder(copy_tokenizer(tokenizer.backend_tokenizer), pad_id=tokenizer.pad_token_id or 0)
 
+    @property
+    def transformer(self) -> Any:
+        """The transformers model."""
+        return self._transformer.model
+
     def graph_inputs(self) -> tuple[str, ...]:
         """The names of the arrays the model reads, in the order :meth:`graph_module` takes them."""
         return tuple(Block.__dataclass_fields__)[: 3 if self._takes_types else 2]
