@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,19 @@ def test_options_over_http_are_few_by_position():
         ApiOptions("http://localhost", "sesame", 3)
     with pytest.raises(TypeError):
         LocalOptions("windows")
+
+
+@pytest.mark.parametrize(
+    ("options_of", "wrong", "meant"),
+    [(LocalOptions, "dytpe", "dtype"), (LocalOptions, "max_token", "max_tokens"), (ApiOptions, "timout", "timeout")],
+)
+def test_an_unknown_option_of_a_scorer_names_the_one_that_was_meant(options_of, wrong, meant):
+    message = (
+        rf"{options_of.__name__}\.__init__\(\) got an unexpected keyword argument '{wrong}'\. Did you mean '{meant}'\?"
+    )
+    with pytest.raises(TypeError, match=message):
+        options_of(**{wrong: None})
+    with pytest.raises(TypeError, match=message):
+        replace(options_of(), **{wrong: None})
+    with pytest.raises(TypeError, match=r"argument 'colour'\.$"):
+        options_of(colour="red")

@@ -12,7 +12,7 @@ To add an option, add one item to the declaration, and run ``python -m rerank_co
 """
 
 # The annotations are read at run time, so they are no strings here, apart from those that name heavy types.
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import MappingProxyType
@@ -353,13 +353,11 @@ def effective_provider(provider: str | None, base_url: str | None) -> str:
     return "local" if base_url is None else "native"
 
 
-def completed(
-    given: Mapping[str, Any], options: Mapping[str, Declared], function: Callable[..., Any]
-) -> dict[str, Any]:
-    """What a function got as ``**options``, and the defaults of the rest.
+def check_names(given: Iterable[str], options: Container[str], function: Callable[..., Any]) -> None:
+    """Whether all names that a function got as keywords are options.
 
     Raises:
-        TypeError: when an option is unknown, in Python's own words and with the name that was probably meant.
+        TypeError: when one is unknown, in Python's own words and with the name that was probably meant.
     """
     for name in given:
         if name not in options:
@@ -367,6 +365,17 @@ def completed(
             raise TypeError(
                 f"{function.__qualname__}() got an unexpected keyword argument {name!r}.{did_you_mean(name, known)}"
             )
+
+
+def completed(
+    given: Mapping[str, Any], options: Mapping[str, Declared], function: Callable[..., Any]
+) -> dict[str, Any]:
+    """What a function got as ``**options``, and the defaults of the rest.
+
+    Raises:
+        TypeError: as :func:`check_names`.
+    """
+    check_names(given, options, function)
     return {name: given.get(name, each.option.default) for name, each in options.items()}
 
 

@@ -5,10 +5,12 @@ Type checkers read ``options.pyi``, which is made of the same declaration.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
+from functools import wraps
 from typing import Any
 
-from rerank_core.options import OPTIONS, World, of_world
+from rerank_core.options import OPTIONS, World, check_names, of_world
 
 POSITIONAL = ("base_url", "api_key")
 """Options that may be given by position."""
@@ -40,13 +42,28 @@ def _options(name: str, doc: str, world: World) -> type:
         slots=True,
     )
     made.__module__ = __name__
+    _refuse_unknown_names(made)
     return made
+
+
+def _refuse_unknown_names(made: type) -> None:
+    """Have the error of an unknown option name the one that was probably meant."""
+    plain: Callable[..., None] = made.__init__  # type: ignore[misc]  # a dataclass's, of a class made here
+    names = {each.name for each in fields(made)}
+
+    @wraps(plain)
+    def init(self: Any, *args: Any, **given: Any) -> None:
+        check_names(given, names, plain)
+        plain(self, *args, **given)
+
+    made.__init__ = init  # type: ignore[misc]
 
 
 _DOC = """{}. See :class:`~rerank_core.options.RerankerOptions` for each option.
 
     Raises:
         InvalidRequestError: when a value is not one of those allowed.
+        TypeError: when there is no option of a name; the message has the one that was probably meant.
     """
 
 LocalOptions = _options("LocalOptions", _DOC.format("How a model is loaded and run in this process"), "local")
