@@ -18,6 +18,7 @@ from loops import held_model, while_held
 from rerank_core import ClosedError, Document, InvalidRequestError, ProtocolError, Reranker
 from rerank_core.events import BatchScored
 from rerank_core.inference.cpus import available_cpus
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.ranking import sigmoid
 from rerank_core.scoring import ApiOptions, CachedScorer, FakeScorer, LocalOptions, Score, Scores
 from waiting import async_wait_for, join
@@ -36,7 +37,7 @@ def test_the_specifications_example(bundled):
     response = bundled.rerank(QUERY, DOCUMENTS)
     assert [result.index for result in response][:2] == [0, 2]
     assert response.id.startswith("rerank-")
-    assert response.model == "rerank-mini-en-v1"
+    assert response.model == DEFAULT_MODEL
     assert response.usage.prompt_tokens == response.usage.total_tokens > 40
 
 
@@ -328,10 +329,10 @@ def test_the_async_context_manager_closes():
 
 def test_the_repr_says_what_is_loaded():
     reranker = Reranker()
-    assert repr(reranker) == "Reranker(model='rerank-mini-en-v1', provider='local')"
+    assert repr(reranker) == f"Reranker(model={DEFAULT_MODEL!r}, provider='local')"
     reranker.warm_up()
     assert "backend='onnx', dtype='int8', device='cpu'" in repr(reranker)
-    assert repr(reranker.scorer) == "LocalScorer('rerank-mini-en-v1', loaded)"
+    assert repr(reranker.scorer) == f"LocalScorer({DEFAULT_MODEL!r}, loaded)"
 
 
 def test_timings_add_up(bundled):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rerank_core import Reranker
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import CachedScorer, Calibration, FakeScorer, LocalScorer, Score, Scores
 from serving import serving
 
@@ -109,7 +110,7 @@ class Haystack:
 def calibration(tmp_path):
     """A file that makes the bundled model surer of itself."""
     file = tmp_path / "curve.json"
-    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    Calibration(DEFAULT_MODEL, "logistic", (1.0, 3.0)).save(file)
     return str(file)
 
 
@@ -142,7 +143,7 @@ SCENARIOS = {
 
 @pytest.fixture(scope="module")
 def server():
-    with serving(models=("served=rerank-mini-en-v1",), api_keys=("sesame-4711",)) as served:
+    with serving(models=(f"served={DEFAULT_MODEL}",), api_keys=("sesame-4711",)) as served:
         yield served
 
 
@@ -191,7 +192,7 @@ def test_a_calibrated_threshold_is_one_for_calibrated_scores(adapter, asynchrono
 def test_a_calibration_is_checked_when_it_is_given(adapter, calibration, tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .*absent\.json: No such file"):
         adapter(calibration=str(tmp_path / "absent.json"))
-    with pytest.raises(ValueError, match="this calibration is for 'rerank-mini-en-v1'"):
+    with pytest.raises(ValueError, match=f"this calibration is for {DEFAULT_MODEL!r}"):
         adapter(model="m", base_url="http://127.0.0.1:9", calibration=calibration)
     with pytest.raises(ValueError, match="reranker= brings its own calibration"):
         adapter(reranker=Reranker(), calibration=calibration)

@@ -19,6 +19,7 @@ from haystack.utils.misc import _deduplicate_documents
 from haystack_tools import QUERY, TEXTS, contents, documents, lexical
 
 from rerank_core import InferenceError, ModelLoadError, Reranker
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.ranking import sigmoid
 from rerank_core.scores import Score, Scores
 from rerank_core.scoring import FakeScorer, KeepOrderScorer
@@ -46,7 +47,7 @@ def test_it_ranks_as_the_engine_does(bundled):
     assert contents(output) == [result.text for result in expected]
     assert [document.score for document in output["documents"]] == [result.relevance_score for result in expected]
     assert output["meta"] == {
-        "model": "rerank-mini-en-v1",
+        "model": DEFAULT_MODEL,
         "usage": {"prompt_tokens": expected.usage.prompt_tokens, "total_tokens": expected.usage.total_tokens},
         "degraded": False,
         "query_truncated": False,

@@ -21,6 +21,7 @@ from haystack_tools import QUERY, contents, documents, lexical
 from pydantic import SecretStr
 
 from rerank_core import AuthenticationError, ModelNotFoundError, Reranker
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import CachedScorer, FakeScorer
 from rerank_plugins.haystack import CrossEncoderRanker
 from rerank_plugins.options import ENGINE_OPTIONS
@@ -158,7 +159,7 @@ def test_options_that_cannot_be(options, error, message):
 
 
 def test_the_model_has_a_name():
-    assert CrossEncoderRanker().model == "rerank-mini-en-v1"
+    assert CrossEncoderRanker().model == DEFAULT_MODEL
     assert lexical()[0].model == "fake"
     assert CrossEncoderRanker(provider="tei", base_url="http://localhost").model is None
 

@@ -23,6 +23,7 @@ from haystack.utils import ComponentDevice, Secret
 
 from loops import Held, held_model, while_held
 from rerank_core import AuthenticationError, InferenceError, Reranker
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import Calibration, FakeScorer
 from rerank_plugins.haystack import CrossEncoderRanker
 from waiting import join
@@ -73,7 +74,7 @@ def assert_same(output, expected):
 
 def test_a_calibration_is_saved_as_its_path(tmp_path):
     file = tmp_path / "curve.json"
-    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    Calibration(DEFAULT_MODEL, "logistic", (1.0, 3.0)).save(file)
     plain = CrossEncoderRanker().run(QUERY, documents())["documents"]
     ranker = CrossEncoderRanker(calibration=file, score_threshold=plain[0].score + 1e-6)
     assert ranker.calibration == str(file)
@@ -94,7 +95,7 @@ def test_retrievers_joined_at_the_socket(bundled):
     assert ranked[0].content == NEWS[2]
     expected = bundled.rerank(QUERY, [document.content for document in ranked])
     assert [document.score for document in ranked] == [result.relevance_score for result in expected]
-    assert output["ranker"]["meta"]["model"] == "rerank-mini-en-v1"
+    assert output["ranker"]["meta"]["model"] == DEFAULT_MODEL
     assert summary(asyncio.run(pipeline.run_async(asked()))["ranker"]) == summary(output["ranker"])
 
 
@@ -243,13 +244,13 @@ def test_a_saved_pipeline_ranks_the_same_in_a_fresh_process(tmp_path):
 @pytest.fixture
 def served():
     serving = pytest.importorskip("serving")
-    with serving.serving(models=("rerank-mini-en-v1",), api_keys=("sesame",)) as server:
+    with serving.serving(models=(DEFAULT_MODEL,), api_keys=("sesame",)) as server:
         yield server
 
 
 def test_the_api_ranks_as_the_model_in_this_process_does(served, monkeypatch, tmp_path):
     monkeypatch.setenv("OUR_KEY", "sesame")
-    options = {"model": "rerank-mini-en-v1", "base_url": served.url, "api_key": Secret.from_env_var("OUR_KEY")}
+    options = {"model": DEFAULT_MODEL, "base_url": served.url, "api_key": Secret.from_env_var("OUR_KEY")}
     local, remote = searching(CrossEncoderRanker()), searching(CrossEncoderRanker(**options))
     expected = local.run(asked())["ranker"]
     outputs = [remote.run(asked()), *(asyncio.run(remote.run_async(asked())) for _ in range(2))]
@@ -276,7 +277,7 @@ def test_a_server_that_is_not_there():
 
 
 def test_a_key_that_is_refused(served):
-    ranker = CrossEncoderRanker("rerank-mini-en-v1", base_url=served.url, api_key=Secret.from_token("wrong"))
+    ranker = CrossEncoderRanker(DEFAULT_MODEL, base_url=served.url, api_key=Secret.from_token("wrong"))
     with pytest.raises(AuthenticationError) as caught:
         ranker.run(QUERY, documents())
     assert "wrong" not in str(caught.value)

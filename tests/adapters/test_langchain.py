@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from loops import held_model, while_held
 from rerank_core import AuthenticationError, InferenceError, InvalidRequestError, ModelNotFoundError, Reranker
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import ApiOptions, ApiScorer, CachedScorer, FakeScorer, Score, Scores
 from rerank_plugins.langchain import CrossEncoderCompressor
 from serving import serving
@@ -384,7 +385,7 @@ def test_a_runs_name_tags_and_metadata_can_be_given():
     assert runs.roots[0].tags == ["t"]
     assert runs.roots[0].metadata == {"user": 1, "rerank_provider": "local", "rerank_model": "fake"}
     CrossEncoderCompressor().compress_documents([], QUERY, callbacks=[runs])
-    assert runs.roots[1].metadata["rerank_model"] == "rerank-mini-en-v1"
+    assert runs.roots[1].metadata["rerank_model"] == DEFAULT_MODEL
 
 
 def test_a_run_says_where_the_model_is_behind_a_cache_too():

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 import rerank_plugins.langchain as module
 from fresh import environment
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import Calibration
 from rerank_plugins.langchain import CrossEncoderCompressor, CrossEncoderScorer, RerankRetriever
 from waiting import BOUND
@@ -65,7 +66,7 @@ def test_what_is_saved_loads_equal(options):
 
 def test_a_calibration_is_saved_as_its_path(tmp_path):
     file = tmp_path / "curve.json"
-    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    Calibration(DEFAULT_MODEL, "logistic", (1.0, 3.0)).save(file)
     saved = CrossEncoderCompressor(calibration=str(file), score_threshold=0.5)
     loaded = load(dumps(saved))
     assert loaded == saved

@@ -18,11 +18,12 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index_tools import QUERY, TEXTS, Callbacks, both_ways, faked, ids, nodes
 
 from rerank_core import InvalidRequestError
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import Calibration
 from rerank_plugins.llama_index import CrossEncoderPostprocessor
 
 EVERY_OPTION = {
-    "model": "rerank-mini-en-v1",
+    "model": DEFAULT_MODEL,
     "provider": "local",
     "top_n": 3,
     "score_threshold": 0.0,
@@ -71,7 +72,7 @@ def test_saved_and_restored_it_is_the_same(options):
 
 def test_a_calibration_is_saved_as_its_path(tmp_path):
     file = tmp_path / "curve.json"
-    Calibration("rerank-mini-en-v1", "logistic", (1.0, 3.0)).save(file)
+    Calibration(DEFAULT_MODEL, "logistic", (1.0, 3.0)).save(file)
     postprocessor = CrossEncoderPostprocessor(calibration=str(file), score_threshold=0.5)
     assert postprocessor.to_dict()["calibration"] == str(file)
     expected = both_ways(postprocessor, nodes())

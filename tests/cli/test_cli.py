@@ -20,6 +20,7 @@ from rerank_core.cli.app import app
 from rerank_core.cli.engine_options import in_flags
 from rerank_core.cli.read import _split_text
 from rerank_core.cli.show import score_bar
+from rerank_core.models import DEFAULT_MODEL
 from waiting import BOUND, ended
 
 PARAGRAPHS = """# Manual
@@ -70,7 +71,7 @@ def test_the_table_is_for_people(manual, monkeypatch):
 def test_json_is_the_whole_response(manual):
     seen = rerank("query", "install", manual, "--json", "-n", 1)
     response = json.loads(seen.stdout)
-    assert response["model"] == "rerank-mini-en-v1"
+    assert response["model"] == DEFAULT_MODEL
     assert len(response["results"]) == 1
     assert response["usage"]["prompt_tokens"] > 0
 

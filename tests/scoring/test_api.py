@@ -24,6 +24,7 @@ from rerank_core import (
 )
 from rerank_core.client import retry
 from rerank_core.events import Degraded
+from rerank_core.models import DEFAULT_MODEL
 from rerank_core.scoring import (
     ApiOptions,
     ApiScorer,
@@ -318,7 +319,7 @@ def test_past_the_deadline_the_bundled_model_answers(server, mode):
     server.default = reply({}, 429, Retry_After="30")
     api = ApiScorer("m", options=ApiOptions(base_url=server.url, timeout=5))
     response = rank(Reranker(scorer=FallbackScorer([api, Reranker().scorer])), mode)
-    assert (response.model, response.degraded) == ("rerank-mini-en-v1", True)
+    assert (response.model, response.degraded) == (DEFAULT_MODEL, True)
 
 
 @both
@@ -408,7 +409,7 @@ def test_the_door_shows_what_is_behind_it():
     reranker = Reranker(on_failure="keep_order")
     reranker.warm_up()
     assert reranker.loaded is not None
-    assert reranker.model == "rerank-mini-en-v1"
+    assert reranker.model == DEFAULT_MODEL
     assert "backend=" in repr(reranker)
     assert pickle.loads(pickle.dumps(reranker)).rerank("q", ["a"]).degraded is False
 
