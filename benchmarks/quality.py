@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from rerank_core.cli.progress import query_progress
-from rerank_core.evaluation import Evaluation, Plan, evaluate, load_data
+from rerank_core.evaluation import Evaluation, Plan, System, evaluate, load_data
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.ownership import Access
 from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.significance import compare
 from rerank_core.evaluation.systems import Stores, read_systems
 from rerank_core.models.source import BUNDLED
-from rerank_core.scoring import LocalScorer, Score, Scorer, Scores
+from rerank_core.scoring import LocalScorer, Score, Scores
 
 SETS = {
     "trec_dl19": Plan(pool=True, relevant_grade=2),
@@ -97,11 +97,11 @@ class BiEncoder:
             self._vectors.update(zip(new, vectors, strict=True))
 
 
-def measure(folder: Path, plan: Plan, systems: Mapping[str, Scorer], stores: Stores, out: Path) -> Evaluation:
+def measure(folder: Path, plan: Plan, systems: Sequence[System], out: Path) -> Evaluation:
     """Evaluate one set and write its reports."""
     data = load_data(folder)
     with query_progress(min(plan.max_queries or len(data.queries), len(data.queries))) as on_query:
-        found = evaluate(data, systems, plan, store=stores.store(local=True), on_query=on_query)
+        found = evaluate(data, systems, plan, on_query=on_query)
     found.save(out / f"{folder.name}.json")
     write_page(found, out / f"{folder.name}.html")
     return found
@@ -174,14 +174,13 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     with closing(Stores(options.out / "scores.db")) as stores:
-        systems: dict[str, Scorer] = {BI_ENCODER: BiEncoder()}
-        for name, system in read_systems(options.model, Access("local"), stores).items():
-            systems[name] = system.scorer
+        store = stores.store(local=True)
+        systems = [System(BI_ENCODER, BiEncoder(), store), *read_systems(options.model, Access("local"), stores)]
         if options.fp32 is not None:
-            systems[FP32] = LocalScorer(options.fp32)
+            systems.append(System(FP32, LocalScorer(options.fp32), store))
         for name in options.sets:
             plan = SETS[name] if SETS[name].pool else replace(SETS[name], max_queries=options.queries)
-            found = measure(options.data / name, plan, systems, stores, options.out)
+            found = measure(options.data / name, plan, systems, options.out)
             figures = ", ".join(f"{system} {mean:.4f}" for system, mean in means(found).items())
             print(f"{name}, {found.queries} queries: {figures}", flush=True)
     evaluations = reports(options.out, found)

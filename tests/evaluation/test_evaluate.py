@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 from rerank_core import InferenceError, InvalidRequestError, Reranker
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app
-from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
-from rerank_core.evaluation.assess import Answer, _seconds_by_depth
+from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, labelled_scores, load_data, scored
+from rerank_core.evaluation.assess import _seconds_by_depth
+from rerank_core.evaluation.experiment import prepare
 from rerank_core.evaluation.measures import MAIN, measure
 from rerank_core.evaluation.page import write_page
-from rerank_core.evaluation.runner import labelled_scores
+from rerank_core.evaluation.scored import Answer, System, score_queries
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.evaluation.table import print_evaluation
 from rerank_core.scoring import (
@@ -140,6 +141,60 @@ def test_what_was_done_before_a_failure_is_kept(beir, tmp_path):
     healed = Counting()
     evaluate(load_data(beir), {"x": healed}, Plan(pool=True), store=ScoreStore(store))
     assert broken.scored + healed.scored == 5
+
+
+def many(count):
+    """Queries that differ, with two candidates each."""
+    words = [f"{chr(97 + number % 26)}{number}" for number in range(count)]
+    documents = {f"{word}-{kind}": f"{word} is {kind}" for word in words for kind in ("right", "wrong")}
+    candidates = {word: [f"{word}-right", f"{word}-wrong"] for word in words}
+    queries = {word: f"is {word} right" for word in words}
+    return LabelledData("many", queries, documents, {word: {f"{word}-right": 1} for word in words}, candidates)
+
+
+def scores_of(data, scorer, **options):
+    experiment = prepare(data, Plan(), lambda: None)
+    system = System("x", scorer, ScoreStore())
+    return score_queries(experiment, system, on_query=lambda: None, **options)
+
+
+def test_queries_beyond_the_timed_ones_share_a_schedule_and_get_the_same_scores():
+    data = many(70)
+    alone, together = scores_of(data, LocalScorer(), timed=70), scores_of(data, LocalScorer(), timed=3)
+    assert list(alone) == list(together) == list(data.queries)
+    assert [answer.alone for answer in together.values()] == [True] * 3 + [False] * 67
+    for query, answer in alone.items():
+        assert answer.tokens == together[query].tokens
+        for document, score in answer.scores.items():
+            assert together[query].scores[document].logit == pytest.approx(score.logit, abs=1e-4)
+
+
+def test_times_are_those_of_the_queries_that_were_scored_alone(monkeypatch):
+    monkeypatch.setattr(scored, "TIMED", 2)
+    seen = []
+    data = many(5)
+    found = evaluate(data, {"x": Counting()}, on_query=seen.append)
+    assert seen.count("x") == 5
+    assert found.rerankers[0].seconds > 0
+
+
+def test_what_was_done_together_before_a_failure_is_kept():
+    data, broken, healed = many(10), Counting(most=12), Counting()
+    store = ScoreStore()
+    for scorer in (broken, healed):
+        with suppress(InferenceError):
+            score_queries(prepare(data, Plan(), lambda: None), System("x", scorer, store), timed=0, on_query=list)
+    assert len(store) == 20
+    assert broken.scored + healed.scored == 20
+
+
+def test_a_system_keeps_its_scores_where_it_says(beir):
+    mine, others = ScoreStore(), ScoreStore()
+    systems = [System("one", Counting("one"), mine), System("two", Counting("two"), others)]
+    found = evaluate(load_data(beir), systems, Plan(pool=True))
+    assert [report.name for report in found.rerankers] == ["one", "two"]
+    assert len(mine) == len(others) == 5
+    assert repr(systems[0]).startswith("System('one', ")
 
 
 @pytest.mark.parametrize("stand_in", [FakeScorer("other"), KeepOrderScorer()])

@@ -35,7 +35,7 @@ def filled(file, count=200):
     store = ScoreStore(file)
     for number in range(count):
         store[number.to_bytes(32)] = Score.from_logit(number / count)
-    store.keep_tokens(b"query", 42)
+    store.tokens(b"query", computed=42)
     store.close()
     return file
 
@@ -53,7 +53,7 @@ def asides(file):
 def test_a_store_keeps_every_part_of_a_score(file):
     store = ScoreStore(file)
     store[b"key"] = FULL
-    store.keep_tokens(b"query", 42)
+    store.tokens(b"query", computed=42)
     store.close()
     store = ScoreStore(file)
     assert store[b"key"] == FULL

@@ -134,7 +134,7 @@ def test_how_a_model_is_written(text, spec):
 
 
 def made(texts, **access):
-    return {name: system.scorer for name, system in read_systems(texts, Access(**access), Stores()).items()}
+    return {system.name: system.scorer for system in read_systems(texts, Access(**access), Stores())}
 
 
 def test_windows_belong_to_one_model():

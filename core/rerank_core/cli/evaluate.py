@@ -13,6 +13,7 @@ from rerank_core.cli.commands import interruptible
 from rerank_core.cli.terminal import Terminal, say
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing, resolved
+from rerank_core.models.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rerank_core.evaluation import Evaluation
@@ -111,17 +112,10 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
         access = Access(provider, base_url, api_key_from(api_key_env), windows)
-        systems = read_systems(models or ["rerank-mini-en-v1"], access, stores, keep=keep)
+        systems = read_systems(models or [DEFAULT_MODEL], access, stores, keep=keep)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         with query_progress(count) as on_query:
-            found = evaluate(
-                labelled,
-                {name: system.scorer for name, system in systems.items()},
-                plan,
-                stores={name: system.store for name, system in systems.items()},
-                price=price,
-                on_query=on_query,
-            )
+            found = evaluate(labelled, systems, plan, price=price, on_query=on_query)
         stores.close()
         try:
             print_evaluation(found, console=Terminal())
@@ -151,7 +145,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
             help="Whose scores; PROVIDER:NAME and NAME+windows as for evaluate.",
             rich_help_panel=_MODELS,
         ),
-    ] = "rerank-mini-en-v1",
+    ] = DEFAULT_MODEL,
     method: Annotated[
         str, typer.Option(help="logistic, or isotonic for a thousand pairs or more.", rich_help_panel=_MODELS)
     ] = "logistic",
@@ -168,10 +162,9 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     Give the options (--windows, --provider) that the model will be used with: they decide its scores.
     """
     from rerank_core.cli.progress import query_progress
-    from rerank_core.evaluation import Plan, load_data
+    from rerank_core.evaluation import Plan, labelled_scores, load_data
     from rerank_core.evaluation.calibration import METHODS, check_labels, fit_calibration
     from rerank_core.evaluation.ownership import Access
-    from rerank_core.evaluation.runner import labelled_scores
     from rerank_core.evaluation.systems import Stores, read_system
 
     if method not in METHODS:

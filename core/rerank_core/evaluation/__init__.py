@@ -1,12 +1,14 @@
 """Does reranking help on my data? Labelled data in, measured rankings and a verdict out."""
 
 from rerank_core.evaluation.calibration import fit_calibration
+from rerank_core.evaluation.calibration_pairs import labelled_scores
 from rerank_core.evaluation.data import load_data
 from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.report import Evaluation, SystemReport
-from rerank_core.evaluation.runner import evaluate, labelled_scores
+from rerank_core.evaluation.runner import evaluate
+from rerank_core.evaluation.scored import System
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.evaluation.table import print_evaluation
 
@@ -15,6 +17,7 @@ __all__ = [
     "LabelledData",
     "Plan",
     "ScoreStore",
+    "System",
     "SystemReport",
     "evaluate",
     "fit_calibration",

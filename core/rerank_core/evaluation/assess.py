@@ -1,118 +1,82 @@
-"""From one reranker's scores to what is reported of it."""
+"""From one system's answers to what is reported of it."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from rerank_core.documents import one_line
 from rerank_core.evaluation.candidates import Ranking
-from rerank_core.evaluation.labelled import LabelledData
-from rerank_core.evaluation.measures import MAIN, PerQuery, mean, measure, reordered
-from rerank_core.evaluation.plan import Plan
+from rerank_core.evaluation.experiment import Experiment
+from rerank_core.evaluation.measures import MAIN, PerQuery, mean, reordered
 from rerank_core.evaluation.report import Loss, SystemReport, Threshold
+from rerank_core.evaluation.scored import Answer, System
 from rerank_core.evaluation.significance import compare
 from rerank_core.evaluation.thresholds import suggest_threshold
-from rerank_core.scores import Score, Scores
 
 DEPTHS = (10, 20, 50, 100)
 _LOSSES = 5
 _EXCERPT = 160
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Answer:
-    """One query's scores by document, and what they cost.
+def report(
+    experiment: Experiment, system: System, answers: Mapping[str, Answer], baseline: SystemReport
+) -> SystemReport:
+    """What a system's answers are worth; for fewer candidates too, where its scores would be the same."""
+    keys = {query: answer.keys() for query, answer in answers.items()}
+    ranking = _cut(experiment.ranking, keys, max(map(len, experiment.ranking.values()), default=0))
+    measures = experiment.measures(ranking)
+    before, after = baseline.measures[MAIN], measures[MAIN]
+    queries = experiment.ranking
+    scores = [score for answer in answers.values() for score in answer.scores.values()]
+    by_depth = _by_depth(experiment, keys, DEPTHS if system.scorer.pointwise else ())
+    return SystemReport(
+        name=system.name,
+        identity=system.scorer.identity,
+        measures=measures,
+        comparison=compare([before[query] for query in queries], [after[query] for query in queries]),
+        by_depth=by_depth,
+        seconds_by_depth=_seconds_by_depth(answers.values(), by_depth),
+        losses=_worst_losses(experiment, ranking, before, after),
+        truncated=sum(score.truncated for score in scores) / max(1, len(scores)),
+        tokens=_mean_tokens(answers.values()),
+        threshold=_threshold(experiment, answers),
+        **_latency(answers.values()),
+    )
 
-    Attributes:
-        scores: by document.
-        seconds: how long they took; None where they were not all computed in this run.
-        tokens: fed to the model; None where that is not known.
-    """
 
-    scores: Mapping[str, Score]
-    seconds: float | None
-    tokens: int | None
-
-    def keys(self) -> dict[str, float]:
-        """What to sort the documents by: logits where every score has one."""
-        return dict(zip(self.scores, Scores(tuple(self.scores.values()), "").keys(), strict=True))
+def _cut(first: Ranking, keys: Mapping[str, Mapping[str, float]], depth: int) -> Ranking:
+    """The ranking when only the first ``depth`` candidates are reranked, and the rest follow as they were."""
+    return {query: reordered(documents, keys[query], depth) for query, documents in first.items()}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Bench:
-    """What every system is measured on.
+def _by_depth(
+    experiment: Experiment, keys: Mapping[str, Mapping[str, float]], shallower: Iterable[int]
+) -> dict[int, float]:
+    longest = max(map(len, experiment.ranking.values()), default=0)
+    depths = sorted({depth for depth in shallower if depth < longest} | {longest})
+    return {depth: mean(experiment.measures(_cut(experiment.ranking, keys, depth))[MAIN]) for depth in depths}
 
-    Attributes:
-        data: queries, documents, judgments.
-        ranking: the first stage's candidates.
-        plan: what was asked for.
-    """
 
-    data: LabelledData
-    ranking: Ranking
-    plan: Plan
+def _worst_losses(experiment: Experiment, ranking: Ranking, before: PerQuery, after: PerQuery) -> tuple[Loss, ...]:
+    data = experiment.data
+    worse = sorted((q for q in ranking if after[q] < before[q]), key=lambda q: after[q] - before[q])
+    losses = []
+    for query in worse[:_LOSSES]:
+        documents = lost(experiment.ranking[query], ranking[query], data.judgments[query])
+        texts = (data.queries[query], *(data.documents[document] for document in documents))
+        shown, wanted, preferred = (one_line(text, _EXCERPT) for text in texts)
+        losses.append(Loss(shown, before[query], after[query], wanted, preferred))
+    return tuple(losses)
 
-    def relevant(self, query: str, document: str) -> bool:
-        """Whether it is judged so; what nobody judged is not."""
-        return self.data.judgments[query].get(document, 0) >= self.plan.relevant_grade
 
-    def measures(self, ranking: Ranking) -> dict[str, PerQuery]:
-        """Every measure of every query."""
-        grade, depth = self.plan.relevant_grade, self.plan.depth
-        return measure(self.data.judgments, ranking, relevant_grade=grade, depth=depth)
-
-    def report(
-        self, name: str, identity: str, answers: Mapping[str, Answer], baseline: SystemReport, *, pointwise: bool = True
-    ) -> SystemReport:
-        """What one reranker's answers are worth; for fewer candidates too, where its scores would be the same."""
-        keys = {query: answer.keys() for query, answer in answers.items()}
-        ranking = self._cut(keys, max(map(len, self.ranking.values()), default=0))
-        measures = self.measures(ranking)
-        before, after = baseline.measures[MAIN], measures[MAIN]
-        scores = [score for answer in answers.values() for score in answer.scores.values()]
-        by_depth = self._by_depth(keys, DEPTHS if pointwise else ())
-        return SystemReport(
-            name=name,
-            identity=identity,
-            measures=measures,
-            comparison=compare([before[query] for query in self.ranking], [after[query] for query in self.ranking]),
-            by_depth=by_depth,
-            seconds_by_depth=_seconds_by_depth(answers.values(), by_depth),
-            losses=self._worst_losses(ranking, before, after),
-            truncated=sum(score.truncated for score in scores) / max(1, len(scores)),
-            tokens=_mean_tokens(answers.values()),
-            threshold=self._threshold(answers),
-            **_latency(answers.values()),
-        )
-
-    def _cut(self, keys: Mapping[str, Mapping[str, float]], depth: int) -> Ranking:
-        """The ranking when only the first ``depth`` candidates are reranked, and the rest follow as they were."""
-        return {query: reordered(documents, keys[query], depth) for query, documents in self.ranking.items()}
-
-    def _by_depth(self, keys: Mapping[str, Mapping[str, float]], shallower: Iterable[int]) -> dict[int, float]:
-        longest = max(map(len, self.ranking.values()), default=0)
-        depths = sorted({depth for depth in shallower if depth < longest} | {longest})
-        return {depth: mean(self.measures(self._cut(keys, depth))[MAIN]) for depth in depths}
-
-    def _worst_losses(self, ranking: Ranking, before: PerQuery, after: PerQuery) -> tuple[Loss, ...]:
-        worse = sorted((q for q in ranking if after[q] < before[q]), key=lambda q: after[q] - before[q])
-        losses = []
-        for query in worse[:_LOSSES]:
-            documents = lost(self.ranking[query], ranking[query], self.data.judgments[query])
-            texts = (self.data.queries[query], *(self.data.documents[document] for document in documents))
-            shown, wanted, preferred = (one_line(text, _EXCERPT) for text in texts)
-            losses.append(Loss(shown, before[query], after[query], wanted, preferred))
-        return tuple(losses)
-
-    def _threshold(self, answers: Mapping[str, Answer]) -> Threshold | None:
-        return suggest_threshold(
-            {
-                query: [(score.relevance_score, self.relevant(query, d)) for d, score in answer.scores.items()]
-                for query, answer in answers.items()
-            }
-        )
+def _threshold(experiment: Experiment, answers: Mapping[str, Answer]) -> Threshold | None:
+    return suggest_threshold(
+        {
+            query: [(score.relevance_score, experiment.relevant(query, d)) for d, score in answer.scores.items()]
+            for query, answer in answers.items()
+        }
+    )
 
 
 def lost(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int]) -> tuple[str, str]:
@@ -135,10 +99,13 @@ def lost(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int])
 
 
 def _timed(answers: Iterable[Answer]) -> list[tuple[float, int]]:
-    """Seconds and number of documents of all queries, or nothing: those of a part would stand beside all of others."""
-    asked = [answer for answer in answers if answer.scores]
-    timed = [(answer.seconds, len(answer.scores)) for answer in asked if answer.seconds is not None]
-    return timed if len(timed) == len(asked) else []
+    """Seconds and number of documents of all queries scored alone, or nothing.
+
+    Those of a part would stand beside all of another system.
+    """
+    alone = [answer for answer in answers if answer.scores and answer.alone]
+    timed = [(answer.seconds, len(answer.scores)) for answer in alone if answer.seconds is not None]
+    return timed if len(timed) == len(alone) else []
 
 
 def _latency(answers: Iterable[Answer]) -> dict[str, float | None]:

@@ -135,9 +135,9 @@ def _losses(found: Evaluation) -> Iterator[str]:
 
 
 def _provenance(found: Evaluation) -> Iterator[str]:
-    facts = {"data": found.checksum, **found.settings, **found.environment}
-    facts |= {f"identity of {system.name}": system.identity for system in found.rerankers}
-    rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(str(value))}</dd>" for name, value in facts.items())
+    origin = {"data": found.checksum, **found.settings, **found.environment}
+    origin |= {f"identity of {system.name}": system.identity for system in found.rerankers}
+    rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(str(value))}</dd>" for name, value in origin.items())
     yield f"<details><summary>What is needed to repeat this</summary><dl>{rows}</dl></details>"
 
 

@@ -69,12 +69,12 @@ class SystemReport:
         comparison: nDCG@10 against the first stage; None for the first stage itself.
         by_depth: nDCG@10 when only so many candidates are reranked; only the full depth where scores depend on what
             else is in the request (cascades, list-wise models).
-        seconds_by_depth: median seconds per query at these depths, by the share of its candidates; None where not all
-            scores were computed in this run.
+        seconds_by_depth: ``seconds`` at these depths, by the share of a query's candidates.
         losses: the worst losses, worst first.
-        seconds: median seconds per query; None where not all scores were computed in this run.
+        seconds: median seconds per query, of those scored one by one (100 at most); None where not all of their scores
+            were computed in this run.
         seconds_95: 95 % of the queries took at most this.
-        documents_per_second: over all queries that were computed.
+        documents_per_second: over the same queries.
         tokens: mean tokens per query; None where they are not known.
         truncated: share of the documents that were read only in part, as far as that is known: services need not tell.
         threshold: a suggestion; None where there is too little to base it on.

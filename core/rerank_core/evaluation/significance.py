@@ -59,7 +59,7 @@ class Comparison:
         return self.high - self.low < 2  # noqa: PLR2004  (from -1 to 1, all there is)
 
     @property
-    def chance(self) -> str:
+    def p_value_text(self) -> str:
         """The p-value, for people."""
         return "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"  # noqa: PLR2004  (as many digits)
 

@@ -108,18 +108,23 @@ class ScoreStore(MutableMapping[bytes, Score]):
             rows = self._rows("select count(*) from scores")
         return int(rows[0][0]) if rows else 0
 
-    def tokens(self, key: bytes) -> int | None:
-        """How many tokens the query with this key took."""
+    def tokens(self, key: bytes, *, computed: int | None = None) -> int | None:
+        """How many tokens the request with this key takes; None where that is not known.
+
+        Args:
+            key: of the request.
+            computed: how many it took just now, which is kept; where that cannot be written, nobody misses it. None
+                when its scores were there already: then it is what was kept before.
+        """
+        if computed is not None:
+            with self._lock, suppress(sqlite3.Error, OSError):
+                self._write("insert or replace into tokens values (?, ?, ?)", key, computed, _seal(key, str(computed)))
+            return computed
         with self._lock:
             rows = self._rows("select tokens, seal from tokens where key = ?", key)
         if not rows or type(rows[0][0]) is not int or rows[0][1] != _seal(key, str(rows[0][0])):
             return None
         return int(rows[0][0])
-
-    def keep_tokens(self, key: bytes, tokens: int) -> None:
-        """Remember how many tokens a query took; where they cannot be written, nobody misses them."""
-        with self._lock, suppress(sqlite3.Error, OSError):
-            self._write("insert or replace into tokens values (?, ?, ?)", key, tokens, _seal(key, str(tokens)))
 
     def close(self) -> None:
         """Close the file."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.language import LOCAL, read_model, read_models
 from rerank_core.evaluation.ownership import Access
+from rerank_core.evaluation.scored import System
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.models import digests
 from rerank_core.reranker import Reranker
@@ -64,15 +64,7 @@ class Stores:
                 store.close()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class System:
-    """A scorer, and where its scores are kept."""
-
-    scorer: Scorer
-    store: ScoreStore
-
-
-def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: int = 20) -> dict[str, System]:
+def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: int = 20) -> list[System]:
     """The systems that users write as ``[PROVIDER:]NAME[+windows]``, or as ``CHEAP>EXPENSIVE`` of two such.
 
     Args:
@@ -92,12 +84,12 @@ def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: 
     owner = access.owner(everything)
     access.check_use(everything, owner)
     access.check_different(models, owner)
-    systems = {}
+    systems = []
     for text, each in models.items():
         scorers = [Reranker(model.name or None, **access.options(model, owner)).scorer for model in each]
         local = [access.provider_of(model) == LOCAL for model in each]
         caches = [(scorer, stores.store(local=here)) for scorer, here in zip(scorers, local, strict=True)]
-        systems[text] = System(_stacked(caches, keep), stores.store(local=all(local)))
+        systems.append(System(text, _stacked(caches, keep), stores.store(local=all(local))))
     return systems
 
 
@@ -108,7 +100,8 @@ def read_system(text: str, access: Access, stores: Stores) -> System:
         InvalidRequestError: when it is one: its scores are those of two models, which cannot be compared.
     """
     read_model(text)
-    return read_systems([text], access, stores)[text.strip()]
+    (system,) = read_systems([text], access, stores)
+    return system
 
 
 def default_file() -> Path:

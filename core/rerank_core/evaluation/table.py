@@ -64,7 +64,7 @@ def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
                 else "too few for an interval"
             )
             counts = f"{change.wins} queries better, {change.losses} worse, {change.ties} the same"
-            reason = f"{MAIN} {change.difference:+.3f}, {interval}, {change.chance}; {counts}"
+            reason = f"{MAIN} {change.difference:+.3f}, {interval}, {change.p_value_text}; {counts}"
             yield plain(system.name), change.verdict, reason
 
 
