@@ -23,7 +23,7 @@ from rerank_core.optional import optional
 from rerank_core.options import effective_provider
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import result_metadata, result_score
+from rerank_plugins.results import result_metadata, result_score, retrieval_scores
 
 with optional("rerank_plugins.langchain", extra="langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -100,6 +100,11 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         description="Fields of metadata that the model reads before the content; those missing or None are left out.",
     )
     metadata_separator: str = Field(default="\n", description="What stands between those fields and the content.")
+    retrieval_score_key: str | None = Field(
+        default=None,
+        description="The field of metadata that has the retriever's score, higher is better, for `fusion`; without it "
+        "the order of the documents stands in.",
+    )
     keep_retrieval_score: bool = Field(
         default=False, description="Whether a relevance_score that a document brings along is kept as retrieval_score."
     )
@@ -186,7 +191,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         plain = _plain(_listed(documents))
         if not plain:
             return []
-        ranked = self.engine.rerank(query, self._texts(plain), **self._limits(top_n, score_threshold))
+        ranked = self.engine.rerank(query, self._texts(plain), **self._limits(plain, top_n, score_threshold))
         return [{"index": result.index, _SCORE: result.relevance_score} for result in ranked]
 
     async def arerank(
@@ -205,7 +210,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         plain = _plain(_listed(documents))
         if not plain:
             return []
-        ranked = await self.engine.arerank(query, self._texts(plain), **self._limits(top_n, score_threshold))
+        ranked = await self.engine.arerank(query, self._texts(plain), **self._limits(plain, top_n, score_threshold))
         return [{"index": result.index, _SCORE: result.relevance_score} for result in ranked]
 
     @classmethod
@@ -246,8 +251,10 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         query, documents = _unpacked(request)
         if not documents:
             return []
-        texts = self._texts(_plain(documents))
-        return self._ranked(documents, texts, self.engine.rerank(query, texts, **self._limits(top_n, score_threshold)))
+        plain = _plain(documents)
+        texts = self._texts(plain)
+        response = self.engine.rerank(query, texts, **self._limits(plain, top_n, score_threshold))
+        return self._ranked(documents, texts, response)
 
     async def _acompress(
         self, request: RerankInput, *, top_n: int | None = _UNSET, score_threshold: float | None = _UNSET
@@ -255,12 +262,18 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         query, documents = _unpacked(request)
         if not documents:
             return []
-        texts = self._texts(_plain(documents))
-        response = await self.engine.arerank(query, texts, **self._limits(top_n, score_threshold))
+        plain = _plain(documents)
+        texts = self._texts(plain)
+        response = await self.engine.arerank(query, texts, **self._limits(plain, top_n, score_threshold))
         return self._ranked(documents, texts, response)
 
-    def _limits(self, top_n: int | None, score_threshold: float | None) -> dict[str, Any]:
+    def _limits(
+        self, documents: Iterable[PlainDocument], top_n: int | None, score_threshold: float | None
+    ) -> dict[str, Any]:
+        key = self.retrieval_score_key
+        scores = None if key is None else retrieval_scores(document.metadata.get(key) for document in documents)
         return {
+            "retrieval_scores": scores,
             "top_n": self.top_n if top_n == _UNSET else top_n,
             "score_threshold": self.score_threshold if score_threshold == _UNSET else score_threshold,
         }

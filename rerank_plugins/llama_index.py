@@ -16,7 +16,7 @@ from rerank_core import InvalidRequestError, Reranker, RerankResult
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import result_metadata, result_score
+from rerank_plugins.results import result_metadata, result_score, retrieval_scores
 
 with optional("CrossEncoderPostprocessor", extra="llama-index"):
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -110,7 +110,7 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
             return []
         dispatcher.event(call.started())
         with call.reported_to(self.callback_manager) as event:
-            response = call.engine.rerank(call.query.query_str, call.texts, **self._limits())
+            response = call.engine.rerank(call.query.query_str, call.texts, **self._limits(call.nodes))
             ranked = self._ranked(call.nodes, response)
             event.on_end(payload={EventPayload.NODES: ranked})
         dispatcher.event(ReRankEndEvent(nodes=ranked))
@@ -131,7 +131,7 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
             return []
         await dispatcher.aevent(call.started())
         with call.reported_to(self.callback_manager) as event:
-            response = await call.engine.arerank(call.query.query_str, call.texts, **self._limits())
+            response = await call.engine.arerank(call.query.query_str, call.texts, **self._limits(call.nodes))
             ranked = self._ranked(call.nodes, response)
             event.on_end(payload={EventPayload.NODES: ranked})
         await dispatcher.aevent(ReRankEndEvent(nodes=ranked))
@@ -147,9 +147,13 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
         texts = [_text(scored.node, self.metadata_mode) for scored in given]
         return _Call(query, given, texts, len(given) if self.top_n is None else self.top_n, self.engine)
 
-    def _limits(self) -> dict[str, Any]:
+    def _limits(self, nodes: Iterable[NodeWithScore]) -> dict[str, Any]:
         # Duplicates must not use up the limit: it comes after they are gone.
-        return {"top_n": None if self.dedup else self.top_n, "score_threshold": self.score_threshold}
+        return {
+            "top_n": None if self.dedup else self.top_n,
+            "score_threshold": self.score_threshold,
+            "retrieval_scores": retrieval_scores(scored.score for scored in nodes),
+        }
 
     def _ranked(self, given: Sequence[NodeWithScore], response: Iterable[RerankResult]) -> list[NodeWithScore]:
         results = list(response)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 from rerank_core import ProtocolError, RerankResult
@@ -18,6 +21,17 @@ def result_score(result: RerankResult, *, logits: bool) -> float:
     if result.logit is None:
         raise ProtocolError("logits=True, but this provider gives probabilities only.", code="no_logits")
     return result.logit
+
+
+def retrieval_scores(scores: Iterable[object]) -> list[float | None]:
+    """What a framework's documents were scored with, for the engine; None for what is no finite number.
+
+    Where one is missing, the order of the documents stands in for all: ranks and scores cannot be compared.
+    """
+    return [
+        float(score) if isinstance(score, Real) and not isinstance(score, bool) and math.isfinite(score) else None
+        for score in scores
+    ]
 
 
 def result_metadata(result: RerankResult) -> dict[str, Any]:

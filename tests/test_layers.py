@@ -14,8 +14,8 @@ CORE = ROOT / "core" / "rerank_core"
 # Modules beside the packages, in groups; a package is a group of its own name.
 GROUPS = {
     "values": {
-        "call_group", "documents", "errors", "events", "files", "forks", "optional", "ranking", "results", "scores",
-        "shown", "spelling",
+        "call_group", "documents", "errors", "events", "files", "forks", "fusion", "optional", "ranking", "results",
+        "scores", "shown", "spelling",
     },
     "options": {"option_checks", "option_fields", "option_text", "options"},
     "engine": {"many", "request", "reranker"},

@@ -178,7 +178,7 @@ def test_every_option_reaches_the_scorer():
     options = {field.name for field in fields(LocalOptions)}
     api = {field.name for field in fields(ApiOptions)}
     arguments = set(inspect.signature(Reranker).parameters) - {
-        "model", "provider", "scorer", "hooks", "on_failure", "calibration",
+        "model", "provider", "scorer", "hooks", "on_failure", "calibration", "fusion",
     }  # fmt: skip
     assert arguments == options | api
     assert not options & api

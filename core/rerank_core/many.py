@@ -27,21 +27,23 @@ from typing import Any, Generic, Protocol, TypeVar
 from rerank_core.call_group import CallGroup, ending
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.fusion import Fusion
 from rerank_core.inference.workers import Workers
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
 from rerank_core.scoring.base import Scorer, provider_of
 
-Query = tuple[str, Iterable[DocumentLike]]
+Query = tuple[str, Iterable[DocumentLike]] | tuple[str, Iterable[DocumentLike], Iterable[float | None] | None]
+"""A query, its documents, and what the retriever scored them with."""
 
 # Enough for batches to be full where queries are short. What is tokenised and in memory ahead is bounded by texts, too.
 LOCAL_REQUESTS = 16
 MOST_TEXTS = 4096
-_PAIR = 2
+_LENGTHS = (2, 3)
 
 
 def rerank_many(
-    scorer: Scorer, requests: Iterable[Query], *, top_n: int | None, score_threshold: float | None
+    scorer: Scorer, requests: Iterable[Query], *limits: float | None, fusion: Fusion | None = None
 ) -> list[RerankResponse]:
     """:meth:`rerank_core.Reranker.rerank_many` with this scorer.
 
@@ -53,7 +55,7 @@ def rerank_many(
     workers = Workers(window.places, "rerank-many", slow=True)
     try:
         with ending(group.end):
-            for request in _checked(requests, top_n, score_threshold):
+            for request in _checked(requests, limits, fusion):
                 window.settle(window.done())
                 while not window.has_room(len(request.texts)):
                     window.settle(_any_of(window.running))
@@ -71,14 +73,13 @@ def rerank_many(
 async def arerank_many(
     scorer: Scorer,
     requests: Iterable[Query] | AsyncIterable[Query],
-    *,
-    top_n: int | None,
-    score_threshold: float | None,
+    *limits: float | None,
+    fusion: Fusion | None = None,
 ) -> list[RerankResponse]:
     """:meth:`rerank_core.Reranker.arerank_many` with this scorer."""
     window: _Window[asyncio.Task[RerankResponse]] = _Window(_places(scorer))
     try:
-        async for request in _achecked(requests, top_n, score_threshold):
+        async for request in _achecked(requests, limits, fusion):
             window.settle(window.done())
             while not window.has_room(len(request.texts)):
                 window.settle(await _any_task_of(window.running))
@@ -179,39 +180,46 @@ def _of_request(position: int, error: RerankError) -> RerankError:
     return fresh
 
 
-def _checked(requests: Iterable[Query], *limits: object) -> Iterator[RerankRequest]:
+def _checked(requests: Iterable[Query], limits: Sequence[object], fusion: Fusion | None) -> Iterator[RerankRequest]:
     _check_iterable(requests)
     RerankRequest("limits", (), *limits)  # wrong ones are refused before anything is read
     for position, request in enumerate(requests):
-        yield _read(position, request, limits)
+        yield _read(position, request, limits, fusion)
 
 
-async def _achecked(requests: Iterable[Query] | AsyncIterable[Query], *limits: object) -> AsyncIterator[RerankRequest]:
+async def _achecked(
+    requests: Iterable[Query] | AsyncIterable[Query], limits: Sequence[object], fusion: Fusion | None
+) -> AsyncIterator[RerankRequest]:
     if not isinstance(requests, AsyncIterable):
-        for request in _checked(requests, *limits):
+        for request in _checked(requests, limits, fusion):
             yield request
         return
     RerankRequest("limits", (), *limits)
     position = 0
     async for item in requests:
-        yield _read(position, item, limits)
+        yield _read(position, item, limits, fusion)
         position += 1
 
 
-def _read(position: int, request: object, limits: Sequence[object]) -> RerankRequest:
+def _read(position: int, request: object, limits: Sequence[object], fusion: Fusion | None) -> RerankRequest:
     """One item of the caller's.
 
     Raises:
         InvalidRequestError: when it is not a query with its documents; it says which item it is.
     """
     where = f"requests[{position}]"
-    if not isinstance(request, tuple | list) or len(request) != _PAIR:
+    if not isinstance(request, tuple | list) or len(request) not in _LENGTHS:
         got = f"{len(request)} values" if isinstance(request, tuple | list) else type(request).__name__
         raise InvalidRequestError(
-            f"{where} is {got}; expected a pair of a query and its documents.", code="invalid_request", param=where
+            f"{where} is {got}; expected a query and its documents, or these and their retrieval scores.",
+            code="invalid_request",
+            param=where,
         )
     try:
-        return RerankRequest(*request, *limits)
+        query, documents, *retrieval = request
+        return RerankRequest(
+            query, documents, *limits, retrieval_scores=retrieval[0] if retrieval else None, fusion=fusion
+        )
     except InvalidRequestError as error:
         raise InvalidRequestError(
             f"{where}: {error.message}", code=error.code, param=f"{where}.{error.param}" if error.param else where

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict, get_args, get_origin
 
 from rerank_core.events import Hook
+from rerank_core.fusion import check_fusion
 from rerank_core.models.registry import DEFAULT_MODEL
 from rerank_core.option_checks import address, api_key, http_client, of_type, one_of, seconds, whole
 from rerank_core.spelling import did_you_mean
@@ -111,6 +112,21 @@ class PlainOptions(TypedDict, total=False):
             "wrongly. A score threshold then drops nothing, because nothing was judged; top_n applies. A "
             "warning says once what happened. Lasting failures are raised all the same: a wrong name, address or "
             "provider, a missing device or library, a refused key, whatever is wrong with the call itself.",
+        ),
+    ]
+    fusion: Annotated[
+        str | float | None,
+        Option(
+            None,
+            "How much the retriever counts: its share from 0 to 1 in the sum of both z-scores, or rrf for reciprocal "
+            "rank fusion.",
+            "both",
+            unset="the model's scores alone",
+            more="The retriever's scores are those given beside the documents, else their order. Only the order of the "
+            "results changes; scores and the threshold stay the model's probabilities. Where the fallback keeps the "
+            "order, nothing is fused.",
+            check=check_fusion,
+            field=str | float | None,
         ),
     ]
     base_url: Annotated[
@@ -318,6 +334,8 @@ class Declared(NamedTuple):
     def bounds(self) -> dict[str, int]:
         """What numbers it may be, in the words of pydantic's ``Field``."""
         kinds = get_args(self.type)
+        if str in kinds:  # a number or a word: the check says which
+            return {}
         if float in kinds or (int in kinds and self.option.least == 1):
             return {"gt": 0}
         if int not in kinds:

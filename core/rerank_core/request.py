@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 
 from rerank_core.documents import check_documents, check_query, clean_text
+from rerank_core.fusion import Fused, Fusion, check_retrieval_scores, fuse, known, ranked
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
 from rerank_core.scores import Scores
@@ -16,7 +18,9 @@ class RerankRequest:
     """A query and its documents, with the limits of the ranking.
 
     Args:
-        query, documents, top_n, score_threshold: as for :meth:`rerank_core.Reranker.rerank`, not checked yet.
+        query, documents, top_n, score_threshold, retrieval_scores: as for :meth:`rerank_core.Reranker.rerank`, not
+            checked yet.
+        fusion: how the retriever's scores and the model's are put together; None for the model's alone.
 
     Attributes:
         query: the query as text for the model.
@@ -26,12 +30,25 @@ class RerankRequest:
         InvalidRequestError: when an argument is wrong.
     """
 
-    def __init__(self, query: object, documents: object, top_n: object = None, score_threshold: object = None) -> None:
+    def __init__(
+        self,
+        query: object,
+        documents: object,
+        top_n: object = None,
+        score_threshold: object = None,
+        *,
+        retrieval_scores: object = None,
+        fusion: Fusion | None = None,
+    ) -> None:
         self._started = time.perf_counter()
         self.query = check_query(query)
         self._documents: list[Document] = check_documents(documents)
         self._top_n = check_top_n(top_n)
         self._threshold = check_threshold(score_threshold)
+        self._retrieval = check_retrieval_scores(retrieval_scores, len(self._documents))
+        scores = known(self._retrieval)
+        self._retrieval_ranks = None if scores is None else ranked(scores)
+        self._fusion = fusion
         self.texts, self._text_of = unique([clean_text(document.text) for document in self._documents])
 
     def answer(self, scorer: Scorer) -> RerankResponse:
@@ -76,10 +93,11 @@ class RerankRequest:
         if scores is None:
             total = time.perf_counter() - self._started
             return RerankResponse(call_id, model, (), timings=Timings(total=total))
-        keys = scores.keys()
         judged = [score.relevance_score if score.judged else None for score in scores.items]
+        fused = self._fused(scores)
+        keys = scores.keys()
         positions = order(
-            [keys[text] for text in self._text_of],
+            [each.score for each in fused] if fused else [keys[text] for text in self._text_of],
             [judged[text] for text in self._text_of],
             threshold=self._threshold,
             top_n=self._top_n,
@@ -87,14 +105,23 @@ class RerankRequest:
         return RerankResponse(
             id=call_id,
             model=scores.model,
-            results=tuple(self._result(rank, position, scores) for rank, position in enumerate(positions, 1)),
+            results=tuple(self._result(rank, position, scores, fused) for rank, position in enumerate(positions, 1)),
             usage=Usage(scores.tokens, scores.tokens),
             timings=Timings(scores.encode_seconds, scores.inference_seconds, time.perf_counter() - self._started),
             query_truncated=scores.query_truncated,
             degraded=scores.degraded,
         )
 
-    def _result(self, rank: int, position: int, scores: Scores) -> RerankResult:
+    def _fused(self, scores: Scores) -> list[Fused]:
+        """The fused scores; none where there is nothing to fuse.
+
+        What was not judged has no score to compare others with: the documents then stay in the scorer's order.
+        """
+        if self._fusion is None or not all(score.judged for score in scores.items):
+            return []
+        return fuse(self._fusion, self._retrieval, [scores.items[text].log_odds for text in self._text_of])
+
+    def _result(self, rank: int, position: int, scores: Scores, fused: Sequence[Fused]) -> RerankResult:
         score = scores.items[self._text_of[position]]
         return RerankResult(
             index=position,
@@ -107,4 +134,7 @@ class RerankRequest:
             window=score.window,
             cached=score.cached,
             degraded=score.degraded,
+            retrieval_score=None if self._retrieval is None else self._retrieval[position],
+            retrieval_rank=None if self._retrieval_ranks is None else self._retrieval_ranks[position],
+            fused=fused[position] if fused else None,
         )

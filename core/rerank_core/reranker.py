@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
-from rerank_core.many import arerank_many, rerank_many
+from rerank_core.fusion import check_fusion
+from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_world, with_options
 from rerank_core.request import RerankRequest
@@ -52,6 +53,7 @@ class Reranker:
 
     def __init__(self, model: str | Path | None = None, **options: Unpack[RerankerOptions]) -> None:
         given = completed(options, OPTIONS, Reranker.__init__)
+        self._fusion = check_fusion("fusion", given["fusion"])
         self._base_scorer = _scorer(model, given)
         self.provider = provider_of(self._base_scorer)
         self._scorer = self._base_scorer
@@ -93,6 +95,7 @@ class Reranker:
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        retrieval_scores: Iterable[float | None] | None = None,
     ) -> RerankResponse:
         """Rank ``documents`` by relevance to ``query``.
 
@@ -102,6 +105,9 @@ class Reranker:
                 :class:`~rerank_core.Document` objects. Equal texts are scored once and share the score.
             top_n: most results to return; None for all.
             score_threshold: results below this probability (0..1) are left out, before ``top_n`` applies.
+            retrieval_scores: the retriever's score of each document, higher is better, in any unit; they come back with
+                the results, and count where ``fusion`` says so. The order of the documents stands in for them where
+                they are not given, or one is None.
 
         Returns:
             The results, best first; documents with equal scores keep their order. An empty list of documents
@@ -111,7 +117,9 @@ class Reranker:
             InvalidRequestError: when an argument is wrong; its ``code`` and ``param`` say which.
             RerankError: when the model cannot be loaded or fails.
         """
-        return RerankRequest(query, documents, top_n, score_threshold).answer(self._scorer)
+        return RerankRequest(
+            query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, fusion=self._fusion
+        ).answer(self._scorer)
 
     async def arerank(
         self,
@@ -120,17 +128,20 @@ class Reranker:
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        retrieval_scores: Iterable[float | None] | None = None,
     ) -> RerankResponse:
         """:meth:`rerank` for asynchronous code: the event loop goes on while the model works.
 
         Raises:
             The same as :meth:`rerank`.
         """
-        return await RerankRequest(query, documents, top_n, score_threshold).aanswer(self._scorer)
+        return await RerankRequest(
+            query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, fusion=self._fusion
+        ).aanswer(self._scorer)
 
     def rerank_many(
         self,
-        requests: Iterable[tuple[str, Iterable[DocumentLike]]],
+        requests: Iterable[Query],
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
@@ -143,8 +154,8 @@ class Reranker:
         work, or tokenised, at once, or one query where it has more.
 
         Args:
-            requests: pairs of a query and its documents, each as for :meth:`rerank`; a list, or anything that yields
-                them one by one, always in the calling thread.
+            requests: pairs of a query and its documents, or these and the retrieval scores, each as for :meth:`rerank`;
+                a list, or anything that yields them one by one, always in the calling thread.
             top_n: most results per query; None for all.
             score_threshold: as for :meth:`rerank`.
 
@@ -164,11 +175,11 @@ class Reranker:
             >>> [response[0].text for response in Reranker().rerank_many(questions)]
             ['Paris', 'Berlin']
         """
-        return rerank_many(self._scorer, requests, top_n=top_n, score_threshold=score_threshold)
+        return rerank_many(self._scorer, requests, top_n, score_threshold, fusion=self._fusion)
 
     async def arerank_many(
         self,
-        requests: Iterable[tuple[str, Iterable[DocumentLike]]] | AsyncIterable[tuple[str, Iterable[DocumentLike]]],
+        requests: Iterable[Query] | AsyncIterable[Query],
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
@@ -180,7 +191,7 @@ class Reranker:
         Raises:
             The same as :meth:`rerank_many`.
         """
-        return await arerank_many(self._scorer, requests, top_n=top_n, score_threshold=score_threshold)
+        return await arerank_many(self._scorer, requests, top_n, score_threshold, fusion=self._fusion)
 
     def score(self, query: str, texts: Iterable[str]) -> list[float]:
         """How relevant each of ``texts`` is to ``query``, for those who only want numbers.

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, overload
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.fusion import Fused
 
 
 class Span(NamedTuple):
@@ -72,6 +73,9 @@ class RerankResult:
         window: the characters of the best window when long documents are cut into windows.
         cached: whether the score comes from a cache.
         degraded: whether the score comes from a fallback because the model asked for had failed.
+        retrieval_score: the retriever's score, as given.
+        retrieval_rank: its place by these scores, from 1; None where not every document has one.
+        fused: both parts of the score that decided the order; None where it was the model's alone.
     """
 
     index: int
@@ -84,6 +88,9 @@ class RerankResult:
     window: Span | None = None
     cached: bool = False
     degraded: bool = False
+    retrieval_score: float | None = None
+    retrieval_rank: int | None = None
+    fused: Fused | None = None
 
     @property
     def text(self) -> str:
@@ -113,17 +120,21 @@ class RerankResult:
             "window": None if self.window is None else list(self.window),
             "cached": self.cached,
             "degraded": self.degraded,
+            "retrieval_score": self.retrieval_score,
+            "retrieval_rank": self.retrieval_rank,
+            "fused": None if self.fused is None else self.fused._asdict(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RerankResult:
         """The inverse of :meth:`to_dict`."""
-        window = data["window"]
+        window, fused = data["window"], data.get("fused")
         return cls(
             **{
                 **data,
                 "document": Document(**data["document"]),
                 "window": None if window is None else Span(*window),
+                "fused": None if fused is None else Fused(**fused),
             }
         )
 

@@ -197,6 +197,23 @@ def test_a_system_keeps_its_scores_where_it_says(beir):
     assert repr(systems[0]).startswith("System('one', ")
 
 
+def test_a_fused_system_is_ranked_by_both_and_reported_at_full_depth(tmp_path):
+    # The run likes the right document best, the model the wrong ones.
+    data = numbered()
+    lines = [f"{query} Q0 d{i} 0 {i + 1} run" for query in data.queries for i in range(30)]
+    (tmp_path / "run.txt").write_text("\n".join(lines))
+    plan = Plan(run=tmp_path / "run.txt", depth=30)
+    store = ScoreStore()
+    systems = [System(f"{share}", ByNumber(-1), store, share) for share in (None, 0.0, 0.9, "rrf")]
+    plain, none, most, rrf = evaluate(data, systems, plan).rerankers
+    assert plain.mean() == none.mean() == 0.0
+    assert most.mean() == 1.0
+    assert 0 < rrf.mean() <= 1
+    assert (list(plain.by_depth), list(most.by_depth)) == ([10, 20, 30], [30])
+    assert most.identity == f"fusion(0.9, {plain.identity})"
+    assert most.threshold == plain.threshold  # thresholds are on probabilities
+
+
 @pytest.mark.parametrize("stand_in", [FakeScorer("other"), KeepOrderScorer()])
 def test_a_stand_in_is_not_measured_as_the_model(beir, stand_in):
     store, broken = ScoreStore(), Counting(most=2)

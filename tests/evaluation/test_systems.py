@@ -124,6 +124,8 @@ def test_local_and_hosted_in_one_run(hand_written, server, tmp_path, machine):
         ("cohere:rerank-v3.5", NamedModel("rerank-v3.5", "cohere")),
         (f"local:{MINI}+windows", NamedModel(MINI, "local", windows=True)),
         (f" {MINI}+windows ", NamedModel(MINI, None, windows=True)),
+        (f"{MINI}+fusion", NamedModel(MINI, fusion=True)),
+        (f"cohere:{MINI}+windows+fusion", NamedModel(MINI, "cohere", windows=True, fusion=True)),
         ("tei:", NamedModel("", "tei")),
         ("org/model:free", NamedModel("org/model:free")),
         (r"C:\models\mine", NamedModel(r"C:\models\mine")),
@@ -131,6 +133,17 @@ def test_local_and_hosted_in_one_run(hand_written, server, tmp_path, machine):
 )
 def test_how_a_model_is_written(text, spec):
     assert NamedModel.read(text) == spec
+
+
+def test_fusion_is_of_a_whole_system():
+    texts = [MINI, f"{MINI}+fusion", f"rerank-tiny-en-v1>{MINI}+fusion"]
+    systems = read_systems(texts, Access(), Stores())
+    assert [system.name for system in systems] == texts
+    assert [system.fusion for system in systems] == [None, 0.5, 0.5]
+    with pytest.raises(InvalidRequestError, match="write it at the end"):
+        read_systems([f"{MINI}+fusion>{MINI}"], Access(), Stores())
+    with pytest.raises(InvalidRequestError, match="leave \\+fusion out"):
+        read_system(f"{MINI}+fusion", Access(), Stores())
 
 
 def made(texts, **access):

@@ -35,6 +35,10 @@ assert_type(reranker.score("a query", ["a text"]), list[float])
 questions: list[tuple[str, list[str]]] = [("a query", ["a text"])]
 assert_type(reranker.rerank_many(iter(questions)), list[RerankResponse])
 assert_type(reranker.scorer, Scorer)
+reranker.rerank("a query", ["a text", "another"], retrieval_scores=[0.5, None])
+fused: list[tuple[str, list[str], list[float]]] = [("a query", ["a text"], [0.5])]
+assert_type(reranker.rerank_many(fused), list[RerankResponse])
+reranker.rerank("a query", ["a text"], retrieval_scores=["0.5"])  # type: ignore[list-item]
 reranker.rerank("a query", [1, 2])  # type: ignore[list-item]
 reranker.rerank(["a query"], ["a text"])  # type: ignore[arg-type]
 reranker.rerank("a query", ["a text"], 3)  # type: ignore[call-arg]
@@ -48,6 +52,9 @@ Reranker("m", base_url="http://localhost:8000", timeout=10, max_retries=0, http_
 Reranker(long_documents="windows", backend="onnx", dtype="int8", calibration="scores.json")
 Reranker(scorer=FallbackScorer([FakeScorer("far", error=RerankTimeoutError("late")), CachedScorer(LocalScorer())]))
 Reranker(scorer=CascadeScorer(LocalScorer("rerank-tiny-en-v1"), LocalScorer(), keep=10))
+Reranker(fusion=0.5)
+Reranker(fusion="rrf")
+Reranker(fusion=[0.5])  # type: ignore[arg-type]
 Reranker(scorer="rerank-mini-en-v1")  # type: ignore[arg-type]
 Reranker(long_documents="cut")  # type: ignore[arg-type]
 Reranker(backend="tensorflow")  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, signature
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -49,6 +49,8 @@ def _fits(declared: Declared) -> bool:
 
 def _parameter(declared: Declared, panel: str, *, unset: bool) -> Parameter:
     kind = declared.type if declared.option.field is None else declared.option.field
+    if {str, float} <= set(get_args(kind)):  # text on a command line; the option's check reads it
+        kind = str | None
     default = None if unset else declared.option.default
     text = described(declared) if default is None else declared.option.help  # a default is shown by itself
     switch = [_flag(declared.name)] if kind is bool else []  # without a --no-...

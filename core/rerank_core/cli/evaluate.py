@@ -68,7 +68,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             "--model",
             "-m",
             help="What to compare; may be repeated. PROVIDER:NAME says where it runs (cohere:rerank-v3.5, local:NAME), "
-            'NAME+windows reads long documents to the end, "CHEAP>EXPENSIVE", in quotes, is a cascade.',
+            'NAME+windows reads long documents to the end, "CHEAP>EXPENSIVE", in quotes, is a cascade; +fusion at the '
+            "end: the first stage counts half.",
             rich_help_panel=_MODELS,
         ),
     ] = None,

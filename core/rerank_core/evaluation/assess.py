@@ -29,10 +29,10 @@ def report(
     before, after = baseline.measures[MAIN], measures[MAIN]
     queries = experiment.ranking
     scores = [score for answer in answers.values() for score in answer.scores.values()]
-    by_depth = _by_depth(experiment, keys, DEPTHS if system.scorer.pointwise else ())
+    by_depth = _by_depth(experiment, keys, DEPTHS if system.pointwise else ())
     return SystemReport(
         name=system.name,
-        identity=system.scorer.identity,
+        identity=system.identity,
         measures=measures,
         comparison=compare([before[query] for query in queries], [after[query] for query in queries]),
         by_depth=by_depth,

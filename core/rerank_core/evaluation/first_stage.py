@@ -21,12 +21,14 @@ class FirstStage:
         description: for people.
         settings: what is needed to find them again, beside the plan.
         left_out: what was asked for and is not among them, in words.
+        scores: by query and document; None where there are none, or the order says as much.
     """
 
     ranking: Ranking
     description: str
     settings: Mapping[str, str | None]
     left_out: tuple[str, ...]
+    scores: Mapping[str, Mapping[str, float]] | None = None
 
 
 def first_stage(data: LabelledData, plan: Plan, on_query: Callable[[], None]) -> FirstStage:
@@ -47,7 +49,7 @@ def first_stage(data: LabelledData, plan: Plan, on_query: Callable[[], None]) ->
         named = [document for query in data.queries for document in run.scores.get(query, ())]
         settings = {"run": run.name, "run_sha256": run.sha256}
         left_out = _left_out(data, named, f"results in {run.name}")
-        return FirstStage(ranking, f"{run.name}, best {plan.depth}", settings, left_out)
+        return FirstStage(ranking, f"{run.name}, best {plan.depth}", settings, left_out, run.scores)
     if plan.pool:
         ranking = candidates.judged_pool(data, language=plan.language)
         judged = [document for grades in data.judgments.values() for document in grades]

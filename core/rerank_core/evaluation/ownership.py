@@ -80,7 +80,7 @@ class Access:
         for text, models in systems.items():
             options = [self.options(model, owner) for model in models]
             key = tuple(
-                (self.provider_of(model), model.name, each["long_documents"], each.get("base_url"))
+                (self.provider_of(model), model.name, each["long_documents"], each.get("base_url"), model.fusion)
                 for model, each in zip(models, options, strict=True)
             )
             other = seen.setdefault(key, text)

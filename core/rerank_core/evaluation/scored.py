@@ -11,6 +11,7 @@ from rerank_core.errors import InferenceError
 from rerank_core.evaluation.experiment import Experiment
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
+from rerank_core.fusion import Fusion
 from rerank_core.reranker import Reranker
 from rerank_core.results import RerankResponse
 from rerank_core.scores import Score, Scores
@@ -32,11 +33,23 @@ class System:
         scorer: whose scores.
         store: where they are kept; what is there already is not computed again. An API's identity is only its address
             and the model's name: keep its scores no longer than you know what stands there.
+        fusion: how the first stage's scores count; None for not at all.
     """
 
     name: str
     scorer: Scorer
     store: ScoreStore
+    fusion: Fusion | None = None
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides its order."""
+        return self.scorer.identity if self.fusion is None else f"fusion({self.fusion!r}, {self.scorer.identity})"
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether a document's place among fewer candidates follows from its score."""
+        return self.scorer.pointwise and self.fusion is None
 
     def __repr__(self) -> str:
         return f"System({self.name!r}, {self.scorer!r})"
@@ -51,15 +64,19 @@ class Answer:
         seconds: how long they took; None where they were not all computed in this run.
         tokens: fed to the model; None where that is not known.
         alone: whether nothing else was at work, so that the time counts.
+        fused: what decides the order, by document, in place of the scores; None where nothing was fused.
     """
 
     scores: Mapping[str, Score]
     seconds: float | None
     tokens: int | None
     alone: bool = True
+    fused: Mapping[str, float] | None = None
 
-    def keys(self) -> dict[str, float]:
-        """What to sort the documents by: logits where every score has one."""
+    def keys(self) -> Mapping[str, float]:
+        """What to sort the documents by: fused scores, else logits where every score has one."""
+        if self.fused is not None:
+            return self.fused
         return dict(zip(self.scores, Scores(tuple(self.scores.values()), "").keys(), strict=True))
 
 
@@ -84,17 +101,18 @@ def score_queries(
         InferenceError: when a fallback answers (code ``degraded``): it would be measured in the system's place.
         RerankError: when the scorer fails; what it had scored before is in the store.
     """
-    reranker = Reranker(scorer=CachedScorer(system.scorer, system.store, hooks=hooks))
+    reranker = Reranker(scorer=CachedScorer(system.scorer, system.store, hooks=hooks), fusion=system.fusion)
     reranker.warm_up()  # so that loading counts for no query
     answers: dict[str, Answer] = {}
     queries = iter(experiment.ranking)
     for query in islice(queries, TIMED if timed is None else timed):
-        response = reranker.rerank(*_request(experiment, query))
+        text, texts, retrieval = _request(experiment, query)
+        response = reranker.rerank(text, texts, retrieval_scores=retrieval)
         _check_genuine(response, system, len(answers), experiment)
         answers[query] = _answer(experiment, system, query, response, alone=True)
         on_query()
 
-    def requests(these: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    def requests(these: Sequence[str]) -> Iterator[tuple[str, list[str], list[float] | None]]:
         for query in these:
             yield _request(experiment, query)
             on_query()
@@ -106,15 +124,19 @@ def score_queries(
     return answers
 
 
-def _request(experiment: Experiment, query: str) -> tuple[str, list[str]]:
-    texts = [experiment.data.documents[document] for document in experiment.ranking[query]]
-    return experiment.data.queries[query], texts
+def _request(experiment: Experiment, query: str) -> tuple[str, list[str], list[float] | None]:
+    """A query, its candidates, and the first stage's scores of them where it has some."""
+    documents = experiment.ranking[query]
+    texts = [experiment.data.documents[document] for document in documents]
+    scores = experiment.stage.scores
+    retrieval = None if scores is None else [scores[query][document] for document in documents]
+    return experiment.data.queries[query], texts, retrieval
 
 
 def _answer(experiment: Experiment, system: System, query: str, response: RerankResponse, *, alone: bool) -> Answer:
     """What a response says about the experiment's documents. A cached score has cost no time and no tokens."""
     documents = experiment.ranking[query]
-    text, texts = _request(experiment, query)
+    text, texts, _ = _request(experiment, query)
     computed = not any(result.cached for result in response)
     key = _request_key((system.scorer.identity if texts else "", text, *texts))
     scores = {
@@ -126,6 +148,7 @@ def _answer(experiment: Experiment, system: System, query: str, response: Rerank
         seconds=response.timings.total if computed else None,
         tokens=system.store.tokens(key, computed=response.usage.total_tokens if computed else None),
         alone=alone,
+        fused={documents[result.index]: result.fused.score for result in response if result.fused is not None} or None,
     )
 
 

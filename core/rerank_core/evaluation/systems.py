@@ -16,6 +16,9 @@ from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.cascade import CascadeScorer
 
+FUSION = 0.5
+"""The first stage's share in a system that is written with ``+fusion``."""
+
 
 class Stores:
     """Where scores are kept.
@@ -65,7 +68,7 @@ class Stores:
 
 
 def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: int = 20) -> list[System]:
-    """The systems that users write as ``[PROVIDER:]NAME[+windows]``, or as ``CHEAP>EXPENSIVE`` of two such.
+    """The systems that users write as ``[PROVIDER:]NAME[+windows]``, or ``CHEAP>EXPENSIVE`` of two such; ``+fusion``.
 
     Args:
         texts: what users write.
@@ -89,7 +92,8 @@ def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: 
         scorers = [Reranker(model.name or None, **access.options(model, owner)).scorer for model in each]
         local = [access.provider_of(model) == LOCAL for model in each]
         caches = [(scorer, stores.store(local=here)) for scorer, here in zip(scorers, local, strict=True)]
-        systems.append(System(text, _stacked(caches, keep), stores.store(local=all(local))))
+        fusion = FUSION if each[-1].fusion else None
+        systems.append(System(text, _stacked(caches, keep), stores.store(local=all(local)), fusion))
     return systems
 
 

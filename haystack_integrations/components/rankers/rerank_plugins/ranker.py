@@ -34,6 +34,7 @@ from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, effective_provider, with_options
 from rerank_core.ranking import check_threshold
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
+from rerank_plugins.results import retrieval_scores
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
 _SWITCHES = ("scale_score", "keep_retrieval_score")
@@ -248,9 +249,7 @@ class CrossEncoderRanker(PlainAttributes):
         if not call.documents:
             return self._nothing()
         with _span(call) as span:
-            response = self._engine().rerank(
-                call.query, call.texts, top_n=call.top_k, score_threshold=call.score_threshold
-            )
+            response = self._engine().rerank(call.query, call.texts, **call.limits())
             span.set_tags(_tags(response))
         return call.output(response)
 
@@ -282,9 +281,7 @@ class CrossEncoderRanker(PlainAttributes):
         if not call.documents:
             return self._nothing()
         with _span(call) as span:
-            response = await self._engine().arerank(
-                call.query, call.texts, top_n=call.top_k, score_threshold=call.score_threshold
-            )
+            response = await self._engine().arerank(call.query, call.texts, **call.limits())
             span.set_tags(_tags(response))
         return call.output(response)
 
@@ -371,6 +368,13 @@ class _Call:
     score_threshold: float | None
     scale_score: bool
     keep_retrieval_score: bool
+
+    def limits(self) -> dict[str, Any]:
+        return {
+            "top_n": self.top_k,
+            "score_threshold": self.score_threshold,
+            "retrieval_scores": retrieval_scores(document.score for document in self.documents),
+        }
 
     def output(self, response: RerankResponse) -> dict[str, Any]:
         meta = _meta(response)
