@@ -494,3 +494,57 @@ def test_a_name_that_is_no_text_is_saved(tmp_path):
     found.save(tmp_path / "found.json")
     assert Evaluation.load(tmp_path / "found.json").data == "mine\udcff"
     assert r"mine\udcff" in (tmp_path / "found.json").read_text(encoding="utf-8")
+
+
+def scored_file(folder, *rows):
+    file = folder / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def with_scores(*scores):
+    return [{"text": f"{position} words", "score": score} for position, score in enumerate(scores)]
+
+
+def test_the_scores_beside_the_documents_are_the_first_stage(tmp_path):
+    rows = [
+        {"query": "words", "documents": with_scores(0.1, 7, 0.5), "relevant": [1]},
+        {"query": "more words", "documents": with_scores(1.0, 1.0, 2.0), "relevant": [0]},
+    ]
+    data = load_data(scored_file(tmp_path, *rows))
+    assert data.retrieval_scores["q1"] == {"q1d0": 0.1, "q1d1": 7.0, "q1d2": 0.5}
+    found = evaluate(data, {}, Plan(depth=2))
+    assert found.first_stage == "given scores, best 2"
+    assert found.baseline.measures["MRR@10"] == {"q1": 1.0, "q2": 0.5}  # of equals the first one stands first
+    assert evaluate(data, {}, Plan(max_queries=1)).queries == 1
+    plain = [{**row, "documents": [document["text"] for document in row["documents"]]} for row in rows]
+    other = load_data(scored_file(tmp_path, *plain))
+    assert evaluate(other, {}).first_stage.endswith("BM25's order, best 100")
+    assert other.checksum != data.checksum
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([{"text": "a", "score": 0.5}, "b"], "mine.jsonl:1: only some documents have a 'score'"),
+        ([{"text": "a", "score": "high"}], "mine.jsonl:1: the 'score' of a document must be a finite number"),
+        ([{"text": "a", "score": True}], "must be a finite number"),
+        ([{"content": "a", "score": 0.5}], "must be a list of texts, or of objects with 'text' and 'score'"),
+        ([3], "must be a list of texts"),
+    ],
+)
+def test_wrong_scores_beside_documents_are_refused(tmp_path, documents, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        load_data(scored_file(tmp_path, {"query": "q", "documents": documents, "relevant": [0]}))
+
+
+def test_all_queries_have_scores_or_none(tmp_path):
+    rows = [{"query": "q", "documents": documents, "relevant": [0]} for documents in (with_scores(1.0), ["a"])]
+    with pytest.raises(InvalidRequestError, match="the documents of 1 of 2 queries have a 'score'"):
+        load_data(scored_file(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("scores", [{"q": {}}, {"q": {"a": float("nan")}}, {"q": {"a": 1.0, "b": 1.0}}])
+def test_scores_that_do_not_fit_the_candidates_are_refused(scores):
+    with pytest.raises(InvalidRequestError, match="retrieval_scores of query 'q'"):
+        LabelledData("x", {"q": "query"}, {"a": "text", "b": "text"}, {"q": {"a": 1}}, {"q": ["a"]}, 0, scores)

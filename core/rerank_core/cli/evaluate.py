@@ -97,7 +97,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
         {"query": "...", "documents": ["...", "..."], "relevant": [0]}
 
-    The first stage is BM25, whatever the order of the documents there; give your own retriever's results with --run.
+    Your retriever is the first stage where documents are {"text": "...", "score": 0.71}; otherwise it is BM25, whatever
+    the order of the documents there. --run takes your retriever's results as a TREC run.
     Measures are trec_eval's (-c): what nobody judged is not relevant, and a query without a relevant result counts 0.
     Documents to which a model gives equal scores stay in the first stage's order.
     """

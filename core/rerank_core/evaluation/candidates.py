@@ -53,6 +53,18 @@ def judged_pool(data: LabelledData, *, language: str = "english") -> Ranking:
     return _sorted(pools, data, language)
 
 
+def scored(data: LabelledData, *, depth: int) -> Ranking:
+    """The best ``depth`` of the documents that stand beside each query in the data, by the scores that they have there.
+
+    Those with equal scores keep their order.
+    """
+    ranking = {}
+    for query in data.queries:
+        scores = data.retrieval_scores.get(query, {})
+        ranking[query] = sorted(data.candidates.get(query, ()), key=scores.__getitem__, reverse=True)[:depth]
+    return ranking
+
+
 def given(data: LabelledData, *, depth: int, language: str = "english") -> Ranking:
     """The best ``depth`` of the documents that stand beside each query in the data, in BM25's order."""
     ranking = _sorted({query: data.candidates.get(query, ()) for query in data.queries}, data, language)

@@ -90,4 +90,5 @@ def _sample(data: LabelledData, most: int | None) -> LabelledData:
         queries={query: text for query, text in data.queries.items() if query in chosen},
         judgments={query: grades for query, grades in data.judgments.items() if query in chosen},
         candidates={query: documents for query, documents in data.candidates.items() if query in chosen},
+        retrieval_scores={query: scores for query, scores in data.retrieval_scores.items() if query in chosen},
     )

@@ -54,6 +54,9 @@ def first_stage(data: LabelledData, plan: Plan, on_query: Callable[[], None]) ->
         ranking = candidates.judged_pool(data, language=plan.language)
         judged = [document for grades in data.judgments.values() for document in grades]
         return FirstStage(ranking, "judged documents in BM25's order", {}, _left_out(data, judged, "judgments"))
+    if data.retrieval_scores:
+        ranking, nothing = candidates.scored(data, depth=plan.depth), _left_out(data, (), "")
+        return FirstStage(ranking, f"given scores, best {plan.depth}", {}, nothing, data.retrieval_scores)
     if data.candidates:
         ranking = candidates.given(data, depth=plan.depth, language=plan.language)
         description = f"given documents in BM25's order, best {plan.depth}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ class LabelledData:
         judgments: what is known of their relevance.
         candidates: the documents of each query, where the data comes with them (hand-written JSONL).
         without_text: how many queries were judged and are not here, for want of a text.
+        retrieval_scores: a retriever's scores of the candidates, by query and document, where the data comes with them.
 
     Judgments and candidates of other queries are left out: means are over the queries.
 
@@ -44,6 +46,7 @@ class LabelledData:
     judgments: Judgments
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
     without_text: int = 0
+    retrieval_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.queries:
@@ -59,10 +62,11 @@ class LabelledData:
                 f"{self.name}: {len(bare)} of {len(self.queries)} queries have no judgments, {bare[0]!r} is one.",
                 param="judgments",
             )
-        for name in ("judgments", "candidates"):
+        for name in ("judgments", "candidates", "retrieval_scores"):
             known = {query: value for query, value in getattr(self, name).items() if query in self.queries}
             object.__setattr__(self, name, known)
         _check_grades(self.name, self.judgments)
+        _check_scores(self)
         unknown = {name for names in self.candidates.values() for name in names} - self.documents.keys()
         if unknown:
             raise InvalidRequestError(f"{self.name}: {len(unknown)} candidates have no text.", param="candidates")
@@ -74,7 +78,8 @@ class LabelledData:
     def checksum(self) -> str:
         """SHA-256 of everything that decides a figure, in hexadecimal."""
         digest = hashlib.sha256()
-        for part in (self.queries, self.documents, self.judgments, self.candidates):
+        parts: list[object] = [self.queries, self.documents, self.judgments, self.candidates]
+        for part in parts + [self.retrieval_scores] * bool(self.retrieval_scores):
             digest.update(json.dumps(part, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
@@ -118,6 +123,27 @@ def _check_grades(name: str, judgments: Judgments) -> None:
                     f"{name}: the grade of {document!r} for query {query!r} must be {GRADE}, as an int.",
                     param="judgments",
                 )
+
+
+def _check_scores(data: LabelledData) -> None:
+    for query, scores in data.retrieval_scores.items():
+        wanted = data.candidates.get(query, ())
+        wrong = next((name for name in wanted if not is_score(scores.get(name))), None)
+        if wrong is not None or len(scores) != len(set(wanted)):
+            raise InvalidRequestError(
+                f"{data.name}: retrieval_scores of query {query!r} must have one finite number for each of its "
+                "candidates, and for no other document.",
+                param="retrieval_scores",
+            )
+    if data.retrieval_scores and data.retrieval_scores.keys() != data.candidates.keys():
+        raise InvalidRequestError(
+            f"{data.name}: all queries with candidates must have retrieval_scores, or none.", param="retrieval_scores"
+        )
+
+
+def is_score(value: object) -> bool:
+    """Whether it is a finite number."""
+    return type(value) in {int, float} and -math.inf < value < math.inf  # type: ignore[operator]  # a number
 
 
 def _is_id(value: object) -> bool:
