@@ -46,7 +46,7 @@ def read_hand_written(file: Path) -> LabelledData:
         raise InvalidRequestError(f"{file} has no queries.")
     if scores and len(scores) < len(queries):
         raise InvalidRequestError(
-            f"{file.name}: the documents of {len(scores)} of {len(queries)} queries have a 'score'; give all one or none."
+            f"{file.name}: the documents of {len(scores)} of {len(queries)} queries have a 'score': all, or none."
         )
     return LabelledData(file.stem, queries, documents, judgments, candidates, retrieval_scores=scores)
 
