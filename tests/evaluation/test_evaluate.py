@@ -214,6 +214,34 @@ def test_a_fused_system_is_ranked_by_both_and_reported_at_full_depth(tmp_path):
     assert most.threshold == plain.threshold  # thresholds are on probabilities
 
 
+def test_systems_are_compared_with_each_other():
+    data = numbered(queries=30)
+    systems = {"up": ByNumber(1), "down": ByNumber(-1), "up again": ByNumber(1)}
+    found = evaluate(data, systems)
+    assert [(pair.one, pair.other, pair.verdict) for pair in found.pairs()] == [
+        ("up", "down", "up is better"),
+        ("up", "up again", "no difference found"),
+        ("down", "up again", "up again is better"),
+    ]
+    assert found.pairs()[0].comparison.difference == pytest.approx(1.0)
+    assert found.pairs()[0].p_value == pytest.approx(3 * found.pairs()[0].comparison.p_value)
+    assert json.loads(found.to_json())["pairs"][0]["verdict"] == "up is better"
+    few = evaluate(numbered(queries=5), systems)
+    assert {pair.verdict for pair in few.pairs()} == {"too few queries to tell"}
+    assert not evaluate(data, {"up": ByNumber(1)}).pairs()
+
+
+def test_the_pairs_are_shown_where_there_are_some(tmp_path):
+    data = numbered(queries=30)
+    for systems, shown in (({"up": ByNumber(1), "down": ByNumber(-1)}, True), ({"up": ByNumber(1)}, False)):
+        found = evaluate(data, systems)
+        console = Console(record=True, width=100)
+        print_evaluation(found, console=console)
+        write_page(found, tmp_path / "page.html")
+        for text in (console.export_text(), (tmp_path / "page.html").read_text()):
+            assert ("Against each other" in text) == ("up is better" in text) == shown
+
+
 @pytest.mark.parametrize("stand_in", [FakeScorer("other"), KeepOrderScorer()])
 def test_a_stand_in_is_not_measured_as_the_model(beir, stand_in):
     store, broken = ScoreStore(), Counting(most=2)

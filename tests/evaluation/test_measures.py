@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from rerank_core.evaluation import significance
 from rerank_core.evaluation.assess import lost
 from rerank_core.evaluation.calibration import fit_calibration
 from rerank_core.evaluation.measures import MAIN, mean, measure, reordered
-from rerank_core.evaluation.significance import compare
+from rerank_core.evaluation.significance import compare, holm
 from rerank_core.evaluation.thresholds import suggest_threshold
 from rerank_core.ranking import logit_of, sigmoid
 from rerank_core.scoring import CalibratedScorer, Calibration, FakeScorer
@@ -231,3 +231,17 @@ def test_a_calibration_is_saved_and_belongs_to_its_model(tmp_path):
 @given(st.floats(0, 1))
 def test_logit_of_is_the_inverse_of_sigmoid(probability):
     assert sigmoid(logit_of(probability)) == pytest.approx(probability, abs=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holms_adjustment_keeps_the_order_and_is_never_below_the_p_value(values):
+    adjusted = holm(values)
+    assert all(value <= more <= 1 for value, more in zip(values, adjusted, strict=True))
+    for one, two in combinations(range(len(values)), 2):
+        if values[one] <= values[two]:
+            assert adjusted[one] <= adjusted[two]
+
+
+def test_holms_adjustment_of_his_own_kind_of_example():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []

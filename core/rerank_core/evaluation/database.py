@@ -100,7 +100,7 @@ def _prepare(database: sqlite3.Connection) -> None:
         raise DamagedError("it is a database of something else", ours=ours)
     database.execute("pragma journal_mode = wal")
     database.execute("pragma synchronous = normal")
-    for table in set(_TABLES) - there:
+    for table in (each for each in _TABLES if each not in there):  # in order: files of equal content are equal
         database.execute(table.replace("CREATE TABLE", "create table if not exists"))
     if not ours:
         database.execute(f"pragma application_id = {_APPLICATION}")

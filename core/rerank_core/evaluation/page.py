@@ -12,7 +12,16 @@ from typing import Any
 
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
-from rerank_core.evaluation.table import UNKNOWN, UNKNOWN_MEANS, cost_cells, plain, quality_cells, size, verdict_lines
+from rerank_core.evaluation.table import (
+    UNKNOWN,
+    UNKNOWN_MEANS,
+    cost_cells,
+    pair_cells,
+    plain,
+    quality_cells,
+    size,
+    verdict_lines,
+)
 from rerank_core.files import accessing
 from rerank_core.optional import optional
 
@@ -63,6 +72,7 @@ def write_page(found: Evaluation, file: str | Path) -> None:
         f'<p class="about">{_text(size(found))}: {_text(found.first_stage)}. {date}</p>',
         *(f'<p class="caution">{_text(note)}</p>' for note in found.left_out),
         *_verdicts(found),
+        *_pairs(found),
         *_quality(found),
         *_pictures(found),
         *_costs(found),
@@ -87,6 +97,13 @@ def _verdicts(found: Evaluation) -> Iterator[str]:
     for system in found.rerankers[:1]:
         if system.comparison and system.comparison.caution:
             yield f'<p class="caution">{_text(system.comparison.caution)}</p>'
+
+
+def _pairs(found: Evaluation) -> Iterator[str]:
+    head, *rows = pair_cells(found)
+    if rows:
+        yield "<h2>Against each other</h2>"
+        yield _table(head, rows)
 
 
 def _quality(found: Evaluation) -> Iterator[str]:

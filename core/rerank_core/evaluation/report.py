@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.measures import MAIN, mean
-from rerank_core.evaluation.significance import Comparison
+from rerank_core.evaluation.significance import LEVEL, Comparison, compare, holm
 from rerank_core.files import accessing
 from rerank_core.shown import json_text
 
@@ -128,6 +129,32 @@ def _by_number(values: Mapping[str, float] | None) -> dict[int, float] | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """Two rerankers compared on the same queries.
+
+    Attributes:
+        one: the name of one.
+        other: the name of the other.
+        comparison: nDCG@10 of ``one`` against ``other``.
+        p_value: adjusted for how many pairs there are (Holm).
+    """
+
+    one: str
+    other: str
+    comparison: Comparison
+    p_value: float
+
+    @property
+    def verdict(self) -> str:
+        """Which one is better, if that is statistically significant."""
+        if self.comparison.caution:
+            return "too few queries to tell"
+        if self.p_value >= LEVEL or not self.comparison.difference:
+            return "no difference found"
+        return f"{self.one if self.comparison.difference > 0 else self.other} is better"
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything one evaluation found.
 
@@ -165,6 +192,19 @@ class Evaluation:
         """What was compared with it."""
         return self.systems[1:]
 
+    def pairs(self) -> list[Pair]:
+        """Every reranker against every later one."""
+        pairs = list(combinations(self.rerankers, 2))
+        changes = [
+            compare([b.measures[MAIN][query] for query in a.measures[MAIN]], list(a.measures[MAIN].values()))
+            for a, b in pairs
+        ]
+        adjusted = holm([change.p_value for change in changes])
+        return [
+            Pair(a.name, b.name, change, p_value)
+            for (a, b), change, p_value in zip(pairs, changes, adjusted, strict=True)
+        ]
+
     def dollars(self, system: SystemReport) -> float | None:
         """What 1,000 queries cost with one of ``systems``; None where price or tokens are not known."""
         return None if self.price is None or system.tokens is None else system.tokens * self.price / 1000
@@ -174,6 +214,7 @@ class Evaluation:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         systems = [system.to_dict() | {"dollars_per_1000_queries": self.dollars(system)} for system in self.systems]
         values |= {"format": FORMAT, "systems": systems}
+        values["pairs"] = [asdict(pair) | {"verdict": pair.verdict} for pair in self.pairs()]
         return json_text(values, indent=1)
 
     def save(self, file: str | Path) -> None:

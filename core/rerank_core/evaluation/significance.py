@@ -61,7 +61,7 @@ class Comparison:
     @property
     def p_value_text(self) -> str:
         """The p-value, for people."""
-        return "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"  # noqa: PLR2004  (as many digits)
+        return p_value_text(self.p_value)
 
     @property
     def caution(self) -> str:
@@ -70,6 +70,23 @@ class Comparison:
         if count >= ENOUGH_QUERIES:
             return ""
         return f"{count} {'query proves' if count == 1 else 'queries prove'} nothing: label at least {ENOUGH_QUERIES}."
+
+
+def p_value_text(value: float) -> str:
+    """A p-value, for people."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"  # noqa: PLR2004  (as many digits)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for how many there are, in order (Holm, Scandinavian Journal of Statistics 1979).
+
+    Of all that are below a level afterwards, none is wrong with a probability of at least 1 minus that level.
+    """
+    adjusted, most = [0.0] * len(p_values), 0.0
+    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = most
+    return adjusted
 
 
 def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:

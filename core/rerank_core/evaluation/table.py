@@ -12,6 +12,7 @@ from rich.text import Text
 from rerank_core.documents import one_line
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
+from rerank_core.evaluation.significance import p_value_text
 
 _STYLE = {"helps": "green", "hurts": "red", "no difference found": "yellow"}
 _LOSSES = 3
@@ -35,6 +36,9 @@ def print_evaluation(found: Evaluation, *, console: Console | None = None) -> No
     _print_figures(_quality(found), console)
     if found.rerankers:
         console.print(_difference(found))
+        head, *rows = pair_cells(found)
+        if rows:
+            _print_figures(_filled(head, rows, title="Against each other"), console)
         _print_figures(_depth(found), console)
         _print_figures(_cost(found), console)
     for line in _advice(found):
@@ -66,6 +70,17 @@ def verdict_lines(found: Evaluation) -> Iterator[tuple[str, str, str]]:
             counts = f"{change.wins} queries better, {change.losses} worse, {change.ties} the same"
             reason = f"{MAIN} {change.difference:+.3f}, {interval}, {change.p_value_text}; {counts}"
             yield plain(system.name), change.verdict, reason
+
+
+def pair_cells(found: Evaluation) -> list[list[str]]:
+    """Every reranker against every later one: a head, and a row for each pair; the head alone where there are none."""
+    rows = [["", MAIN, "95 % interval", "p (Holm)", ""]]
+    for pair in found.pairs():
+        change = pair.comparison
+        interval = f"{change.low:+.3f} to {change.high:+.3f}" if change.bounded else UNKNOWN
+        p_value = p_value_text(pair.p_value).removeprefix("p ").removeprefix("= ")
+        rows.append([f"{pair.one} - {pair.other}", f"{change.difference:+.3f}", interval, p_value, pair.verdict])
+    return rows
 
 
 def _print_figures(table: Table, console: Console) -> None:
