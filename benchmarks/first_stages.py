@@ -92,13 +92,13 @@ def encoded(encoder: SentenceTransformer, texts: Sequence[str], file: Path) -> N
     return kept
 
 
-def dense(data: LabelledData, plan: Plan, encoder: SentenceTransformer, depth: int, file: Path) -> dict[str, Found]:
+def dense(data: LabelledData, plan: Plan, encoder: SentenceTransformer, depth: int, folder: Path) -> dict[str, Found]:
     """The best ``depth`` documents of each query by cosine: of its judged ones, or of all."""
     wanted = sorted({document for query in data.queries for document in data.judgments[query]}) if plan.pool else None
     documents = [name for name in (wanted or sorted(data.documents)) if name in data.documents]
     rows = {name: row for row, name in enumerate(documents)}
-    vectors = encoded(encoder, [data.documents[name] for name in documents], file.with_suffix(".documents.npy"))
-    queries = encoded(encoder, list(data.queries.values()), file.with_suffix(f".{len(data.queries)}.npy"))
+    vectors = encoded(encoder, [data.documents[name] for name in documents], folder / "documents.npy")
+    queries = encoded(encoder, list(data.queries.values()), folder / f"{len(data.queries)}-queries.npy")
     found: dict[str, Found] = {}
     for query, vector in zip(data.queries, queries, strict=True):
         pool = [name for name in data.judgments[query] if name in rows] if plan.pool else documents
@@ -125,7 +125,7 @@ def collection(folder: Path, count: int, encoders: Mapping[str, SentenceTransfor
     data = data if plan.pool else sampled(data, count)
     found: dict[str, Mapping[str, Found]] = {BM25: lexical(data, plan, DEPTHS[BM25])}
     for name, encoder in encoders.items():
-        found[name] = dense(data, plan, encoder, DEPTHS[name], out / "vectors" / f"{folder.name}.{name}")
+        found[name] = dense(data, plan, encoder, DEPTHS[name], out / "vectors" / name / folder.name)
         print(f"{folder.name}: {name} is done", file=sys.stderr, flush=True)
     return Collection(data, plan, found)
 

@@ -77,6 +77,13 @@ def test_attention_of_another_form_stays(exported):
     assert operators(model) == before
 
 
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_bundled_graph_has_its_attention_fused(name):
+    graph = operators(onnx.load(BUNDLED[name] / "model.onnx"))
+    assert graph.count("MultiHeadAttention") in {6, 12}
+    assert graph.count("Softmax") == 1  # over the query's tokens, in MaxSim
+
+
 @pytest.fixture
 def unfused(tmp_path, monkeypatch):
     """A bundled model of the form before, with the note about its weights."""
