@@ -36,9 +36,8 @@ def print_evaluation(found: Evaluation, *, console: Console | None = None) -> No
     _print_figures(_quality(found), console)
     if found.rerankers:
         console.print(_difference(found))
-        head, *rows = pair_cells(found)
-        if rows:
-            _print_figures(_filled(head, rows, title="Against each other"), console)
+        if len(found.rerankers) > 1:
+            console.print(_pairs(found))
         _print_figures(_depth(found), console)
         _print_figures(_cost(found), console)
     for line in _advice(found):
@@ -78,7 +77,7 @@ def pair_cells(found: Evaluation) -> list[list[str]]:
     for pair in found.pairs():
         change = pair.comparison
         interval = f"{change.low:+.3f} to {change.high:+.3f}" if change.bounded else UNKNOWN
-        p_value = p_value_text(pair.p_value).removeprefix("p ").removeprefix("= ")
+        p_value = p_value_text(pair.p_value).removeprefix("p ")
         rows.append([f"{pair.one} - {pair.other}", f"{change.difference:+.3f}", interval, p_value, pair.verdict])
     return rows
 
@@ -105,6 +104,15 @@ def _difference(found: Evaluation) -> Table:
     table = Table("", "does it help?", title="Against the first stage")
     for name, verdict, reason in verdict_lines(found):
         table.add_row(Text(name), Text.assemble((verdict, f"bold {_STYLE[verdict]}"), f"\n{reason}"))
+    return table
+
+
+def _pairs(found: Evaluation) -> Table:
+    table = Table("", "which is better?", title="Against each other")
+    _, *rows = pair_cells(found)
+    for names, difference, interval, p_value, verdict in rows:
+        reason = f"{MAIN} {difference}, 95 % interval {interval}, p {p_value} (Holm's correction)"
+        table.add_row(Text(plain(names)), Text.assemble((plain(verdict), "bold"), f"\n{reason}"))
     return table
 
 
