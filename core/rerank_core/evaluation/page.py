@@ -194,7 +194,7 @@ def _draw_latency(axes: Any, found: Evaluation) -> None:
         if times is not None and values is not None:
             points = sorted((1000 * times[depth], values[depth]) for depth in times)
             axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=_label(system.name))
-    axes.set_xlabel("milliseconds a query")
+    axes.set_xlabel("milliseconds per query")
     axes.set_ylabel(MAIN)
 
 

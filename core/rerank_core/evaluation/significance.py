@@ -90,7 +90,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
-    """Compare paired values between 0 and 1, one pair a query.
+    """Compare paired values between 0 and 1, one pair per query.
 
     A paired randomisation test (10,000 sign flips of the differences, or all of them where there are fewer; Smucker,
     Allan and Carterette, CIKM 2007) from a fixed seed, and the interval of the changes that this test does not rule
