@@ -16,7 +16,8 @@ pytest.importorskip("uvicorn")
 from serving import serving
 
 DIALECTS = {
-    "assisters": "", "cohere": "", "cohere-v1": "/v1", "jina": "/v1/rerank", "tei": "", "vllm": "", "vllm-score": "",
+    "native": "", "assisters": "", "cohere": "", "cohere-v1": "/v1", "jina": "/v1/rerank", "tei": "", "vllm": "",
+    "vllm-score": "",
     "litellm": "", "siliconflow": "", "xinference": "", "mixedbread": "", "nim": "", "dashscope": "",
     "dashscope-compat": "", "voyage": "/voyage", "infinity": "/infinity", "pinecone": "/pinecone",
 }  # fmt: skip
@@ -45,7 +46,7 @@ def test_the_answer_is_the_one_of_this_process(served, provider, place):
         )
 
 
-@pytest.mark.parametrize("provider", ["assisters", "tei", "cohere"])
+@pytest.mark.parametrize("provider", ["native", "tei", "cohere"])
 def test_a_scorer_over_http_keeps_the_contract(served, provider):
     assert_scorer_contract(ApiScorer("m", provider, ApiOptions(served.url, "k")))
     assert_scorer_contract(CachedScorer(ApiScorer("m", provider, ApiOptions(served.url, "k"))))

@@ -176,7 +176,7 @@ def test_a_key_is_sent_to_nobody_else():
         ([f"local:{MINI}", MINI], {}, f"'local:{MINI}' and '{MINI}' are one model"),
         ([f"{MINI}+windows", MINI], {"windows": True}, "given twice"),
         ([f"{MINI}>cohere:x", f"local:{MINI} > cohere-v2:x"], {}, "given twice"),
-        (["x", "assisters:x"], {"base_url": "http://127.0.0.1:9"}, "given twice"),
+        (["x", "native:x"], {"base_url": "http://127.0.0.1:9"}, "given twice"),
         *(([text], {}, re.escape(repr(text))) for text in NAMELESS),
         (["assisters:a", "cohere:b"], {"api_key": "k"}, "one provider"),
         ([MINI], {"api_key": "k"}, "one provider"),

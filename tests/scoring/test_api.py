@@ -83,8 +83,20 @@ def test_the_address_alone_means_the_rerank_api():
 def test_the_hosted_services_name_goes_on_meaning_the_rerank_api_at_an_address():
     old, new = (Reranker("m", provider=provider, base_url="http://localhost:1") for provider in ("assisters", "native"))
     assert old.scorer.url == new.scorer.url
-    assert old.scorer.identity == new.scorer.identity == Reranker("m", base_url="http://localhost:1").scorer.identity
+    assert new.scorer.identity == Reranker("m", base_url="http://localhost:1").scorer.identity
     assert ApiScorer("m", options=ApiOptions(api_key=SECRET)).provider == "assisters"
+
+
+def test_the_rerank_api_needs_an_address_and_the_hosted_service_has_one():
+    with pytest.raises(InvalidRequestError, match=r"its address as base_url=.*provider='assisters'\.$"):
+        Reranker("m", provider="native")
+    assert ApiScorer("m", "assisters", ApiOptions(api_key=SECRET)).url == "https://api.assisters.dev/v1/rerank"
+
+
+@pytest.mark.parametrize("provider", [None, "native", "assisters"])
+def test_the_hosted_services_address_needs_its_key_by_whatever_name(provider):
+    with pytest.raises(AuthenticationError, match="ASSISTERS_API_KEY"):
+        Reranker("m", provider=provider, base_url="https://api.assisters.dev/v1")
 
 
 def test_the_provider_alone_means_its_own_service():
@@ -105,6 +117,8 @@ def test_the_provider_alone_means_its_own_service():
         ({"model": Path("m"), "base_url": "http://localhost"}, "model"),
         ({"model": ["m"], "base_url": "http://localhost"}, "model"),
         ({"provider": "tei"}, "base_url"),
+        ({"provider": "native", "model": "m"}, "base_url"),
+        ({"provider": "native", "model": "m", "api_key": SECRET}, "base_url"),
         ({"model": "m", "base_url": ""}, "base_url"),
         ({"model": "m", "base_url": "localhost:8000"}, "base_url"),
         ({"model": "m", "base_url": 7}, "base_url"),
@@ -236,7 +250,7 @@ def test_the_variable_that_the_vendors_library_reads_is_read_too(server, monkeyp
     assert [request.headers["authorization"] for request in server.requests] == ["Bearer theirs", "Bearer ours"]
 
 
-@pytest.mark.parametrize("options", [{}, {"provider": "native"}, {"provider": "assisters"}])
+@pytest.mark.parametrize("options", [{}, {"provider": "native"}])
 def test_an_address_without_a_model_is_said_to_be_that(options):
     with pytest.raises(InvalidRequestError, match=r"^base_url= .* needs the name of a model: give model=") as caught:
         Reranker(base_url="http://localhost:8000", **options)

@@ -16,7 +16,8 @@ BY_NAME = [pytest.param(spoken, id=name) for name, spoken in CLIENT_DIALECTS.ite
 
 
 def test_names_and_aliases():
-    assert dialect("native") is dialect("assisters")
+    assert (dialect("native").base_url, dialect("assisters").base_url) == (None, "https://api.assisters.dev")
+    assert {dialect(name).path for name in ("native", "assisters")} == {"/v1/rerank"}
     assert dialect("cohere-v2") is dialect("cohere")
     assert dialect("cohere").path == "/v2/rerank"
     assert dialect("cohere-v1").path == "/v1/rerank"
@@ -215,7 +216,7 @@ def test_every_document_may_have_a_query_of_its_own():
         ("/v1/reranking", {"documents": ["a"]}, "native-alias"),
         ("/v1/reranking", {"passages": []}, "nim"),
         ("/reranking", {"texts": ["a"]}, "tei"),
-        ("/v1/rerank", {"texts": ["a"]}, "assisters"),
+        ("/v1/rerank", {"texts": ["a"]}, "native"),
     ],
 )
 def test_the_body_tells_the_dialect_where_products_share_a_path(path, body, name):

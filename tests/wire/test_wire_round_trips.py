@@ -74,7 +74,7 @@ def test_a_limit_arrives_under_whatever_name(dialect):
     )
 
 
-@pytest.mark.parametrize("name", ["assisters", "cohere", "vllm-score"])
+@pytest.mark.parametrize("name", ["native", "cohere", "vllm-score"])
 def test_a_limit_of_tokens_arrives(name):
     dialect = CLIENT_DIALECTS[name]
     request = WireRequest("q", ["a"], model="m", max_tokens_per_doc=512)

@@ -38,6 +38,7 @@ from rerank_core.errors import (
     TimeoutError,  # noqa: A004  (as above)
 )
 from rerank_core.wire.dialect import nested, shape
+from rerank_core.wire.native import Native
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
 _OWN_CODES = frozenset(
@@ -169,7 +170,7 @@ def _redirected(reply: Reply, service: Service) -> ProtocolError:
 
 def _message(reply: Reply, details: _ErrorBody, service: Service) -> str:
     """The message: what may be repeated of the reply."""
-    if details.code in _OWN_CODES and service.dialect.name == "assisters" and details.text:
+    if details.code in _OWN_CODES and isinstance(service.dialect, Native) and details.text:
         detail = _printable(details.text, service.key_text)
     elif details.body is None:
         detail = f"the body: {reply.described}"

@@ -233,7 +233,8 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
     """The service to call, from the user's options."""
     from rerank_core.client.exchange import Service
     from rerank_core.client.urls import endpoint, host_of
-    from rerank_core.wire.native import Native
+    from rerank_core.wire.native import Assisters, Native
+    from rerank_core.wire.registry import CLIENT_DIALECTS
     from rerank_core.wire.registry import dialect as find_dialect
 
     if not isinstance(provider, str):
@@ -250,13 +251,16 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
         raise InvalidRequestError(f"{who} needs the name of a model: give model=.", code="missing_model", param="model")
     base_url = dialect.base_url if options.base_url is None else options.base_url
     if base_url is None:
+        elsewhere = f" The hosted service is provider={Assisters.name!r}." if dialect.name == Native.name else ""
         raise InvalidRequestError(
-            f"provider={provider!r} is a server of your own: give its address as base_url=.", param="base_url"
+            f"provider={provider!r} is a server of your own: give its address as base_url=.{elsewhere}",
+            param="base_url",
         )
     url = endpoint(base_url, dialect.path_for(model))
-    hosted = dialect.base_url is not None and host_of(url) == host_of(dialect.base_url)
+    services = {host_of(each.base_url) for each in CLIENT_DIALECTS.values() if each.base_url is not None}
     given = api_key("api_key", options.api_key)
-    return Service(dialect, url, model, given or _key_of_environment(dialect, provider, required=hosted))
+    key = given or _key_of_environment(dialect, provider, required=host_of(url) in services)
+    return Service(dialect, url, model, key)
 
 
 def _key_of_environment(dialect: Dialect, provider: str, *, required: bool) -> SecretStr | None:

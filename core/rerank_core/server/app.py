@@ -45,7 +45,7 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
 
     Models are loaded in the background when the application starts; mounted in another application, whose start it
     does not see, when ``/ready`` or the first request is asked for. Only what the settings name is ever loaded, and
-    with ``local_files_only`` nothing is downloaded. ``app.state.server`` is the :class:`Server` behind it.
+    with ``local_files_only`` nothing is downloaded.
 
     Args:
         settings: what to serve; None for the environment's ``RERANK_*`` variables and the defaults.

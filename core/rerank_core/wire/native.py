@@ -1,4 +1,4 @@
-"""The rerank API itself: ``POST /v1/rerank``, as https://api.assisters.dev specifies it.
+"""The rerank API itself: ``POST /v1/rerank``, as https://api.assisters.dev specifies it, there or at any address.
 
 Besides what is specified, responses have ``meta`` in Cohere's shape (the Vercel AI SDK fails without it), and requests
 may have the fields of other services and servers that are called at this path: each declares its effect. Documents
@@ -94,11 +94,10 @@ class NativeReply(BaseModel):
 
 
 class Native(Dialect):
-    """``POST /v1/rerank``."""
+    """``POST /v1/rerank``, at an address that the user gives."""
 
-    name = "assisters"
+    name = "native"
     path = "/v1/rerank"
-    base_url = "https://api.assisters.dev"
     key_variable = "ASSISTERS_API_KEY"
     max_documents = 100
     body: ClassVar[type[CutBody]] = NativeBody
@@ -132,6 +131,13 @@ class Native(Dialect):
             "usage": {"prompt_tokens": response.tokens, "total_tokens": response.tokens},
             "meta": cohere_meta(response),
         }
+
+
+class Assisters(Native):
+    """The hosted service; with another address, the same as :class:`Native`."""
+
+    name = "assisters"
+    base_url = "https://api.assisters.dev"
 
 
 class NativeAlias(Native):

@@ -16,7 +16,7 @@ from rerank_core.wire.jina import Jina
 from rerank_core.wire.litellm import LiteLlm
 from rerank_core.wire.llamacpp import LlamaCpp
 from rerank_core.wire.mixedbread import Mixedbread
-from rerank_core.wire.native import Native
+from rerank_core.wire.native import Assisters, Native
 from rerank_core.wire.nim import Nim, Nvidia
 from rerank_core.wire.pinecone import Pinecone
 from rerank_core.wire.siliconflow import SiliconFlow
@@ -27,6 +27,7 @@ from rerank_core.wire.xinference import Xinference
 
 _DIALECTS: tuple[Dialect, ...] = (
     Native(),
+    Assisters(),
     Cohere(),
     CohereV1(),
     Jina(),
@@ -49,9 +50,7 @@ _DIALECTS: tuple[Dialect, ...] = (
 )
 _BY_NAME = {dialect.name: dialect for dialect in _DIALECTS}
 
-CLIENT_DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {**_BY_NAME, "native": _BY_NAME["assisters"], "cohere-v2": _BY_NAME["cohere"]}
-)
+CLIENT_DIALECTS: Mapping[str, Dialect] = MappingProxyType({**_BY_NAME, "cohere-v2": _BY_NAME["cohere"]})
 
 
 def dialect(name: str) -> Dialect:
