@@ -49,9 +49,10 @@ test-lowest:
 	.venv-lowest/bin/python tests/lowest.py $(LOWEST_EXTRAS)
 	.venv-lowest/bin/pytest $(PARALLEL) -m "not torch and not compat" -q -o pythonpath= $(LOWEST_TESTS)
 
-# The same of the frameworks.
+# The same of the extras whose lower bounds reach back.
 test-lowest-extras:
 	$(MAKE) test-lowest LOWEST_EXTRAS="langchain llama-index haystack" LOWEST_TESTS=tests/adapters
+	$(MAKE) test-lowest LOWEST_EXTRAS="server eval" LOWEST_TESTS="tests/server tests/evaluation"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
