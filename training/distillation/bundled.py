@@ -12,7 +12,7 @@ what the graph does with them (``rerank_core/conversion/quantize.py`` wrote it):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from rerank_core.conversion.gated_attention import gates_of
 from training.model import EncoderShape, RerankMini
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -51,7 +52,7 @@ def read_bundled(path: Path, shape: EncoderShape | None = None) -> RerankMini:
     state = {name: tensor(values) for name, values in arrays.items() if name in names}
     state[TABLE] = tensor(arrays[f"{TABLE}_q8"].astype(np.float32) * arrays[f"{TABLE}_q8_scale"])
     state |= matrices(graph, arrays)
-    state |= {f"layers.{number}.gate": values for number, values in enumerate(gates(graph, arrays, shape.heads))}
+    state |= {f"layers.{number}.gate": values for number, values in enumerate(map(tensor, gates_of(graph)))}
     state |= lexical(arrays, size)
     if state.keys() != names:
         raise ValueError(f"{path} is another model's graph: {', '.join(sorted(state.keys() ^ names))} do not agree")
@@ -79,14 +80,6 @@ def matrices(graph: Any, arrays: Arrays) -> dict[str, Tensor]:
         channels = arrays.get(f"{rows}_channels")
         found[f"{layer}.weight"] = tensor((weight if channels is None else weight * channels[:, None]).T)
     return found
-
-
-def gates(graph: Any, arrays: Arrays, heads: int) -> Iterator[Tensor]:
-    """The bias between the sides of each layer, [heads], in the order of the layers."""
-    for node in graph.node:
-        for name in node.input:
-            if name in arrays and arrays[name].shape == (1, heads, 1, 1):
-                yield tensor(arrays[name].reshape(heads))
 
 
 def lexical(arrays: Arrays, size: int) -> dict[str, Tensor]:

@@ -58,6 +58,23 @@ def fuse_attention(graph: Any) -> int:
     return len(found)
 
 
+def gates_of(graph: Any) -> Iterator[NDArray[np.float32]]:
+    """What is added between the sides in every fused attention, [heads], in the order of the graph."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "MultiHeadAttention":
+            scale = next(helper.get_attribute_value(item) for item in node.attribute if item.name == "scale")
+            gate = numpy_helper.to_array(constants[_own(node.output[0], "gate")])
+            yield np.asarray(gate.reshape(-1) * scale, np.float32)
+
+
+def _own(output: str, part: str) -> str:
+    """The name of something that belongs to the attention with this output."""
+    return f"{output}_{_PREFIX}{part}"
+
+
 @dataclass(frozen=True)
 class _Mask:
     """What the layers that read the same tokens share: types [batch, length] and padding [batch, 1, length]."""
@@ -92,7 +109,7 @@ class _Attention:
         return self.gate.size
 
     def name(self, part: str) -> str:
-        return f"{self.output}_{_PREFIX}{part}"
+        return _own(self.output, part)
 
 
 class _Graph:
