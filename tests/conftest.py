@@ -20,6 +20,9 @@ from hub import Hub
 # several processes of tests with one thread a core each get in each other's way.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+# Which runtime is faster on a busy machine is no test's business.
+os.environ["RERANK_AUTOTUNE"] = "0"
+
 HUB = Hub()
 # Read once, when huggingface_hub is imported: the tests' Hub is the only one there is.
 os.environ |= {
@@ -37,6 +40,7 @@ NEEDS = {
     "server/test_openapi.py": "schemathesis",
     "client/test_our_server.py": "fastapi",
     "conversion/test_export.py": "onnx",
+    "inference/test_openvino.py": "openvino",
     "evaluation": "bm25s",
     "adapters/test_all.py": "llama_index",
     "adapters/test_llama_index*": "llama_index",

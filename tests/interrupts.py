@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
@@ -37,6 +38,8 @@ def _interrupted(call: Callable[[], object], files: set[str | None], number: int
         return trace
 
     before = sys.gettrace()
+    gc.collect()
+    gc.disable()  # what other tests left would be finalised in the middle, and its finalizers interrupted
     sys.settrace(trace)
     try:
         call()
@@ -44,4 +47,5 @@ def _interrupted(call: Callable[[], object], files: set[str | None], number: int
         return True
     finally:
         sys.settrace(before)
+        gc.enable()
     return False

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -148,6 +149,20 @@ def test_while_threads_rank_with_torch(checkpoint):
             assert order(reranker) == expected
             reranker.rerank(QUERY, long)
         fork_while(work, child, times=4)
+    """)
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO")
+def test_while_threads_rank_with_openvino():
+    run("""
+        reranker = Reranker(MODEL, backend="openvino")
+        check(reranker)
+        fork_while(lambda: check(reranker), lambda: check(reranker), times=25)
+        pid = os.fork()
+        if pid == 0:
+            check(reranker)
+            sys.exit(0)  # through the end of the interpreter, which frees what is left
+        assert os.waitpid(pid, 0)[1] == 0
     """)
 
 

@@ -15,7 +15,7 @@ CORE = ROOT / "core" / "rerank_core"
 GROUPS = {
     "values": {
         "call_group", "documents", "errors", "events", "files", "forks", "fusion", "optional", "ranking", "results",
-        "scores", "shown", "spelling",
+        "scores", "shown", "spelling", "variables",
     },
     "options": {"option_checks", "option_fields", "option_text", "options"},
     "engine": {"many", "request", "reranker"},

@@ -251,7 +251,7 @@ def test_a_device_this_machine_lacks_is_named():
 
 
 def test_a_model_with_one_backend_refuses_the_other():
-    with pytest.raises(ModelLoadError, match="backend='onnx' only"):
+    with pytest.raises(ModelLoadError, match="backend='onnx' or 'openvino' only"):
         Reranker(backend="torch").warm_up()
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from rerank_core import forks
 from rerank_core.errors import MissingDependencyError, ModelLoadError
 from rerank_core.events import Hook, ModelLoaded, emit
-from rerank_core.inference.backends.base import LoadedModel, LoadedModelInfo, SharedModel
+from rerank_core.inference import autotune
+from rerank_core.inference.backends.base import Backend, LoadedModel, LoadedModelInfo, SharedModel
 from rerank_core.inference.backends.onnx import OnnxBackend
+from rerank_core.inference.backends.openvino import OpenVinoBackend, precisions
 from rerank_core.inference.encoding import PairEncoder
 from rerank_core.inference.prompts import default_prompt
 from rerank_core.models.source import ModelFiles, locate
@@ -27,6 +29,8 @@ _INT8_PATTERNS = ("*qint8*.onnx", "*quint8*.onnx")
 # The model's own weights and those of numbered modules (1_Pooling, 2_Dense), not every file of a repository.
 _WEIGHTS = ("model*.safetensors", "[0-9]*_*/*.safetensors")
 _PICKLES = ("pytorch_model*.bin", "[0-9]*_*/pytorch_model*.bin")
+_READERS: dict[str | None, tuple[str, ...]] = {"onnx": ("onnx", "openvino"), "torch": ("torch",)}
+_ONLY = "the only one for this model"
 _NO_LIMIT = 1_000_000  # tokenizers without a limit of their own say 1e30
 # Position ids of the RoBERTa family start behind the padding id, so two positions hold no token.
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"})
@@ -69,12 +73,15 @@ def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
         MissingDependencyError: when the only possible backend is not installed.
     """
     files = locate(options.model, revision=options.revision, local_files_only=options.local_files_only)
-    backend = _allowed_backend(options, files)
-    if backend == "auto":
-        loaded = _load_fastest(options, files)
+    only = _check_backend(options, files)
+    if options.backend == "torch" or only == "torch":
+        loaded = _load_torch(options, files, "asked for" if options.backend == "torch" else _ONLY)
+    elif options.backend != "auto":
+        loaded = _load_graph(options, files, "asked for", options.backend)
+    elif only == "onnx":
+        loaded = _load_fastest_graph(options, files, _ONLY)
     else:
-        load = _load_onnx if backend == "onnx" else _load_torch
-        loaded = load(options, files, "asked for" if options.backend == backend else "the only one for this model")
+        loaded = _load_fastest(options, files)
     if loaded.seconds is not None:
         info = loaded.info
         emit(hooks, ModelLoaded(info.model, info.backend, info.dtype, info.device, loaded.seconds))
@@ -96,13 +103,20 @@ def _share(key: Hashable, load: Callable[[], SharedModel]) -> tuple[SharedModel,
         return model, time.perf_counter() - started
 
 
-def _allowed_backend(options: LoadOptions, files: ModelFiles) -> str:
-    only = files.spec.backend if files.spec else None
-    if files.onnx_file is not None:
-        only = "onnx"
-    if only is not None and options.backend not in ("auto", only):
-        raise ModelLoadError(f"model {files.name!r} loads with backend={only!r} only, got backend={options.backend!r}.")
-    return only or options.backend
+def _check_backend(options: LoadOptions, files: ModelFiles) -> str | None:
+    """The kind of file that the model comes in, if there is only one: ``onnx`` or ``torch``.
+
+    Raises:
+        ModelLoadError: when the backend that is asked for does not read it.
+    """
+    only = "onnx" if files.onnx_file is not None else files.spec.backend if files.spec else None
+    readers = _READERS.get(only)
+    if readers is not None and options.backend not in ("auto", *readers):
+        raise ModelLoadError(
+            f"model {files.name!r} loads with backend={' or '.join(map(repr, readers))} only, "
+            f"got backend={options.backend!r}."
+        )
+    return only
 
 
 def _load_fastest(options: LoadOptions, files: ModelFiles) -> LoadedModel:
@@ -112,12 +126,12 @@ def _load_fastest(options: LoadOptions, files: ModelFiles) -> LoadedModel:
     weights = files.match(*_WEIGHTS, *_PICKLES)
     if options.device is None and options.dtype != "int8" and weights and (accelerator := _accelerator()):
         return _load_torch(options, files, f"{accelerator} is available")
-    if options.dtype == "bfloat16":
+    if options.dtype == "bfloat16" and "bfloat16" not in precisions():
         return _load_torch(options, files, "ONNX files do not come in bfloat16")
     if _onnx_name(files, options.dtype) is None:
-        return _load_torch(options, files, f"there is no ONNX file in {options.dtype or 'float32'}")
+        return _load_torch(options, files, f"there is no ONNX file for {options.dtype or 'float32'}")
     try:
-        return _load_onnx(options, files, "an ONNX file with the same scores is faster on a CPU")
+        return _load_fastest_graph(options, files, "an ONNX file with the same scores is faster on a CPU")
     except ModelLoadError as error:
         try:
             return _load_torch(options, files, f"the ONNX file was refused: {error.message}")
@@ -136,31 +150,62 @@ def _accelerator() -> str | None:
     return "mps" if torch.backends.mps.is_available() else None
 
 
-def _load_onnx(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
+def _load_fastest_graph(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
+    """ONNX Runtime or OpenVINO: where the latter is installed, whichever was found to be faster on this machine."""
+    if options.dtype == "bfloat16":
+        return _load_graph(options, files, "OpenVINO multiplies bfloat16 on this CPU", "openvino")
+    name = _onnx_name(files, options.dtype)
+    tuned = name is not None and _onnx_dtype(files, name) == "float32" and options.device in (None, "cpu")
+    if not (tuned and autotune.enabled()):
+        return _load_graph(options, files, reason)
+
+    def load(backend: str, dtype: str) -> LoadedModel:
+        return _load_graph(replace(options, dtype=dtype), files, reason, backend)
+
+    choice = autotune.choose(files.fingerprint(name), options.dtype, load)
+    return _load_graph(replace(options, dtype=choice.dtype), files, choice.reason(reason), choice.backend)
+
+
+def _load_graph(options: LoadOptions, files: ModelFiles, reason: str, runtime: str = "onnx") -> LoadedModel:
+    """An ONNX file, on the runtime called ``onnx`` or ``openvino``."""
     if options.device_map is not None:
         raise ModelLoadError("device_map= is for torch; an ONNX model takes device='cpu' or device='cuda'.")
-    name = _onnx_name(files, options.dtype)
+    if runtime == "openvino" and options.device not in (None, "cpu"):
+        raise ModelLoadError(f"backend='openvino' runs on device='cpu', got device={options.device!r}.")
+    name = _onnx_name(files, options.dtype) if runtime == "openvino" or options.dtype != "bfloat16" else None
     if name is None:
-        wanted = options.dtype or "float32"
-        has = ", ".join(files.match("*.onnx")) or "none"
-        fixed = files.onnx_file is not None or (files.spec is not None and files.spec.dtype is not None)
-        way_out = f"Leave dtype= out{'.' if fixed else f', or make one with: rerank export {files.name} DIR'}"
-        raise ModelLoadError(
-            f"model {files.name!r} has no ONNX file in {wanted} (it has: {has}). {way_out}", code="no_onnx_file"
-        )
+        raise _no_onnx_file(options, files)
     folder = files.fetch([name, f"{name}_data", f"{name}.data"])
     if not (folder / "tokenizer.json").is_file():
         raise ModelLoadError(f"model {files.name!r} has no tokenizer.json beside its ONNX file.")
-    device, fingerprint = options.device or "cpu", files.fingerprint(name)
+    device, fingerprint, stored = options.device or "cpu", files.fingerprint(name), _onnx_dtype(files, name)
+    dtype = "bfloat16" if options.dtype == "bfloat16" else stored
 
     def load() -> SharedModel:
         files.verify()
         encoder = PairEncoder.from_file(folder / "tokenizer.json")
-        backend = OnnxBackend(folder / name, device=device)
-        return SharedModel(encoder, backend, _onnx_dtype(files, name), device, fingerprint)
+        backend: Backend
+        if runtime == "openvino":
+            precision = "bfloat16" if dtype == "bfloat16" else "float32"
+            backend = OpenVinoBackend(folder / name, precision=precision, quantised=stored == "int8")
+        else:
+            backend = OnnxBackend(folder / name, device=device)
+        return SharedModel(encoder, backend, dtype, device, fingerprint)
 
-    shared, seconds = _share(("onnx", folder.resolve(), fingerprint, name, device), load)
-    return LoadedModel(_info(files, shared, backend="onnx", file=name, reason=reason), shared, seconds)
+    shared, seconds = _share((runtime, folder.resolve(), fingerprint, name, device, dtype), load)
+    return LoadedModel(_info(files, shared, backend=runtime, file=name, reason=reason), shared, seconds)
+
+
+def _no_onnx_file(options: LoadOptions, files: ModelFiles) -> ModelLoadError:
+    wanted = options.dtype or "float32"
+    if options.backend == "openvino":
+        wanted = _file_dtype(wanted) or wanted
+    has = ", ".join(files.match("*.onnx")) or "none"
+    fixed = files.onnx_file is not None or (files.spec is not None and files.spec.dtype is not None)
+    way_out = f"Leave dtype= out{'.' if fixed else f', or make one with: rerank export {files.name} DIR'}"
+    return ModelLoadError(
+        f"model {files.name!r} has no ONNX file in {wanted} (it has: {has}). {way_out}", code="no_onnx_file"
+    )
 
 
 def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedModel:
@@ -225,8 +270,14 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
     )
 
 
+def _file_dtype(dtype: str | None) -> str | None:
+    """The precision of the file for a precision to work in: bfloat16 is made of float32 by the runtime."""
+    return "float32" if dtype == "bfloat16" else dtype
+
+
 def _onnx_name(files: ModelFiles, dtype: str | None) -> str | None:
     """The ONNX file for a precision; None where there is no such file."""
+    dtype = _file_dtype(dtype)
     if files.onnx_file is not None:
         return files.onnx_file if {dtype, _stated_dtype(files.onnx_file)} <= {None, dtype} else None
     own = files.spec.dtype if files.spec else None

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rerank_core")
 
+_LIBRARIES = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "torch": ("torch", "transformers")}
+
 
 class LocalScorer:
     """A cross-encoder that runs in this process.
@@ -283,8 +285,7 @@ class LocalScorer:
 
 def _versions(backend: str) -> tuple[str, ...]:
     """The versions of the libraries that compute the scores; they are imported by now."""
-    libraries = ("torch", "transformers") if backend == "torch" else ("onnxruntime",)
-    return tuple(f"{name} {import_module(name).__version__}" for name in (*libraries, "tokenizers"))
+    return tuple(f"{name} {import_module(name).__version__}" for name in (*_LIBRARIES[backend], "tokenizers"))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.spelling import did_you_mean
+from rerank_core.variables import OTHERS
 
 PREFIX = "RERANK_"
 # What Kubernetes sets in every container for a service called "rerank" or "rerank-...".
@@ -20,7 +21,7 @@ def check_environment(environment: Mapping[str, str], settings: Iterable[str]) -
     Raises:
         InvalidRequestError: when one is not, or holds the address of a Kubernetes service; never with its value.
     """
-    known = [PREFIX + name.upper() for name in settings]
+    known = [PREFIX + name.upper() for name in settings] + sorted(OTHERS)
     for variable, value in environment.items():
         name = variable.upper()
         if not name.startswith(PREFIX) or _SERVICE.search(name):

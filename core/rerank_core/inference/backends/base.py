@@ -49,8 +49,8 @@ class LoadedModelInfo:
         repository: the Hub repository, or None for local files.
         revision: the Hub commit, or None for local files.
         file: the weights file, or None where the backend decides.
-        backend: ``onnx`` or ``torch``.
-        dtype: the precision of the weights.
+        backend: ``onnx`` (ONNX Runtime), ``openvino`` or ``torch``.
+        dtype: the precision of the weights, or ``bfloat16`` where float32 ones are multiplied in that.
         device: where it runs.
         max_tokens: the limit of a pair, special tokens included: the model's default unless another is given.
         token_limit: the most the architecture can take, where that is known.
