@@ -149,3 +149,11 @@ def test_scores_pickled_before_they_had_a_module_of_their_own_load():
     earlier = pickled.replace(b"crerank_core.scores\nScore\n", b"crerank_core.scoring.base\nScore\n")
     assert earlier != pickled
     assert pickle.loads(earlier) == score
+
+
+def test_marking_as_cached_keeps_the_rest():
+    for score in (
+        Score(0.3),
+        Score(0.3, -0.8, truncated=True, query_truncated=True, window=Span(2, 9), degraded=True, judged=False),
+    ):
+        assert score.as_cached() == replace(score, cached=True)

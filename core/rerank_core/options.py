@@ -195,8 +195,8 @@ class PlainOptions(TypedDict, total=False):
             "What runs the model; auto is the fastest one that keeps the scores.",
             "local",
             more="With the extra openvino, auto measures OpenVINO against ONNX Runtime when it first loads a float32 "
-            "ONNX file, and keeps the choice on disk. It takes OpenVINO, in bfloat16 too, where that is a tenth faster and "
-            "no logit differs by more than 0.02. RERANK_AUTOTUNE=0 turns that off.",
+            "ONNX file, and keeps the choice on disk. It takes OpenVINO, in bfloat16 too, where it is faster and no "
+            "logit differs by more than 0.02. RERANK_AUTOTUNE=0 turns that off.",
         ),
     ]
     dtype: Annotated[

@@ -54,6 +54,20 @@ class Score:
         """Whether the scorer itself judged the text: no fallback did, and the input's order was not kept instead."""
         return self.judged and not self.degraded
 
+    def as_cached(self) -> Score:
+        """The same score, marked as one from a cache."""
+        # Field by field: dataclasses.replace() takes four times as long, for each text of each request.
+        return Score(
+            self.relevance_score,
+            self.logit,
+            self.truncated,
+            self.query_truncated,
+            self.window,
+            cached=True,
+            degraded=self.degraded,
+            judged=self.judged,
+        )
+
     @classmethod
     def from_logit(
         cls, logit: float, *, truncated: bool = False, query_truncated: bool = False, window: Span | None = None
@@ -163,6 +177,8 @@ def check_score(score: object) -> Score:
     if not isinstance(score, Score):
         raise InvalidScoreError(f"{type(score).__name__}, expected a Score,", "wrong_score_type")
     try:
+        if _is_plain(score):
+            return score
         values: dict[str, Any] = {
             "relevance_score": _probability(score.relevance_score),
             "logit": None if score.logit is None else _number(score.logit, "a logit"),
@@ -173,6 +189,19 @@ def check_score(score: object) -> Score:
         raise InvalidScoreError("an incomplete score", "wrong_score_type") from None
     changed = {name: value for name, value in values.items() if value is not getattr(score, name)}
     return replace(score, **changed) if changed else score
+
+
+def _is_plain(score: Score) -> bool:
+    """Whether there is nothing to translate, as usual: a third of the work, for every score that passes."""
+    value, logit = score.relevance_score, score.logit
+    return (
+        type(value) is float
+        and 0.0 <= value <= 1.0
+        and (logit is None or (type(logit) is float and math.isfinite(logit)))
+        and score.window is None
+        and type(score.truncated) is type(score.query_truncated) is type(score.cached) is bool
+        and type(score.degraded) is type(score.judged) is bool
+    )
 
 
 def _checked(scores: Scores, items: Sequence[Score]) -> Scores:

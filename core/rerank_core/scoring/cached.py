@@ -87,13 +87,13 @@ class CachedScorer(WrappingScorer):
             identity = self.identity
         except RerankError:  # the inner scorer will raise it itself, or have a fallback
             return _Known(texts, [], {})
-        keys = [_key(identity, query, text) for text in texts]
+        keys = _keys(identity, query, texts)
         scores = {}
         with self._lock, self._failing_store_is_empty():
             for position, key in enumerate(keys):
                 score = _valid(self._store.get(key))
                 if score is not None:
-                    scores[position] = replace(score, cached=True)
+                    scores[position] = score.as_cached()
         emit(self._hooks, CacheUsed(self.model, len(scores), len(texts) - len(scores)))
         return _Known(texts, keys, scores)
 
@@ -139,11 +139,20 @@ def _valid(stored: object) -> Score | None:
     return score if score.genuine else None
 
 
-def _key(identity: str, query: str, text: str) -> bytes:
-    """A digest; every part is preceded by its length, so that different triples are different inputs of the hash."""
-    digest = hashlib.sha256()
-    for part in (identity, query, text):
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.digest()
+def _keys(identity: str, query: str, texts: Sequence[str]) -> list[bytes]:
+    """A digest for each text; every part is preceded by its length, so that different triples are different inputs."""
+    common = hashlib.sha256()
+    _add(common, identity)
+    _add(common, query)
+    keys = []
+    for text in texts:
+        digest = common.copy()
+        _add(digest, text)
+        keys.append(digest.digest())
+    return keys
+
+
+def _add(digest: hashlib._Hash, part: str) -> None:
+    data = part.encode("utf-8", "surrogatepass")
+    digest.update(len(data).to_bytes(8, "little"))
+    digest.update(data)
