@@ -23,9 +23,9 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import httpx
+from measure import QUERY, documents
 from rich.console import Console
 from rich.table import Table
-from throughput import QUERY, documents
 
 from rerank_core import Reranker
 from rerank_core.inference.cpus import available_cpus

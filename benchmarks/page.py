@@ -1,0 +1,48 @@
+"""Writes ``benchmarks/README.md`` from the results that the benchmarks have kept.
+
+python benchmarks/page.py
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from measure import RESULTS
+
+PAGE = RESULTS.parent / "README.md"
+ORDER = ("throughput", "peers", "roof", "growth", "cold_start", "cache")
+HEAD = """# Speed, measured
+
+The latest result of each script, with command, machine and date; `python benchmarks/page.py` writes this page from
+`results/`. Competitors take turns in every round and medians count, so that a busy machine slows all alike: ratios say
+more than seconds. Quality is measured by `quality.py` and `first_stages.py`, memory by `memory.py` and `long_texts.py`,
+the server by `server_load.py`; their results stand in the README and in the models' cards.
+"""
+
+
+def page() -> str:
+    """The page's text."""
+    results = [json.loads((RESULTS / f"{name}.json").read_text()) for name in ORDER]
+    return "\n".join([HEAD, *map(section, results)])
+
+
+def section(result: dict[str, Any]) -> str:
+    """One result: what it is, the table, the plot if there is one, and how it was made."""
+    head = result["columns"]
+    lines = [f"## {result['title']}", "", row(head), "|---|" + "---:|" * (len(head) - 1), *map(row, result["rows"])]
+    plot = RESULTS / f"{result['name']}.svg"
+    if plot.exists():
+        lines += ["", f"![{result['title']}]({plot.relative_to(PAGE.parent)})"]
+    for note in result["notes"]:
+        lines += ["", note]
+    return "\n".join([*lines, "", f"`{result['command']}`, {result['machine']}, {result['date']}", ""])
+
+
+def row(cells: list[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
