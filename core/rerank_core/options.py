@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from rerank_core.scoring.calibrated import Calibration
 
 OnFailure = Literal["raise", "keep_order"]
-LongDocuments = Literal["truncate", "windows"]
+LongDocuments = Literal["truncate", "windows", "likely_windows"]
 BackendChoice = Literal["auto", "onnx", "openvino", "torch"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
+
+LIKELY_WINDOWS = 3
+"""How many windows of a long document are read where only the likely ones are."""
 
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_RETRIES = 2
@@ -159,7 +162,8 @@ class PlainOptions(TypedDict, total=False):
         Option(
             "truncate",
             "For documents longer than the model reads: truncate reads their beginning, windows all of them in "
-            "overlapping windows, of which the best one's score counts.",
+            "overlapping windows, of which the best one's score counts, likely_windows only the first window and the "
+            f"{LIKELY_WINDOWS - 1} that share most words with the query.",
             "local",
         ),
     ]

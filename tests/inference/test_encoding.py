@@ -167,6 +167,22 @@ def test_the_padding_token_is_found_in_the_file_or_by_name(tmp_path, name, expec
     assert PairEncoder.from_file(tmp_path / "tokenizer.json")._pad_id == 5
 
 
+def test_the_likely_windows_are_those_of_all_with_the_query_in_them():
+    text = "cats " * 3000 + "machine learning " + "dogs " * 3000
+    every = encode([text], windows=True)
+    encode_text = ENCODER.start("machine learning", max_tokens=LIMIT, windows=True, prompt=None, most_windows=3)
+    portion = Portion(encode_text, [text], range(1))
+    while not portion.done:
+        portion.turn()
+    spans = [item.window for item in portion.inputs]
+    assert len(spans) == 3
+    assert set(spans) < {item.window for item in every}
+    assert spans[0].start == 0
+    assert any("machine learning" in text[span.start : span.end] for span in spans)
+    assert all(item.truncated for item in portion.inputs)
+    assert not any(item.truncated for item in every)
+
+
 def test_windows_are_cut_in_turns():
     """A long text's windows are not all cut in one go."""
     portion = Portion(ENCODER.start("machine", max_tokens=LIMIT, windows=True), ["machine " * 2000], range(1))

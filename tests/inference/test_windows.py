@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import Span
-from rerank_core.inference.windows import character_span, window_ranges
+from rerank_core.inference.windows import character_span, likely_ranges, window_ranges
 
 
 @given(st.integers(0, 5000), st.integers(1, 600))
@@ -38,6 +38,28 @@ def test_a_text_that_fits_is_one_window():
 def test_a_window_needs_room():
     with pytest.raises(ValueError, match="at least one token"):
         window_ranges(3, 0)
+
+
+TOKENS = st.lists(st.integers(0, 30), max_size=400).map(lambda ids: np.array(ids, np.int32))
+
+
+@given(TOKENS, TOKENS, st.integers(1, 50), st.integers(1, 8))
+def test_likely_windows_are_some_of_all_in_order_with_the_first(query, text, size, most):
+    every = window_ranges(len(text), size)
+    likely = likely_ranges(query, text, every, most)
+    assert len(likely) == min(most, len(every))
+    assert [window for window in every if window in set(likely)] == likely
+    assert likely[0] == every[0]
+
+
+def test_the_window_with_the_rarer_words_of_the_query_is_likely():
+    text = np.repeat([1, 2, 3, 4, 5, 6], 10)
+    text[[5, 15, 25, 35, 45]] = 7  # in all windows but the last
+    text[58] = 8  # in the last one only
+    every = [(start, start + 10) for start in range(0, 60, 10)]
+    assert likely_ranges(np.array([7, 8]), text, every, 2) == [(0, 10), (50, 60)]
+    assert likely_ranges(np.array([7]), text, every, 3) == every[:3]
+    assert likely_ranges(np.array([9]), text, every, 2) == every[:2]
 
 
 def test_the_span_of_bytes_that_share_a_character():

@@ -19,7 +19,7 @@ from rerank_core.inference.encoding import (
     share_tokens,
 )
 from rerank_core.inference.tokens import CHARACTERS_PER_TOKEN, TextTokenizer, Tokens
-from rerank_core.inference.windows import character_span, window_ranges
+from rerank_core.inference.windows import character_span, likely_ranges, window_ranges
 from rerank_core.results import Span
 
 _WINDOWS_PER_TURN = 8  # rendering one takes some milliseconds
@@ -54,7 +54,9 @@ class ChatEncoder:
         except Exception as error:  # the library's message says what the template lacks
             raise ModelLoadError(f"the chat template does not take a query and a document: {error}") from error
 
-    def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None) -> TextEncoder:
+    def start(
+        self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None, most_windows: int | None = None
+    ) -> TextEncoder:
         """Begin a request: the returned function encodes texts as pairs with ``query``.
 
         A ``prompt`` becomes the instruction, where the template has a place for one.
@@ -72,15 +74,17 @@ class ChatEncoder:
         read = self._tokenizer.beginning(query, budget, offsets=True)
 
         def render_windows(
-            position: int, short: _Query, text: str, tokens: Tokens, ranges: list[tuple[int, int]]
+            position: int, short: _Query, text: str, tokens: Tokens, every: list[tuple[int, int]]
         ) -> ModelInputs:
+            ranges = every if most_windows is None else likely_ranges(read.ids, tokens.ids, every, most_windows)
+            cut = not tokens.complete or len(ranges) < len(every)
             inputs: list[ModelInput] = []
             for start, stop in ranges:
                 if len(inputs) % _WINDOWS_PER_TURN == _WINDOWS_PER_TURN - 1:
                     yield
                 span = character_span(tokens.offsets, start, stop)
                 ids = self._render(short.text, text[span.start : span.end], prompt, limit=max_tokens)
-                inputs.append(_model_input(position, ids, short, cut=not tokens.complete, window=span))
+                inputs.append(_model_input(position, ids, short, cut=cut, window=span))
             return inputs
 
         def encode(position: int, text: str) -> ModelInputs:

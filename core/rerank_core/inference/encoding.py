@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from rerank_core.errors import InvalidRequestError, ModelLoadError
 from rerank_core.inference.tokens import TextTokenizer, Tokens
-from rerank_core.inference.windows import character_span, window_ranges
+from rerank_core.inference.windows import character_span, likely_ranges, window_ranges
 from rerank_core.results import Span
 
 ENCODING_VERSION = 2
@@ -64,7 +64,9 @@ class Block:
 class Encoder(Protocol):
     """Builds the inputs of one architecture."""
 
-    def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None) -> TextEncoder:
+    def start(
+        self, query: str, *, max_tokens: int, windows: bool, prompt: str | None, most_windows: int | None = None
+    ) -> TextEncoder:
         """Begin a request: the returned function encodes texts as pairs with ``query``.
 
         Args:
@@ -72,6 +74,7 @@ class Encoder(Protocol):
             max_tokens: most tokens of one model input.
             windows: whether long texts are cut into windows instead of truncated.
             prompt: the model's instruction.
+            most_windows: most windows of a text, the likely ones; None for all.
         """
         ...
 
@@ -204,7 +207,9 @@ class PairEncoder:
         pad_id = int(padding["pad_id"]) if padding else _pad_id_by_name(tokenizer)
         return cls(tokenizer, pad_id=pad_id)
 
-    def start(self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None) -> TextEncoder:
+    def start(
+        self, query: str, *, max_tokens: int, windows: bool, prompt: str | None = None, most_windows: int | None = None
+    ) -> TextEncoder:
         """Begin a request: the returned function encodes texts as pairs with ``query``.
 
         A ``prompt`` goes directly before the query, as sentence-transformers does for these models.
@@ -226,7 +231,7 @@ class PairEncoder:
             if not windows:
                 return [self._cut(position, read, self._tokenizer.beginning(text, most), budget)]
             tokens = yield from self._tokenizer.all(text)
-            return (yield from self._windows(position, read, tokens, budget))
+            return (yield from self._windows(position, read, tokens, budget, most_windows))
 
         return encode
 
@@ -242,17 +247,21 @@ class PairEncoder:
         cut = cut_query or not text.complete or kept_text < len(text.ids)
         return ModelInput(position, ids, types, truncated=cut, query_truncated=cut_query)
 
-    def _windows(self, position: int, query: Tokens, text: Tokens, budget: int) -> ModelInputs:
-        """The inputs of a text that is read in windows, to its end."""
+    def _windows(self, position: int, query: Tokens, text: Tokens, budget: int, most: int | None) -> ModelInputs:
+        """The inputs of a text that is read in windows: all of them, or the ``most`` likely ones."""
         kept_query, kept_text = share_tokens(len(query.ids), len(text.ids), budget)
         cut_query = not query.complete or kept_query < len(query.ids)
+        ranges = every = window_ranges(len(text.ids), max(1, kept_text))
+        if most is not None:
+            ranges = likely_ranges(query.ids[:kept_query], text.ids, every, most)
+        cut = cut_query or not text.complete or len(ranges) < len(every)
         inputs: list[ModelInput] = []
-        for start, stop in window_ranges(len(text.ids), max(1, kept_text)):
+        for start, stop in ranges:
             if len(inputs) % _WINDOWS_PER_TURN == _WINDOWS_PER_TURN - 1:
                 yield
             ids, types = self._template.assemble(query.ids[:kept_query], text.ids[start:stop])
             span = character_span(text.offsets, start, stop)
-            inputs.append(ModelInput(position, ids, types, cut_query or not text.complete, cut_query, span))
+            inputs.append(ModelInput(position, ids, types, cut, cut_query, span))
         return inputs
 
 

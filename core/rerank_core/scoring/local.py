@@ -20,6 +20,7 @@ from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
 from rerank_core.option_checks import of_type
+from rerank_core.options import LIKELY_WINDOWS
 from rerank_core.scores import Score, Scores
 from rerank_core.scoring.options import LocalOptions
 
@@ -199,12 +200,15 @@ class LocalScorer:
 
         workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
         started = time.perf_counter()
-        windows, limit = options.long_documents == "windows", self._limit(loaded)
+        windows, limit = options.long_documents != "truncate", self._limit(loaded)
+        most_windows = LIKELY_WINDOWS if options.long_documents == "likely_windows" else None
 
         def begin() -> list[Portion]:
             with tokenizer_errors():
                 prompt = self._prompt(loaded)
-                encode = loaded.encoder.start(query, max_tokens=limit, windows=windows, prompt=prompt)
+                encode = loaded.encoder.start(
+                    query, max_tokens=limit, windows=windows, prompt=prompt, most_windows=most_windows
+                )
             most = None if windows else CHARACTERS_PER_TOKEN * limit
             portions = [Portion(encode, texts, positions) for positions in share_out(texts, most)]
             portions[0].turn()
@@ -279,7 +283,7 @@ class LocalScorer:
                 "This is logged once.",
                 self.model,
                 limit,
-                _what_was_cut(query=query, windows=self.options.long_documents == "windows"),
+                _what_was_cut(query=query, long_documents=self.options.long_documents),
             )
 
 
@@ -317,10 +321,12 @@ def _droppable() -> Iterator[Callable[[], Future[Any]]]:
         drop()
 
 
-def _what_was_cut(*, query: bool, windows: bool) -> str:
+def _what_was_cut(*, query: bool, long_documents: str) -> str:
     if query:
         return "the query was cut: shorten it"
-    if windows:
+    if long_documents == "likely_windows":
+        return "of a document only the likely windows were read (long_documents='windows' reads all of it)"
+    if long_documents == "windows":
         return "a document has a word longer than the tokenizer reads"
     return (
         "a document was cut (long_documents='windows' reads all of it), or has a word longer than the tokenizer reads"

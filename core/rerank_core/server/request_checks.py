@@ -26,7 +26,7 @@ def check_before(request: WireRequest, loaded: LoadedModelInfo | None) -> None:
     Raises:
         InvalidRequestError: when it cannot (code ``unsupported_parameter``).
     """
-    windows = loaded is not None and loaded.long_documents == "windows"
+    windows = loaded is not None and loaded.long_documents != "truncate"
     if request.chunked and windows:
         raise _unsupported(request.chunked, "its model reads long documents in pieces of its own")
     read = math.inf if loaded is None or windows else loaded.max_tokens

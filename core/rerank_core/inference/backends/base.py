@@ -60,7 +60,8 @@ class LoadedModelInfo:
         default_prompt: the checkpoint's own prompt, used unless another is given; empty where it has none.
         batch_tokens: token budget of a batch unless another is given; 0 where inputs run one at a time.
         workers: how many threads tokenise and run batches.
-        long_documents: what happens to a document that is longer than the limit: ``truncate`` or ``windows``.
+        long_documents: what happens to a document that is longer than the limit: ``truncate``, ``windows`` or
+            ``likely_windows``.
     """
 
     model: str
