@@ -17,6 +17,9 @@ RRF = "rrf"
 RRF_K = 60
 """What reciprocal rank fusion adds to every rank, as its authors have it."""
 
+CALIBRATED = "calibrated"
+"""Stands for the share that a calibration has."""
+
 Fusion = float | str
 """The share of the retriever in a weighted sum, from 0 to 1, or :data:`RRF`."""
 
@@ -39,20 +42,47 @@ class Fused(NamedTuple):
 
 
 def check_fusion(name: str, value: object) -> Fusion | None:
-    """``value`` if it is None, :data:`RRF` or a share; a share may be written as text.
+    """``value`` if it is None, :data:`RRF`, :data:`CALIBRATED` or a share; a share may be written as text.
 
     Raises:
         InvalidRequestError: otherwise.
     """
-    if value is None or value == RRF:
-        return RRF if value else None
+    if value is None:
+        return None
+    for word in (RRF, CALIBRATED):
+        if value == word:
+            return word
     share = as_float(_number(value)) if isinstance(value, str) else as_float(value)
     if share is None or not 0 <= share <= 1:
         raise InvalidRequestError(
-            f"{name} must be the retriever's share from 0 to 1, {RRF!r}, or None for the model alone; got {value!r}.",
+            f"{name} must be the retriever's share from 0 to 1, {RRF!r}, {CALIBRATED!r}, or None for the model alone; "
+            f"got {value!r}.",
             param=name,
         )
     return share
+
+
+def resolved(fusion: Fusion | None, fitted: float | None, *, calibrated: bool) -> Fusion | None:
+    """``fusion`` with the share that it stands for.
+
+    Args:
+        fusion: what :func:`check_fusion` returned.
+        fitted: the calibration's share; None where it has none.
+        calibrated: whether there is a calibration.
+
+    Raises:
+        InvalidRequestError: when :data:`CALIBRATED` stands for nothing.
+    """
+    if fusion != CALIBRATED:
+        return fusion
+    if fitted is None:
+        seen = "this calibration has no fusion weight" if calibrated else "there is no calibration"
+        raise InvalidRequestError(
+            f"fusion={CALIBRATED!r} takes the weight out of calibration=, and {seen}; make one with `rerank calibrate` "
+            "on 25 queries or more, or give the retriever's share from 0 to 1.",
+            param="fusion",
+        )
+    return fitted
 
 
 def check_retrieval_scores(scores: object, count: int) -> list[float | None] | None:

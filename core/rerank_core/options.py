@@ -121,8 +121,8 @@ class PlainOptions(TypedDict, total=False):
         str | float | None,
         Option(
             None,
-            "How much the retriever counts: its share from 0 to 1 in the sum of both z-scores, or rrf for reciprocal "
-            "rank fusion.",
+            "How much the retriever counts: its share from 0 to 1 in the sum of both z-scores, rrf for reciprocal rank "
+            "fusion, or calibrated for the share that the calibration has.",
             "both",
             unset="the model's scores alone",
             more="The retriever's scores are those given beside the documents, else their order. Only the order of the "
@@ -268,7 +268,8 @@ class RerankerOptions(PlainOptions, total=False):
         Option(
             None,
             "A file of `rerank calibrate`: scores, and so the score threshold, are then probabilities fitted on "
-            "labelled data, which mean the same whatever the model. The order does not change.",
+            "labelled data, which mean the same whatever the model. The order does not change, unless fusion is "
+            "calibrated.",
             "both",
             field=str | None,
         ),

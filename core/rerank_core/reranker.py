@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
-from rerank_core.fusion import check_fusion
+from rerank_core.fusion import check_fusion, resolved
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_world, with_options
@@ -53,14 +53,14 @@ class Reranker:
 
     def __init__(self, model: str | Path | None = None, **options: Unpack[RerankerOptions]) -> None:
         given = completed(options, OPTIONS, Reranker.__init__)
-        self._fusion = check_fusion("fusion", given["fusion"])
+        fusion = check_fusion("fusion", given["fusion"])
         self._base_scorer = _scorer(model, given)
         self.provider = provider_of(self._base_scorer)
         self._scorer = self._base_scorer
-        if given["calibration"] is not None:
-            fitted = given["calibration"]
-            fitted = fitted if isinstance(fitted, Calibration) else Calibration.load(fitted)
+        fitted = _calibration(given["calibration"])
+        if fitted is not None:
             self._scorer = CalibratedScorer(self._scorer, fitted)
+        self._fusion = resolved(fusion, None if fitted is None else fitted.fusion, calibrated=fitted is not None)
         if given["on_failure"] == "keep_order":
             self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=_hooks(given))
 
@@ -271,6 +271,10 @@ def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
             param="scorer",
         )
     return scorer
+
+
+def _calibration(given: str | Path | Calibration | None) -> Calibration | None:
+    return given if given is None or isinstance(given, Calibration) else Calibration.load(given)
 
 
 def _hooks(given: dict[str, Any]) -> Sequence[Hook]:

@@ -16,7 +16,7 @@ from rerank_core.files import accessing, resolved
 from rerank_core.models.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rerank_core.evaluation import Evaluation
+    from rerank_core.evaluation import Evaluation, FusionFit
     from rerank_core.evaluation.systems import Stores
 
 _CACHE_HELP = (
@@ -160,12 +160,15 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     """Fit probabilities to a model's scores on labelled data: Reranker(..., calibration=FILE) then gives them.
 
     Scores then mean the same across models: of the documents with score 0.8, about 80 % are relevant in data like this.
+    From 25 queries on, the file also holds how much your retriever should count: Reranker(..., fusion="calibrated").
+    Its scores are those in the data or the run; where there are none, ranks stand in.
     Candidates that nobody judged count as not relevant; where many of those are, use --pool.
     Give the options (--windows, --provider) that the model will be used with: they decide its scores.
     """
     from rerank_core.cli.progress import query_progress
-    from rerank_core.evaluation import Plan, labelled_scores, load_data
-    from rerank_core.evaluation.calibration import METHODS, check_labels, fit_calibration
+    from rerank_core.evaluation import Plan, fit_calibration, fit_fusion, labelled_scores, load_data
+    from rerank_core.evaluation.calibration import METHODS, check_labels
+    from rerank_core.evaluation.fusion_fit import enough_to_fit
     from rerank_core.evaluation.ownership import Access
     from rerank_core.evaluation.systems import Stores, read_system
 
@@ -182,13 +185,27 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         with query_progress(count) as on_query:
             scores = labelled_scores(labelled, scorer, plan, store=system.store, check=check_labels, on_query=on_query)
         stores.close()
-        fitted = fit_calibration(scores.pairs, model=scorer.model, method=method, origin=scores.origin)
+        fusion = fit_fusion(scores.lists, scores.judgments) if enough_to_fit(scores.lists) else None
+        fitted = fit_calibration(scores.pairs, model=scorer.model, method=method, origin=scores.origin, fusion=fusion)
         fitted.save(out)
     relevant, count = sum(label for _, label in scores.pairs), len(scores.pairs)
     say(f"{out}: {method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant")
+    say(_said_of_fusion(fusion, len(scores.lists)))
     for note in scores.left_out:
         say(note)
     _say_reused(stores)
+
+
+def _said_of_fusion(fusion: FusionFit | None, queries: int) -> str:
+    """What was fitted, and what it is worth on queries that it was not fitted on."""
+    if fusion is None:
+        return f"fusion: no weight, {queries} queries are too few to tell; label 25 or more"
+    gain, rest = fusion.gain, f"the model alone {fusion.alone:.3f}, the retriever alone {fusion.retriever:.3f}"
+    bounds = f", 95 % {gain.low:+.3f} to {gain.high:+.3f}" if gain.bounded else ""
+    return (
+        f"fusion: the retriever's share is {fusion.share:g}. nDCG@10 on held-out queries {fusion.fused:.3f}, {rest}; "
+        f"{gain.difference:+.3f} on the better one ({gain.p_value_text}{bounds}): {gain.verdict}"
+    )
 
 
 def _say_reused(stores: Stores) -> None:

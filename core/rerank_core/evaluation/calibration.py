@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.evaluation.fusion_fit import FusionFit
 from rerank_core.evaluation.thresholds import Labelled
 from rerank_core.optional import optional
 from rerank_core.scoring.calibrated import Calibration
@@ -34,7 +35,12 @@ def check_labels(labels: Sequence[bool]) -> None:
 
 
 def fit_calibration(
-    pairs: Labelled, *, model: str, method: str = "logistic", origin: Mapping[str, Any] | None = None
+    pairs: Labelled,
+    *,
+    model: str,
+    method: str = "logistic",
+    origin: Mapping[str, Any] | None = None,
+    fusion: FusionFit | None = None,
 ) -> Calibration:
     """The probabilities of relevance that a model's scores stand for, on data like this.
 
@@ -47,6 +53,7 @@ def fit_calibration(
         model: whose scores these are.
         method: which of the two.
         origin: what the pairs come from, to be saved with the curve.
+        fusion: what :func:`fit_fusion` found, to be saved with the curve, for ``Reranker(fusion="calibrated")``.
 
     Raises:
         InvalidRequestError: when there is no such method, or fewer than ten pairs are relevant, or not relevant.
@@ -63,15 +70,18 @@ def fit_calibration(
         from sklearn.linear_model import LogisticRegression
     logits = np.array([logit for logit, _ in pairs])
     labels = np.array([label for _, label in pairs], int)
+    share, origin = None if fusion is None else fusion.share, dict(origin or {})
+    if fusion is not None:
+        origin["fusion"] = fusion.to_dict()
     if method == "logistic":
         # A label between 0 and 1 is two of them with weights.
-        share = np.where(labels == 1, (labels.sum() + 1) / (labels.sum() + 2), 1 / ((1 - labels).sum() + 2))
-        both, weights = np.repeat([1, 0], len(labels)), np.concatenate([share, 1 - share])
+        targets = np.where(labels == 1, (labels.sum() + 1) / (labels.sum() + 2), 1 / ((1 - labels).sum() + 2))
+        both, weights = np.repeat([1, 0], len(labels)), np.concatenate([targets, 1 - targets])
         fitted = LogisticRegression(C=1e6).fit(np.tile(logits, 2)[:, None], both, sample_weight=weights)
         slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         if slope <= 0:
             raise InvalidRequestError("higher scores are not more relevant in this data: nothing can be calibrated.")
-        return Calibration(model, "logistic", (slope, offset), origin or {})
+        return Calibration(model, "logistic", (slope, offset), origin, share)
     curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(logits, labels)
     points = zip(curve.X_thresholds_, curve.y_thresholds_, strict=True)
-    return Calibration(model, "isotonic", tuple(float(value) for point in points for value in point), origin or {})
+    return Calibration(model, "isotonic", tuple(float(value) for point in points for value in point), origin, share)

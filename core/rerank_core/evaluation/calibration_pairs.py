@@ -1,4 +1,4 @@
-"""The scores of judged candidates: what a calibration is fitted to."""
+"""The scores of judged candidates: what a calibration and a fusion weight are fitted to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rerank_core.evaluation.experiment import prepare
-from rerank_core.evaluation.labelled import LabelledData
+from rerank_core.evaluation.experiment import Experiment, prepare
+from rerank_core.evaluation.fusion_fit import ScoredCandidates
+from rerank_core.evaluation.labelled import Judgments, LabelledData
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.provenance import provenance
-from rerank_core.evaluation.scored import System, score_queries
+from rerank_core.evaluation.scored import Answer, System, score_queries
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.scoring.base import Scorer
 
@@ -24,11 +25,15 @@ class LabelledScores:
         pairs: (logit, whether relevant) of every candidate of every query; what nobody judged is not relevant.
         left_out: what was asked for and has no score, in words.
         origin: what they come from, and what is needed to have them again.
+        lists: the same candidates by query, with the first stage's scores, for :func:`fit_fusion`.
+        judgments: grades by query and document.
     """
 
     pairs: list[tuple[float, bool]]
     left_out: tuple[str, ...]
     origin: Mapping[str, Any]
+    lists: Mapping[str, ScoredCandidates]
+    judgments: Judgments
 
 
 def labelled_scores(
@@ -70,4 +75,11 @@ def labelled_scores(
         "relevant": sum(label for _, label in pairs),
         "identity": scorer.identity,
     }
-    return LabelledScores(pairs, experiment.stage.left_out, origin)
+    lists = {query: _candidates(experiment, query, answer) for query, answer in answers.items()}
+    return LabelledScores(pairs, experiment.stage.left_out, origin, lists, experiment.data.judgments)
+
+
+def _candidates(experiment: Experiment, query: str, answer: Answer) -> ScoredCandidates:
+    documents, scores = experiment.ranking[query], experiment.stage.scores
+    retrieval = None if scores is None else [scores[query][document] for document in documents]
+    return ScoredCandidates(documents, [answer.scores[document].log_odds for document in documents], retrieval)

@@ -50,15 +50,34 @@ def measure(
         "Recall@10": R(rel=rel) @ 10,
         f"Recall@{depth}": R(rel=rel) @ depth,
     }
-    run = {
+    names = {measure: name for name, measure in measures.items()}
+    values: dict[str, dict[str, float]] = {name: dict.fromkeys(judgments, 0.0) for name in measures}
+    for metric in ir_measures.iter_calc(list(measures.values()), judgments, _run(ranking)):
+        values[names[metric.measure]][metric.query_id] = float(metric.value)
+    return dict(values)
+
+
+def main_measure(judgments: Judgments, ranking: Ranking) -> PerQuery:
+    """:data:`MAIN` of every query, for those who need no other.
+
+    Raises:
+        MissingDependencyError: when the extra ``eval`` is not installed.
+    """
+    with optional("evaluation", extra="eval"):
+        import ir_measures
+        from ir_measures import nDCG
+    values = dict.fromkeys(judgments, 0.0)
+    for metric in ir_measures.iter_calc([nDCG @ 10], judgments, _run(ranking)):
+        values[metric.query_id] = float(metric.value)
+    return values
+
+
+def _run(ranking: Ranking) -> dict[str, dict[str, float]]:
+    """Scores that say nothing but the order."""
+    return {
         query: {document: float(len(documents) - rank) for rank, document in enumerate(documents)}
         for query, documents in ranking.items()
     }
-    names = {measure: name for name, measure in measures.items()}
-    values: dict[str, dict[str, float]] = {name: dict.fromkeys(judgments, 0.0) for name in measures}
-    for metric in ir_measures.iter_calc(list(measures.values()), judgments, run):
-        values[names[metric.measure]][metric.query_id] = float(metric.value)
-    return dict(values)
 
 
 def mean(values: PerQuery) -> float:

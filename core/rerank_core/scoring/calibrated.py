@@ -31,17 +31,21 @@ class Calibration:
         method: ``logistic`` or ``isotonic``.
         values: slope and offset of the logistic curve, or logit and probability of each point of the isotonic one.
         origin: what it was fitted on, for people: data and its checksum, the scorer's identity, versions, date.
+        fusion: the retriever's share that was fitted with it, 0..1, for ``fusion="calibrated"``; None where none was.
 
     Raises:
-        InvalidRequestError: when the values do not describe an increasing curve.
+        InvalidRequestError: when the values do not describe an increasing curve, or the share is none.
     """
 
     model: str
     method: str
     values: tuple[float, ...]
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    fusion: float | None = None
 
     def __post_init__(self) -> None:
+        if self.fusion is not None:
+            object.__setattr__(self, "fusion", _share(self.fusion))
         values = tuple(_finite(value) for value in self.values)
         object.__setattr__(self, "values", values)
         if self.method == "logistic" and len(values) == _LOGISTIC_VALUES and values[0] > 0:
@@ -91,7 +95,8 @@ class Calibration:
             data = json.loads(content.decode())
             if data["calibration"] != 1 or data["method"] not in _METHODS:
                 raise _not_one(file)
-            return cls(str(data["model"]), data["method"], tuple(data["values"]), dict(data.get("origin", {})))
+            origin, fusion = dict(data.get("origin", {})), data.get("fusion")
+            return cls(str(data["model"]), data["method"], tuple(data["values"]), origin, fusion)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InvalidRequestError):
                 raise
@@ -107,6 +112,16 @@ def _finite(value: object) -> float:
         f"this is not a calibration: one of its values is {value if isinstance(value, float) else type(value).__name__}"
         ", expected finite numbers.",
         param="calibration",
+    )
+
+
+def _share(value: object) -> float:
+    """The retriever's share as a Python float."""
+    number = as_float(value)
+    if number is not None and 0 <= number <= 1:
+        return number
+    raise InvalidRequestError(
+        "this is not a calibration: its fusion must be the retriever's share from 0 to 1, or none.", param="calibration"
     )
 
 
