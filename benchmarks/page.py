@@ -11,7 +11,7 @@ from typing import Any
 from measure import RESULTS
 
 PAGE = RESULTS.parent / "README.md"
-ORDER = ("throughput", "throughput_base", "peers", "roof", "growth", "cold_start", "cache", "long_documents")
+ORDER = ("throughput", "throughput_base", "peers", "roof", "growth", "cold_start", "cache", "long_documents", "cascade")
 HEAD = """# Speed, measured
 
 The latest result of each script, with command, machine and date; `python benchmarks/page.py` writes this page from

@@ -209,7 +209,7 @@ class PlainOptions(TypedDict, total=False):
             None,
             "Precision of the weights; int8 is for ONNX, and bfloat16 of an ONNX file needs OpenVINO.",
             "local",
-            unset="that of a bundled model's file, float32 for others",
+            unset="that of a bundled model's file; float32 for others, or bfloat16 where auto finds it exact enough",
         ),
     ]
     device_map: Annotated[
