@@ -111,7 +111,7 @@ def dense(data: LabelledData, plan: Plan, encoder: SentenceTransformer, depth: i
 def lexical(data: LabelledData, plan: Plan, depth: int) -> dict[str, Found]:
     """BM25's best, with the negative rank as the score: alone it is all that is needed."""
     if plan.pool:
-        ranking = judged_pool(data)
+        ranking = judged_pool(data).ranking
     else:
         names = sorted(data.documents, key=digest)
         index = Bm25([data.documents[name] for name in names], language="english")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rerank_core import InvalidRequestError
 from rerank_core.evaluation import Evaluation, LabelledData, Plan, evaluate, load_data
-from rerank_core.evaluation.candidates import bm25, digest, judged_pool, of_run
+from rerank_core.evaluation.candidates import bm25, digest, given_by_bm25, judged_pool, of_run
 from rerank_core.evaluation.candidates import given as given_documents
 from rerank_core.evaluation.trec import read_qrels, read_run
 
@@ -195,7 +195,7 @@ def test_a_run_and_its_ties(tmp_path, beir):
     run = tmp_path / "run.trec"
     run.write_text("q1 Q0 d1 1 0.5 x\nq1 Q0 d6 2 0.5 x\nq1 Q0 nowhere 3 0.4 x\nq2 Q0 d3 1 2 x\n")
     assert read_run(run).scores["q1"] == {"d1": 0.5, "d6": 0.5, "nowhere": 0.4}
-    ranking = of_run(load_data(beir), read_run(run), depth=10)
+    ranking, _ = of_run(load_data(beir), read_run(run), depth=10)
     assert ranking == {"q1": ["d6", "d1"], "q2": ["d3"], "q3": []}  # equal scores by id, the greater first
 
 
@@ -227,14 +227,16 @@ def test_a_document_has_one_score_in_a_run(tmp_path):
 
 
 def test_bm25_finds_words_and_their_other_forms(beir):
-    ranking = bm25(load_data(beir), depth=2)
+    ranking, scores = bm25(load_data(beir), depth=2)
+    assert {query: list(found) for query, found in scores.items()} == ranking
+    assert all(list(found.values()) == sorted(found.values(), reverse=True) for found in scores.values())
     assert ranking["q3"][0] == "d5"
     assert ranking["q2"] == []  # no word in common: no candidate
     assert all(len(documents) <= 2 for documents in ranking.values())
 
 
 def test_the_judged_pool_is_all_that_was_judged(beir):
-    pool = judged_pool(load_data(beir))
+    pool, _ = judged_pool(load_data(beir))
     assert {query: set(documents) for query, documents in pool.items()} == {
         "q1": {"d1", "d6"}, "q2": {"d3"}, "q3": {"d5", "d2"},
     }  # fmt: skip
@@ -246,27 +248,27 @@ def test_documents_without_words_stand_in_an_order_that_means_nothing():
     texts, grades = dict.fromkeys(names, "a 7"), dict.fromkeys(names, 1)
     data = LabelledData("mine", {"q": "cats"}, texts, {"q": grades}, {"q": names})
     expected = {"q": sorted(names, key=digest)}
-    assert judged_pool(data) == given_documents(data, depth=9) == expected
-    assert evaluate(data, {}).baseline.mean("P@1") == 1.0
+    assert judged_pool(data).ranking == given_by_bm25(data, depth=9).ranking == expected
+    assert given_documents(data, depth=9).ranking == {"q": names}
+    assert evaluate(data, {}, Plan(bm25=True)).baseline.mean("P@1") == 1.0
     with pytest.raises(InvalidRequestError, match="mine: BM25 finds nothing: the documents have no words"):
         bm25(data, depth=9)
 
 
-def test_documents_that_come_with_the_queries(hand_written):
+def test_documents_that_come_with_the_queries_stand_in_their_order(hand_written):
     data = load_data(hand_written)
-    ranking = given_documents(data, depth=100)
-    assert {query: set(documents) for query, documents in ranking.items()} == {
-        query: set(documents) for query, documents in data.candidates.items()
-    }
+    assert given_documents(data, depth=100) == (data.candidates, None)
+    assert all(len(documents) == 1 for documents in given_documents(data, depth=1).ranking.values())
+    assert evaluate(data, {}).first_stage == "given order, best 100"
 
 
-def test_depth_and_language_hold_for_given_documents_too(hand_written):
+def test_depth_and_language_hold_for_given_documents_in_bm25s_order(hand_written):
     data = load_data(hand_written)
-    found = evaluate(data, {}, Plan(depth=1))
+    found = evaluate(data, {}, Plan(depth=1, bm25=True))
     assert (found.candidates, found.first_stage) == (1.0, "given documents in BM25's order, best 1")
-    assert all(len(documents) == 1 for documents in given_documents(data, depth=1).values())
+    assert all(len(documents) == 1 for documents in given_by_bm25(data, depth=1).ranking.values())
     with pytest.raises(InvalidRequestError, match="klingon"):
-        evaluate(data, {}, Plan(language="klingon"))
+        evaluate(data, {}, Plan(language="klingon", bm25=True))
 
 
 @pytest.mark.parametrize("name", ["queries", "texts", "qrels"])
@@ -295,7 +297,7 @@ def test_means_are_over_the_queries():
     one_without = LabelledData(
         "mine", queries | {"q2": "dogs"}, documents, judgments | {"q2": {"d2": 1}}, {"q1": ["d1"]}
     )
-    assert given_documents(one_without, depth=9) == {"q1": ["d1"], "q2": []}
+    assert given_documents(one_without, depth=9).ranking == {"q1": ["d1"], "q2": []}
 
 
 @pytest.mark.parametrize(
@@ -422,13 +424,13 @@ def test_a_mistake_in_an_ir_dataset_is_not_hidden(monkeypatch, error):
 
 
 @pytest.mark.parametrize("relevant", [0, 1])
-def test_the_order_in_a_file_is_no_first_stage(tmp_path, relevant):
+def test_bm25_does_not_know_the_order_in_a_file(tmp_path, relevant):
     """BM25 finds nothing here, and must not be right because the answer was written down first."""
     texts = ["Cats purr.", "Dogs bark."]
     rows = [{"query": f"refunds {i}", "documents": texts, "relevant": [relevant]} for i in range(40)]
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = load_data(tmp_path / "mine.jsonl")
-    for plan in (Plan(), Plan(pool=True)):
+    for plan in (Plan(bm25=True), Plan(pool=True)):
         assert 0.25 < evaluate(data, {}, plan).baseline.mean("P@1") < 0.75
 
 
@@ -506,21 +508,62 @@ def with_scores(*scores):
     return [{"text": f"{position} words", "score": score} for position, score in enumerate(scores)]
 
 
-def test_the_scores_beside_the_documents_are_the_first_stage(tmp_path):
+def test_the_order_of_the_documents_is_the_first_stage_with_and_without_scores(tmp_path):
     rows = [
-        {"query": "words", "documents": with_scores(0.1, 7, 0.5), "relevant": [1]},
-        {"query": "more words", "documents": with_scores(1.0, 1.0, 2.0), "relevant": [0]},
+        {"query": "words", "documents": with_scores(7, 0.5, 0.1), "relevant": [1]},
+        {"query": "more words", "documents": with_scores(2.0, 1.0, 1.0), "relevant": [0]},
     ]
     data = load_data(scored_file(tmp_path, *rows))
-    assert data.retrieval_scores["q1"] == {"q1d0": 0.1, "q1d1": 7.0, "q1d2": 0.5}
+    assert data.retrieval_scores["q1"] == {"q1d0": 7.0, "q1d1": 0.5, "q1d2": 0.1}
     found = evaluate(data, {}, Plan(depth=2))
-    assert found.first_stage == "given scores, best 2"
-    assert found.baseline.measures["MRR@10"] == {"q1": 1.0, "q2": 0.5}  # of equals the first one stands first
+    assert found.first_stage == "given order, best 2"
+    assert found.baseline.measures["MRR@10"] == {"q1": 0.5, "q2": 1.0}
     assert evaluate(data, {}, Plan(max_queries=1)).queries == 1
     plain = [{**row, "documents": [document["text"] for document in row["documents"]]} for row in rows]
     other = load_data(scored_file(tmp_path, *plain))
-    assert evaluate(other, {}).first_stage.endswith("BM25's order, best 100")
+    assert evaluate(other, {}, Plan(depth=2)).baseline.measures == found.baseline.measures
     assert other.checksum != data.checksum
+    assert not found.left_out
+
+
+def test_scores_that_rise_down_the_list_are_said_to(tmp_path):
+    rows = [{"query": "words", "documents": with_scores(0.1, 7, 0.5), "relevant": [1]}]
+    (note,) = evaluate(load_data(scored_file(tmp_path, *rows)), {}).left_out
+    assert note.startswith("scores of 1 of 1 queries do not fall")
+
+
+def test_relevant_documents_first_in_every_query_are_said_to_be(tmp_path):
+    rows = [{"query": "words", "documents": ["a", "b", "c"], "relevant": [0]}] * 2
+    file = scored_file(tmp_path, *rows)
+    (note,) = evaluate(load_data(file), {}).left_out
+    assert "--bm25" in note
+    assert not evaluate(load_data(scored_file(tmp_path, *rows, {**rows[0], "relevant": [1]})), {}).left_out
+
+
+def test_documents_have_the_ids_that_they_are_written_with(tmp_path):
+    documents = [{"text": "a", "id": "x"}, {"text": "b", "id": 7}, "c"]
+    file = scored_file(tmp_path, {"query": "words", "documents": documents, "relevant": ["7", 2]})
+    data = load_data(file)
+    assert data.candidates == {"q1": ["x", "7", "q1d2"]}
+    assert data.judgments == {"q1": {"x": 0, "7": 1, "q1d2": 1}}
+    assert data.documents == {"x": "a", "7": "b", "q1d2": "c"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([([{"text": "a", "id": "x"}, {"text": "b", "id": "x"}], [0])], "two documents have the same 'id'"),
+        ([([{"text": "a", "id": "x"}], [0]), ([{"text": "b", "id": "x"}], [0])], "mine.jsonl:2: .*another text of"),
+        ([([{"text": "a", "id": 1.5}], [0])], "must be a text or a whole number"),
+        ([([{"text": "a", "id": "x"}], ["y"])], "or their ids"),
+        ([([{"text": "a", "id": "x"}], "x")], "or their ids"),
+        ([([{"text": "a", "id": "x"}], [True])], "or their ids"),
+    ],
+)
+def test_wrong_ids_are_refused(tmp_path, rows, message):
+    lines = [{"query": "q", "documents": documents, "relevant": relevant} for documents, relevant in rows]
+    with pytest.raises(InvalidRequestError, match=message):
+        load_data(scored_file(tmp_path, *lines))
 
 
 @pytest.mark.parametrize(
@@ -529,7 +572,7 @@ def test_the_scores_beside_the_documents_are_the_first_stage(tmp_path):
         ([{"text": "a", "score": 0.5}, "b"], "mine.jsonl:1: only some documents have a 'score'"),
         ([{"text": "a", "score": "high"}], "mine.jsonl:1: the 'score' of a document must be a finite number"),
         ([{"text": "a", "score": True}], "must be a finite number"),
-        ([{"content": "a", "score": 0.5}], "must be a list of texts, or of objects with 'text' and 'score'"),
+        ([{"content": "a", "score": 0.5}], "must be a list of texts, or of objects with 'text', 'score' and 'id'"),
         ([3], "must be a list of texts"),
     ],
 )

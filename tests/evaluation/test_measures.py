@@ -14,7 +14,7 @@ from rerank_core.evaluation import significance
 from rerank_core.evaluation.assess import lost
 from rerank_core.evaluation.calibration import fit_calibration
 from rerank_core.evaluation.measures import MAIN, mean, measure, reordered
-from rerank_core.evaluation.significance import compare, holm
+from rerank_core.evaluation.significance import LEVEL, compare, holm
 from rerank_core.evaluation.thresholds import suggest_threshold
 from rerank_core.ranking import logit_of, sigmoid
 from rerank_core.scoring import CalibratedScorer, Calibration, FakeScorer
@@ -108,7 +108,10 @@ def test_many_queries_take_no_more_memory_and_give_the_same_figures(monkeypatch)
 def test_five_queries_prove_nothing():
     few = compare([0.0] * 5, [1.0] * 5)
     assert (few.low, few.high, few.bounded) == (-1.0, 1.0, False)
-    assert few.verdict == "no difference found"  # 2 of 32 sign patterns are as extreme
+    assert few.p_value == 2 / 32  # of the sign patterns are as extreme
+    assert few.verdict == "too few queries to tell"
+    assert compare([0.0] * 24, [1.0] * 24).verdict == "too few queries to tell"
+    assert compare([0.0] * 25, [1.0] * 25).verdict == "helps"
     assert few.caution == "5 queries prove nothing: label at least 25."
     assert compare([0.0], [1.0]).caution.startswith("1 query proves nothing")
     assert not compare([0.0] * 25, [1.0] * 25).caution
@@ -132,7 +135,9 @@ def test_the_interval_says_what_the_verdict_says(tenths):
     found = compare([0.0] * len(tenths), [change / 10 for change in tenths])
     if found.wins + found.losses:
         rules_out_0 = not found.low - 1e-9 <= 0 <= found.high + 1e-9
-        assert rules_out_0 == (found.verdict != "no difference found") or 0 in np.round((found.low, found.high), 9)
+        assert rules_out_0 == (found.p_value < LEVEL and found.difference != 0) or 0 in np.round(
+            (found.low, found.high), 9
+        )
 
 
 def test_the_interval_is_the_changes_that_the_test_does_not_rule_out():

@@ -35,7 +35,18 @@ _Texts = Annotated[Path | None, typer.Option(help="Documents: the same.", rich_h
 _Qrels = Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.", rich_help_panel=_DATA)]
 _Grade = Annotated[int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)]
 _Sample = Annotated[int | None, typer.Option(help="Use a sample of so many queries.", rich_help_panel=_DATA)]
-_Run = Annotated[Path | None, typer.Option(help="A TREC run in place of BM25.", rich_help_panel=_FIRST)]
+_Run = Annotated[Path | None, typer.Option(help="A TREC run.", rich_help_panel=_FIRST)]
+_Bm25 = Annotated[
+    bool, typer.Option("--bm25", help="BM25, also where queries come with documents.", rich_help_panel=_FIRST)
+]
+_Retriever = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="Your search: a query in; texts or (text, score), best first, out.",
+        rich_help_panel=_FIRST,
+    ),
+]
 _Depth = Annotated[int, typer.Option(help="How many candidates per query.", rich_help_panel=_FIRST)]
 _Pool = Annotated[bool, typer.Option("--pool", help="Take every judged document.", rich_help_panel=_FIRST)]
 _Language = Annotated[str, typer.Option(help="For BM25's stemmer.", rich_help_panel=_FIRST)]
@@ -61,6 +72,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     depth: _Depth = 100,
     run: _Run = None,
     pool: _Pool = False,
+    bm25: _Bm25 = False,
+    retriever: _Retriever = None,
     language: _Language = "english",
     models: Annotated[
         list[str] | None,
@@ -97,8 +110,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
         {"query": "...", "documents": ["...", "..."], "relevant": [0]}
 
-    Your retriever is the first stage where documents are {"text": "...", "score": 0.71}; otherwise it is BM25, whatever
-    the order of the documents there. --run takes your retriever's results as a TREC run.
+    The documents stand in your retriever's order: that is the first stage. They may be {"text": "...", "score": 0.71,
+    "id": "..."}. --run takes your retriever's results as a TREC run, --retriever calls it, --bm25 is BM25.
     Measures are trec_eval's (-c): what nobody judged is not relevant, and a query without a relevant result counts 0.
     Documents to which a model gives equal scores stay in the first stage's order.
     """
@@ -110,7 +123,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
 
     with interruptible():
         _check_outputs({"--json": json_file, "--html": html_file}, data, queries, texts, qrels, run, cache)
-        plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
+        plan = Plan(depth, pool, run, relevant_grade, language, max_queries, bm25, retriever)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
         access = Access(provider, base_url, api_key_from(api_key_env), windows)
@@ -138,6 +151,8 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     depth: _Depth = 50,
     run: _Run = None,
     pool: _Pool = False,
+    bm25: _Bm25 = False,
+    retriever: _Retriever = None,
     language: _Language = "english",
     model: Annotated[
         str,
@@ -176,7 +191,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
     with interruptible():
         _check_outputs({"--out": out}, data, queries, texts, qrels, run, cache)
-        plan = Plan(depth, pool, run, relevant_grade, language, max_queries)
+        plan = Plan(depth, pool, run, relevant_grade, language, max_queries, bm25, retriever)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
         system = read_system(model, Access(provider, base_url, api_key_from(api_key_env), windows), stores)

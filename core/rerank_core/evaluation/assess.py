@@ -64,7 +64,7 @@ def _worst_losses(experiment: Experiment, ranking: Ranking, before: PerQuery, af
     losses = []
     for query in worse[:_LOSSES]:
         documents = lost(experiment.ranking[query], ranking[query], data.judgments[query])
-        texts = (data.queries[query], *(data.documents[document] for document in documents))
+        texts = (data.queries[query], *(experiment.texts[document] for document in documents))
         shown, wanted, preferred = (one_line(text, _EXCERPT) for text in texts)
         losses.append(Loss(shown, before[query], after[query], wanted, preferred))
     return tuple(losses)

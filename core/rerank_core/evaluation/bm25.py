@@ -65,11 +65,15 @@ class Bm25:
 
     def top(self, query: str, depth: int) -> list[int]:
         """Row numbers of the best ``depth`` texts that have a word of the query; of equals the earlier first."""
-        import numpy as np
-
-        found = self.scores(query)
-        return [int(row) for row in np.argsort(-found, kind="stable")[:depth] if found[row] > 0]
+        return best_rows(self.scores(query), depth)
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
         words: list[list[str]] = self._split(list(texts), return_ids=False, show_progress=False, **self._options)
         return words
+
+
+def best_rows(scores: npt.NDArray[np.float32], depth: int) -> list[int]:
+    """Row numbers of the highest ``depth`` of ``scores`` [texts] that are above 0; of equals the earlier first."""
+    import numpy as np
+
+    return [int(row) for row in np.argsort(-scores, kind="stable")[:depth] if scores[row] > 0]

@@ -50,7 +50,7 @@ def labelled_scores(
     Args:
         data: queries, documents, judgments.
         scorer: whose scores.
-        plan: which candidates; None for BM25's best 100.
+        plan: which candidates; None for the first 100 of the documents that come with each query, or BM25's best 100.
         store: where scores are kept; None for memory.
         check: given which candidates are relevant, before anything is scored; may raise.
         on_query: called with the name of what is running, once per query.
@@ -59,7 +59,7 @@ def labelled_scores(
         The same as :func:`evaluate`, and what ``check`` raises.
     """
     tell = on_query or (lambda _: None)
-    experiment = prepare(data, Plan() if plan is None else plan, partial(tell, "BM25"))
+    experiment = prepare(data, Plan() if plan is None else plan, partial(tell, "first stage"))
     judged = ((query, document) for query, documents in experiment.ranking.items() for document in documents)
     check([experiment.relevant(query, document) for query, document in judged])
     system = System(scorer.model, scorer, ScoreStore() if store is None else store)

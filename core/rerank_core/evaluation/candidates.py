@@ -10,9 +10,10 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from rerank_core.errors import InvalidRequestError
-from rerank_core.evaluation.bm25 import Bm25
+from rerank_core.evaluation.bm25 import Bm25, best_rows
 from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.trec import Run
 
@@ -20,9 +21,21 @@ Ranking = Mapping[str, Sequence[str]]
 """Query id to document ids, best first."""
 
 
+class Retrieved(NamedTuple):
+    """What a first stage found.
+
+    Attributes:
+        ranking: the candidates.
+        scores: the first stage's scores of them, by query and document, higher is better; None where there are none.
+    """
+
+    ranking: Ranking
+    scores: Mapping[str, Mapping[str, float]] | None = None
+
+
 def bm25(
     data: LabelledData, *, depth: int, language: str = "english", on_query: Callable[[], None] | None = None
-) -> Ranking:
+) -> Retrieved:
     """The best ``depth`` documents of the whole collection, by BM25.
 
     Documents without a word of the query are no candidates.
@@ -37,15 +50,16 @@ def bm25(
             f"{data.name}: BM25 finds nothing: the documents have no words, of two letters or more, beside stop words. "
             "Give your own retriever's results as a run, or take the judged pool."
         )
-    ranking = {}
+    found: dict[str, dict[str, float]] = {}
     for query, text in data.queries.items():
-        ranking[query] = [identifiers[row] for row in index.top(text, depth)]
+        scores = index.scores(text)
+        found[query] = {identifiers[row]: float(scores[row]) for row in best_rows(scores, depth)}
         if on_query is not None:
             on_query()
-    return ranking
+    return Retrieved({query: list(scores) for query, scores in found.items()}, found)
 
 
-def judged_pool(data: LabelledData, *, language: str = "english") -> Ranking:
+def judged_pool(data: LabelledData, *, language: str = "english") -> Retrieved:
     """Every judged document that has a text, in BM25's order."""
     pools = {
         query: [document for document in data.judgments[query] if document in data.documents] for query in data.queries
@@ -53,25 +67,19 @@ def judged_pool(data: LabelledData, *, language: str = "english") -> Ranking:
     return _sorted(pools, data, language)
 
 
-def scored(data: LabelledData, *, depth: int) -> Ranking:
-    """The best ``depth`` of the documents that stand beside each query in the data, by the scores that they have there.
-
-    Those with equal scores keep their order.
-    """
-    ranking = {}
-    for query in data.queries:
-        scores = data.retrieval_scores.get(query, {})
-        ranking[query] = sorted(data.candidates.get(query, ()), key=scores.__getitem__, reverse=True)[:depth]
-    return ranking
+def given(data: LabelledData, *, depth: int) -> Retrieved:
+    """The first ``depth`` of the documents that stand beside each query in the data, as they stand there."""
+    ranking = {query: list(data.candidates.get(query, ()))[:depth] for query in data.queries}
+    return Retrieved(ranking, data.retrieval_scores or None)
 
 
-def given(data: LabelledData, *, depth: int, language: str = "english") -> Ranking:
+def given_by_bm25(data: LabelledData, *, depth: int, language: str = "english") -> Retrieved:
     """The best ``depth`` of the documents that stand beside each query in the data, in BM25's order."""
-    ranking = _sorted({query: data.candidates.get(query, ()) for query in data.queries}, data, language)
-    return {query: documents[:depth] for query, documents in ranking.items()}
+    ranking, scores = _sorted({query: data.candidates.get(query, ()) for query in data.queries}, data, language)
+    return Retrieved({query: documents[:depth] for query, documents in ranking.items()}, scores)
 
 
-def of_run(data: LabelledData, run: Run, *, depth: int) -> Ranking:
+def of_run(data: LabelledData, run: Run, *, depth: int) -> Retrieved:
     """The best ``depth`` documents of a TREC run that have a text.
 
     As trec_eval has it: scores are single precision, the order of the lines and the ranks in the file do not count, and
@@ -93,7 +101,7 @@ def of_run(data: LabelledData, run: Run, *, depth: int) -> Ranking:
         raise InvalidRequestError(
             f"{run.name}: none of its results for the queries has a text; do the ids of documents and run agree?"
         )
-    return ranking
+    return Retrieved(ranking, run.scores)
 
 
 def _index(data: LabelledData, language: str) -> tuple[Bm25, list[str]]:
@@ -102,15 +110,16 @@ def _index(data: LabelledData, language: str) -> tuple[Bm25, list[str]]:
     return Bm25([data.documents[identifier] for identifier in identifiers], language=language), identifiers
 
 
-def _sorted(pools: Ranking, data: LabelledData, language: str) -> Ranking:
+def _sorted(pools: Ranking, data: LabelledData, language: str) -> Retrieved:
     """Each query's documents in BM25's order over the whole collection."""
     index, identifiers = _index(data, language)
     rows = {identifier: row for row, identifier in enumerate(identifiers)}
-    ranking = {}
+    found = {}
     for query, pool in pools.items():
         scores = index.scores(data.queries[query])
-        ranking[query] = sorted(pool, key=lambda document: (-scores[rows[document]], rows[document]))
-    return ranking
+        ordered = sorted(pool, key=lambda document: (-scores[rows[document]], rows[document]))
+        found[query] = {document: float(scores[rows[document]]) for document in ordered}
+    return Retrieved({query: list(scores) for query, scores in found.items()}, found)
 
 
 def digest(identifier: str) -> bytes:

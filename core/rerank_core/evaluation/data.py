@@ -3,7 +3,8 @@
 - a folder in BEIR layout (https://github.com/beir-cellar/beir): ``corpus.jsonl``, ``queries.jsonl`` and
   ``qrels/test.tsv``;
 - a JSONL file written by hand: ``{"query": str, "documents": [str, ...], "relevant": [positions]}`` a line, or
-  ``"grades"`` with one grade for each document;
+  ``"grades"`` with one grade for each document. Documents may be ``{"text": str, "score": float, "id": str}``, with the
+  retriever's score and id; ``"relevant"`` may list ids. The documents stand in the retriever's order;
 - files as TREC has them: judgments (``query 0 document grade``), texts and queries;
 - an ``ir_datasets`` id (https://ir-datasets.com), written ``ir_datasets:ID``.
 """

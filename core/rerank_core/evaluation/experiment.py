@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from rerank_core.errors import InvalidRequestError
@@ -31,6 +31,11 @@ class Experiment:
     def ranking(self) -> Ranking:
         """The first stage's candidates."""
         return self.stage.ranking
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The text of every candidate and every document of the data, by id."""
+        return {**self.data.documents, **self.stage.documents} if self.stage.documents else self.data.documents
 
     def relevant(self, query: str, document: str) -> bool:
         """Whether it is judged so; what nobody judged is not."""
@@ -66,7 +71,7 @@ def prepare(data: LabelledData, plan: Plan, on_query: Callable[[], None]) -> Exp
     Args:
         data: queries, documents, judgments.
         plan: what is to be measured.
-        on_query: called once per query that BM25 has searched for.
+        on_query: called once per query that was searched for.
 
     Raises:
         InvalidRequestError: when data and plan do not fit.

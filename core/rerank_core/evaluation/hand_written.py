@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.labelled import GRADE, LabelledData, is_grade, is_score
-from rerank_core.evaluation.lines import read_lines, read_object
+from rerank_core.evaluation.lines import conflict, read_lines, read_object
 
-_WANTED = "'documents' must be a list of texts, or of objects with 'text' and 'score'."
+_WANTED = "'documents' must be a list of texts, or of objects with 'text', 'score' and 'id'."
 
 
 def read_hand_written(file: Path) -> LabelledData:
@@ -25,23 +25,20 @@ def read_hand_written(file: Path) -> LabelledData:
     candidates: dict[str, list[str]] = {}
     scores: dict[str, dict[str, float]] = {}
     for number, line in read_lines(file):
-        row = read_object(file, number, line)
+        row, name = read_object(file, number, line), f"q{number}"
         query, found = row.get("query"), _documents(file, number, row)
-        texts, grades = [document.text for document in found], _grades(file, number, row, len(found))
+        grades = _grades(file, number, row, found)
         if not isinstance(query, str) or not query.strip():
             raise InvalidRequestError(f"{file.name}:{number}: 'query' must be a text that says something.")
-        name = f"q{number}"
-        identifiers = [f"{name}d{position}" for position in range(len(texts))]
+        identifiers = [document.identifier for document in found]
+        for document in found:
+            if documents.setdefault(document.identifier, document.text) != document.text:
+                raise conflict(file, number, f"another text of document {document.identifier!r}")
         queries[name] = query
-        documents.update(zip(identifiers, texts, strict=True))
         judgments[name] = dict(zip(identifiers, grades, strict=True))
         candidates[name] = identifiers
         if found[0].score is not None:
-            scores[name] = {
-                identifier: document.score
-                for identifier, document in zip(identifiers, found, strict=True)
-                if document.score is not None
-            }
+            scores[name] = {document.identifier: document.score for document in found if document.score is not None}
     if not queries:
         raise InvalidRequestError(f"{file} has no queries.")
     if scores and len(scores) < len(queries):
@@ -54,43 +51,61 @@ def read_hand_written(file: Path) -> LabelledData:
 class _Document(NamedTuple):
     """A document as it is written, with the retriever's score if there is one."""
 
+    identifier: str
     text: str
     score: float | None
 
 
 def _documents(file: Path, number: int, row: Mapping[str, Any]) -> list[_Document]:
-    """The documents of a line: texts, or objects with ``text`` and the retriever's ``score``."""
+    """The documents of a line: texts, or objects with ``text``, the retriever's ``score`` and an ``id``."""
     where, values = f"{file.name}:{number}", row.get("documents")
     if not isinstance(values, list) or not values:
         raise InvalidRequestError(f"{where}: {_WANTED}")
-    found = [_document(where, value) for value in values]
+    found = [_document(where, value, f"q{number}d{position}") for position, value in enumerate(values)]
     if len({document.score is None for document in found}) > 1:
         raise InvalidRequestError(f"{where}: only some documents have a 'score'; give all one, or none.")
+    if len({document.identifier for document in found}) < len(found):
+        raise InvalidRequestError(f"{where}: two documents have the same 'id'; leave one of them out.")
     return found
 
 
-def _document(where: str, value: object) -> _Document:
+def _document(where: str, value: object, name: str) -> _Document:
+    """The document; ``name`` is its id where it has none."""
     if isinstance(value, str):
-        return _Document(value, None)
+        return _Document(name, value, None)
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise InvalidRequestError(f"{where}: {_WANTED}")
-    score = value.get("score")
+    score, identifier = value.get("score"), value.get("id")
     if score is not None and not is_score(score):
         raise InvalidRequestError(f"{where}: the 'score' of a document must be a finite number.")
-    return _Document(value["text"], None if score is None else float(score))
+    if identifier is not None and type(identifier) not in {str, int}:
+        raise InvalidRequestError(f"{where}: the 'id' of a document must be a text or a whole number.")
+    return _Document(
+        name if identifier is None else str(identifier), value["text"], None if score is None else float(score)
+    )
 
 
-def _grades(file: Path, number: int, row: Mapping[str, Any], count: int) -> list[int]:
-    """The grade of each of the ``count`` documents of a line."""
-    relevant, grades, where = row.get("relevant"), row.get("grades"), f"{file.name}:{number}"
+def _grades(file: Path, number: int, row: Mapping[str, Any], documents: Sequence[_Document]) -> list[int]:
+    """The grade of each document of a line."""
+    relevant, grades, where, count = row.get("relevant"), row.get("grades"), f"{file.name}:{number}", len(documents)
     if grades is not None:
         if relevant is not None:
             raise InvalidRequestError(f"{where}: both 'relevant' and 'grades' are given; leave one of them out.")
         if not isinstance(grades, list) or len(grades) != count or not all(map(is_grade, grades)):
             raise InvalidRequestError(f"{where}: 'grades' must have {GRADE} for each of the documents.")
         return grades
-    if not isinstance(relevant, list) or not all(type(p) is int and 0 <= p < count for p in relevant):
+    positions = {document.identifier: position for position, document in enumerate(documents)}
+    found = [_position(each, positions, count) for each in relevant] if isinstance(relevant, list) else [None]
+    if None in found:
         raise InvalidRequestError(
-            f"{where}: 'relevant' must list positions in 'documents', from 0 to {count - 1}; or give 'grades'."
+            f"{where}: 'relevant' must list positions in 'documents', from 0 to {count - 1}, or their ids; or give "
+            "'grades'."
         )
-    return [int(position in relevant) for position in range(count)]
+    return [int(position in found) for position in range(count)]
+
+
+def _position(value: object, positions: Mapping[str, int], count: int) -> int | None:
+    """The position that a number is, or a document's id stands for; None where it is neither."""
+    if isinstance(value, str):
+        return positions.get(value)
+    return value if type(value) is int and 0 <= value < count else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,12 +20,14 @@ _PACKAGES = (
 
 def provenance(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides what is measured, the system apart."""
+    plan = experiment.plan
+    settings = {each.name: getattr(plan, each.name) for each in fields(plan)}
     return {
         "data": experiment.data.name,
         "checksum": experiment.data.checksum,
         "queries": len(experiment.data.queries),
         "first_stage": experiment.stage.description,
-        "settings": {**asdict(experiment.plan), **experiment.stage.settings},
+        "settings": {**settings, **experiment.stage.settings},
         "environment": environment(),
     }
 

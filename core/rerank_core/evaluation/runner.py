@@ -37,7 +37,7 @@ def evaluate(
         systems: scorers by the name they are reported under, or systems with stores of their own. Scores are kept for
             those that are ``pointwise``: the others' (cascades', whose parts may have caches of their own, and
             list-wise models') depend on the rest of the request, so these are also reported at full depth only.
-        plan: what to measure; None for BM25's best 100.
+        plan: what to measure; None for the first 100 of the documents that come with each query, or BM25's best 100.
         store: where the scores of scorers without one are kept; None for memory.
         price: dollars per million tokens, for the cost.
         on_query: called with the name of what is running, once per query.
@@ -52,7 +52,7 @@ def evaluate(
     if price is not None and not 0 <= price < math.inf:
         raise InvalidRequestError(f"price must be dollars per million tokens, 0 or more; got {price!r}.", param="price")
     tell = on_query or (lambda _: None)
-    experiment = prepare(data, Plan() if plan is None else plan, partial(tell, "BM25"))
+    experiment = prepare(data, Plan() if plan is None else plan, partial(tell, "first stage"))
     first = SystemReport(experiment.stage.description, "", experiment.measures(experiment.ranking))
     reports = [first]
     for system in _with_stores(systems, store):

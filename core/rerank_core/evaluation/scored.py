@@ -127,7 +127,7 @@ def score_queries(
 def _request(experiment: Experiment, query: str) -> tuple[str, list[str], list[float] | None]:
     """A query, its candidates, and the first stage's scores of them where it has some."""
     documents = experiment.ranking[query]
-    texts = [experiment.data.documents[document] for document in documents]
+    texts = [experiment.texts[document] for document in documents]
     scores = experiment.stage.scores
     retrieval = None if scores is None else [scores[query][document] for document in documents]
     return experiment.data.queries[query], texts, retrieval

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rerank_core.optional import optional
 
 FloatArray = npt.NDArray[np.float64]
-Verdict = Literal["helps", "no difference found", "hurts"]
+Verdict = Literal["helps", "no difference found", "hurts", "too few queries to tell"]
 
 LEVEL = 0.05
 ENOUGH_QUERIES = 25
@@ -48,10 +48,8 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """``helps`` or ``hurts`` where chance is an unlikely explanation (p < 0.05)."""
-        if self.p_value >= LEVEL or not self.difference:
-            return "no difference found"
-        return "helps" if self.difference > 0 else "hurts"
+        """``helps`` or ``hurts`` where chance explains little (p < 0.05) of 25 queries or more."""
+        return verdict_of(self, self.p_value)
 
     @property
     def bounded(self) -> bool:
@@ -70,6 +68,15 @@ class Comparison:
         if count >= ENOUGH_QUERIES:
             return ""
         return f"{count} {'query proves' if count == 1 else 'queries prove'} nothing: label at least {ENOUGH_QUERIES}."
+
+
+def verdict_of(change: Comparison, p_value: float) -> Verdict:
+    """What a change says at a p-value, which may be adjusted."""
+    if change.caution:
+        return "too few queries to tell"
+    if p_value >= LEVEL or not change.difference:
+        return "no difference found"
+    return "helps" if change.difference > 0 else "hurts"
 
 
 def p_value_text(value: float) -> str:

@@ -14,7 +14,7 @@ from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation
 from rerank_core.evaluation.significance import p_value_text
 
-_STYLE = {"helps": "green", "hurts": "red", "no difference found": "yellow"}
+_STYLE = {"helps": "green", "hurts": "red", "no difference found": "yellow", "too few queries to tell": "yellow"}
 _LOSSES = 3
 _LINE = 2_000
 UNKNOWN = "?"
