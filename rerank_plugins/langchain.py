@@ -191,7 +191,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         plain = _plain(_listed(documents))
         if not plain:
             return []
-        ranked = self.engine.rerank(query, self._texts(plain), **self._limits(plain, top_n, score_threshold))
+        ranked = self.engine.rerank(query, self._read(plain), **self._limits(plain, top_n, score_threshold))
         return [{"index": result.index, _SCORE: result.relevance_score} for result in ranked]
 
     async def arerank(
@@ -210,7 +210,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         plain = _plain(_listed(documents))
         if not plain:
             return []
-        ranked = await self.engine.arerank(query, self._texts(plain), **self._limits(plain, top_n, score_threshold))
+        ranked = await self.engine.arerank(query, self._read(plain), **self._limits(plain, top_n, score_threshold))
         return [{"index": result.index, _SCORE: result.relevance_score} for result in ranked]
 
     @classmethod
@@ -252,9 +252,8 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         if not documents:
             return []
         plain = _plain(documents)
-        texts = self._texts(plain)
-        response = self.engine.rerank(query, texts, **self._limits(plain, top_n, score_threshold))
-        return self._ranked(documents, texts, response)
+        response = self.engine.rerank(query, self._read(plain), **self._limits(plain, top_n, score_threshold))
+        return self._ranked(documents, response)
 
     async def _acompress(
         self, request: RerankInput, *, top_n: int | None = _UNSET, score_threshold: float | None = _UNSET
@@ -263,9 +262,8 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         if not documents:
             return []
         plain = _plain(documents)
-        texts = self._texts(plain)
-        response = await self.engine.arerank(query, texts, **self._limits(plain, top_n, score_threshold))
-        return self._ranked(documents, texts, response)
+        response = await self.engine.arerank(query, self._read(plain), **self._limits(plain, top_n, score_threshold))
+        return self._ranked(documents, response)
 
     def _limits(
         self, documents: Iterable[PlainDocument], top_n: int | None, score_threshold: float | None
@@ -278,18 +276,19 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
             "score_threshold": self.score_threshold if score_threshold == _UNSET else score_threshold,
         }
 
-    def _texts(self, documents: list[PlainDocument]) -> list[str]:
-        """What the model reads of each document."""
-        texts = []
+    def _read(self, documents: list[PlainDocument]) -> list[PlainDocument]:
+        """The documents with what the model reads of each as their text."""
+        read = []
         for document in documents:
             values = [document.metadata.get(name) for name in self.metadata_fields]
-            texts.append(self.metadata_separator.join([*(str(v) for v in values if v is not None), document.text]))
-        return texts
+            text = self.metadata_separator.join([*(str(v) for v in values if v is not None), document.text])
+            read.append(PlainDocument(text, document.metadata))
+        return read
 
-    def _ranked(self, documents: list[Document], texts: list[str], response: RerankResponse) -> list[Document]:
-        return [self._scored(documents[result.index], texts[result.index], result) for result in response]
+    def _ranked(self, documents: list[Document], response: RerankResponse) -> list[Document]:
+        return [self._scored(documents[result.index], result) for result in response]
 
-    def _scored(self, document: Document, text: str, result: RerankResult) -> Document:
+    def _scored(self, document: Document, result: RerankResult) -> Document:
         """A copy of ``document`` with what is to be known of its ``result``."""
         metadata = _copied(document.metadata)
         old = metadata.get(_SCORE)
@@ -299,7 +298,7 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
             metadata.setdefault(_OLD_SCORE, old)  # the first of several rerankers saw the retrieval's own
         metadata |= {_SCORE: result.relevance_score, **result_metadata(result)}
         if result.window is not None:
-            before = len(text) - len(document.page_content)
+            before = len(result.text) - len(document.page_content)
             metadata["rerank_window"] = [max(position - before, 0) for position in result.window]
         return document.model_copy(update={"metadata": metadata})
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_serializer, field_validator
 
-from rerank_core import InvalidRequestError, Reranker, RerankResult
+from rerank_core import Document, InvalidRequestError, Reranker, RerankResult
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
 from rerank_plugins.options import EngineOptions
@@ -110,7 +110,7 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
             return []
         dispatcher.event(call.started())
         with call.reported_to(self.callback_manager) as event:
-            response = call.engine.rerank(call.query.query_str, call.texts, **self._limits(call.nodes))
+            response = call.engine.rerank(call.query.query_str, call.documents, **self._limits(call.nodes))
             ranked = self._ranked(call.nodes, response)
             event.on_end(payload={EventPayload.NODES: ranked})
         dispatcher.event(ReRankEndEvent(nodes=ranked))
@@ -131,7 +131,7 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
             return []
         await dispatcher.aevent(call.started())
         with call.reported_to(self.callback_manager) as event:
-            response = await call.engine.arerank(call.query.query_str, call.texts, **self._limits(call.nodes))
+            response = await call.engine.arerank(call.query.query_str, call.documents, **self._limits(call.nodes))
             ranked = self._ranked(call.nodes, response)
             event.on_end(payload={EventPayload.NODES: ranked})
         await dispatcher.aevent(ReRankEndEvent(nodes=ranked))
@@ -144,8 +144,8 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
         if not given:
             return None
         check_query(query.query_str)
-        texts = [_text(scored.node, self.metadata_mode) for scored in given]
-        return _Call(query, given, texts, len(given) if self.top_n is None else self.top_n, self.engine)
+        read = [Document(_text(scored.node, self.metadata_mode), scored.node.metadata) for scored in given]
+        return _Call(query, given, read, len(given) if self.top_n is None else self.top_n, self.engine)
 
     def _limits(self, nodes: Iterable[NodeWithScore]) -> dict[str, Any]:
         # Duplicates must not use up the limit: it comes after they are gone.
@@ -214,7 +214,7 @@ class _Call:
 
     query: QueryBundle
     nodes: list[NodeWithScore]
-    texts: list[str]
+    documents: list[Document]
     limit: int
     engine: Reranker
 

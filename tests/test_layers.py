@@ -14,11 +14,11 @@ CORE = ROOT / "core" / "rerank_core"
 # Modules beside the packages, in groups; a package is a group of its own name.
 GROUPS = {
     "values": {
-        "call_group", "documents", "errors", "events", "files", "forks", "fusion", "optional", "ranking", "results",
-        "scores", "shown", "spelling", "variables",
+        "call_group", "diversity", "documents", "errors", "events", "files", "forks", "fusion", "optional", "ranking",
+        "results", "rules", "scores", "shown", "spelling", "variables",
     },
     "options": {"option_checks", "option_fields", "option_text", "options"},
-    "engine": {"many", "request", "reranker"},
+    "engine": {"many", "packing", "request", "reranker"},
     "public": {"__init__"},
 }  # fmt: skip
 # What a group may import besides itself, rerank_core's version and "values". Imports inside functions and for type
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "client": {"wire", "inference"},
     "options": {"client", "models"},
     "scoring": {"options", "client", "wire", "inference", "models"},
-    "engine": {"scoring", "options", "client", "inference"},
+    "engine": {"scoring", "options", "client", "inference", "models"},
     "public": {"engine"},
     "server": {"engine", "scoring", "options", "wire", "inference", "models"},
     "evaluation": {"engine", "scoring", "options", "wire", "inference", "models"},

@@ -36,9 +36,9 @@ SHARED_WITH_ADAPTERS = {
 def test_the_public_names_are_these():
     assert sorted(rerank_core.__all__) == [
         "AuthenticationError", "ClosedError", "ConnectionError", "Document", "InferenceError", "InvalidRequestError",
-        "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "OverloadedError", "ProtocolError",
-        "RateLimitError", "RerankError", "RerankResponse", "RerankResult", "Reranker", "Span", "TimeoutError",
-        "Timings", "Usage", "__version__",
+        "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "OverloadedError", "Packed", "Piece",
+        "ProtocolError", "RateLimitError", "RerankError", "RerankResponse", "RerankResult", "Reranker", "Span",
+        "TimeoutError", "Timings", "Usage", "__version__", "pack",
     ]  # fmt: skip
     for name in rerank_core.__all__:
         assert getattr(rerank_core, name)

@@ -25,6 +25,7 @@ from rerank_core.errors import (
     RerankError,
     TimeoutError,  # noqa: A004  (as above)
 )
+from rerank_core.packing import Packed, Piece, pack
 from rerank_core.reranker import Reranker
 from rerank_core.results import Document, RerankResponse, RerankResult, Span, Timings, Usage
 
@@ -39,6 +40,8 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "OverloadedError",
+    "Packed",
+    "Piece",
     "ProtocolError",
     "RateLimitError",
     "RerankError",
@@ -50,6 +53,7 @@ __all__ = [
     "Timings",
     "Usage",
     "__version__",
+    "pack",
 ]
 
 

@@ -27,10 +27,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from rerank_core.call_group import CallGroup, ending
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError, RerankError
-from rerank_core.fusion import Fusion
 from rerank_core.inference.workers import Workers
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
+from rerank_core.rules import NO_RULES, RankingRules
 from rerank_core.scoring.base import Scorer, provider_of
 
 Query = tuple[str, Iterable[DocumentLike]] | tuple[str, Iterable[DocumentLike], Iterable[float | None] | None]
@@ -43,7 +43,7 @@ _LENGTHS = (2, 3)
 
 
 def rerank_many(
-    scorer: Scorer, requests: Iterable[Query], *limits: float | None, fusion: Fusion | None = None
+    scorer: Scorer, requests: Iterable[Query], *limits: float | None, rules: RankingRules = NO_RULES
 ) -> list[RerankResponse]:
     """:meth:`rerank_core.Reranker.rerank_many` with this scorer.
 
@@ -55,7 +55,7 @@ def rerank_many(
     workers = Workers(window.places, "rerank-many", slow=True)
     try:
         with ending(group.end):
-            for request in _checked(requests, limits, fusion):
+            for request in _checked(requests, limits, rules):
                 window.settle(window.done())
                 while not window.has_room(len(request.texts)):
                     window.settle(_any_of(window.running))
@@ -74,12 +74,12 @@ async def arerank_many(
     scorer: Scorer,
     requests: Iterable[Query] | AsyncIterable[Query],
     *limits: float | None,
-    fusion: Fusion | None = None,
+    rules: RankingRules = NO_RULES,
 ) -> list[RerankResponse]:
     """:meth:`rerank_core.Reranker.arerank_many` with this scorer."""
     window: _Window[asyncio.Task[RerankResponse]] = _Window(_places(scorer))
     try:
-        async for request in _achecked(requests, limits, fusion):
+        async for request in _achecked(requests, limits, rules):
             window.settle(window.done())
             while not window.has_room(len(request.texts)):
                 window.settle(await _any_task_of(window.running))
@@ -180,28 +180,28 @@ def _of_request(position: int, error: RerankError) -> RerankError:
     return fresh
 
 
-def _checked(requests: Iterable[Query], limits: Sequence[object], fusion: Fusion | None) -> Iterator[RerankRequest]:
+def _checked(requests: Iterable[Query], limits: Sequence[object], rules: RankingRules) -> Iterator[RerankRequest]:
     _check_iterable(requests)
     RerankRequest("limits", (), *limits)  # wrong ones are refused before anything is read
     for position, request in enumerate(requests):
-        yield _read(position, request, limits, fusion)
+        yield _read(position, request, limits, rules)
 
 
 async def _achecked(
-    requests: Iterable[Query] | AsyncIterable[Query], limits: Sequence[object], fusion: Fusion | None
+    requests: Iterable[Query] | AsyncIterable[Query], limits: Sequence[object], rules: RankingRules
 ) -> AsyncIterator[RerankRequest]:
     if not isinstance(requests, AsyncIterable):
-        for request in _checked(requests, limits, fusion):
+        for request in _checked(requests, limits, rules):
             yield request
         return
     RerankRequest("limits", (), *limits)
     position = 0
     async for item in requests:
-        yield _read(position, item, limits, fusion)
+        yield _read(position, item, limits, rules)
         position += 1
 
 
-def _read(position: int, request: object, limits: Sequence[object], fusion: Fusion | None) -> RerankRequest:
+def _read(position: int, request: object, limits: Sequence[object], rules: RankingRules) -> RerankRequest:
     """One item of the caller's.
 
     Raises:
@@ -218,7 +218,7 @@ def _read(position: int, request: object, limits: Sequence[object], fusion: Fusi
     try:
         query, documents, *retrieval = request
         return RerankRequest(
-            query, documents, *limits, retrieval_scores=retrieval[0] if retrieval else None, fusion=fusion
+            query, documents, *limits, retrieval_scores=retrieval[0] if retrieval else None, rules=rules
         )
     except InvalidRequestError as error:
         raise InvalidRequestError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.ranking import as_float
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -41,6 +42,14 @@ def seconds(name: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (number and 0 < value < math.inf):  # type: ignore[operator]
         raise InvalidRequestError(f"{name} must be seconds above 0, or None; got {value!r}.", param=name)
+
+
+def share(name: str, value: object) -> float | None:
+    """A number from 0 to 1, or None."""
+    number = None if value is None else as_float(value)
+    if value is not None and (number is None or not 0 <= number <= 1):
+        raise InvalidRequestError(f"{name} must be a number from 0 to 1, or None; got {value!r}.", param=name)
+    return number
 
 
 def address(name: str, value: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict
 from rerank_core.events import Hook
 from rerank_core.fusion import check_fusion
 from rerank_core.models.registry import DEFAULT_MODEL
-from rerank_core.option_checks import address, api_key, http_client, of_type, one_of, seconds, whole
+from rerank_core.option_checks import address, api_key, http_client, of_type, one_of, seconds, share, whole
 from rerank_core.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -131,6 +131,35 @@ class PlainOptions(TypedDict, total=False):
             check=check_fusion,
             field=str | float | None,
         ),
+    ]
+    diversify: Annotated[
+        float | None,
+        Option(
+            None,
+            "Results that say different things: maximal marginal relevance, from 1 for relevance alone to 0 for "
+            "novelty alone; 0.7 is a good start.",
+            "both",
+            unset="the ranking as it is",
+            more="Lambda of Carbonell and Goldstein (SIGIR 1998). Novelty is 1 minus the cosine of TF-IDF vectors "
+            "of words, to the most similar result before it; no other model runs. The best result stays first. "
+            "Where the fallback keeps the order, it is kept.",
+            check=share,
+        ),
+    ]
+    max_per_source: Annotated[
+        int | None,
+        Option(
+            None,
+            "Most results of one source.",
+            "both",
+            unset="any number",
+            more="It comes after the threshold and before top_n. A document whose metadata names no source is its own.",
+            least=1,
+        ),
+    ]
+    source_field: Annotated[
+        str | None,
+        Option(None, "The field of a document's metadata that names its source.", "both", unset="source"),
     ]
     base_url: Annotated[
         str | None,
@@ -346,7 +375,7 @@ class Declared(NamedTuple):
     def bounds(self) -> dict[str, int]:
         """What numbers it may be, in the words of pydantic's ``Field``."""
         kinds = get_args(self.type)
-        if str in kinds:  # a number or a word: the check says which
+        if self.option.check is not None:  # it says more than bounds could
             return {}
         if float in kinds or (int in kinds and self.option.least == 1):
             return {"gt": 0}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
+from rerank_core.diversity import scaled, select
 from rerank_core.documents import check_documents, check_query, clean_text
-from rerank_core.fusion import Fused, Fusion, check_retrieval_scores, fuse, known, ranked
+from rerank_core.fusion import Fused, check_retrieval_scores, fuse, known, ranked
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
+from rerank_core.rules import NO_RULES, RankingRules
 from rerank_core.scores import Scores
 from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 
@@ -20,7 +22,7 @@ class RerankRequest:
     Args:
         query, documents, top_n, score_threshold, retrieval_scores: as for :meth:`rerank_core.Reranker.rerank`, not
             checked yet.
-        fusion: how the retriever's scores and the model's are put together; None for the model's alone.
+        rules: what decides the order besides.
 
     Attributes:
         query: the query as text for the model.
@@ -38,7 +40,7 @@ class RerankRequest:
         score_threshold: object = None,
         *,
         retrieval_scores: object = None,
-        fusion: Fusion | None = None,
+        rules: RankingRules = NO_RULES,
     ) -> None:
         self._started = time.perf_counter()
         self.query = check_query(query)
@@ -48,7 +50,7 @@ class RerankRequest:
         self._retrieval = check_retrieval_scores(retrieval_scores, len(self._documents))
         scores = known(self._retrieval)
         self._retrieval_ranks = None if scores is None else ranked(scores)
-        self._fusion = fusion
+        self._rules = rules
         self.texts, self._text_of = unique([clean_text(document.text) for document in self._documents])
 
     def answer(self, scorer: Scorer) -> RerankResponse:
@@ -100,8 +102,10 @@ class RerankRequest:
             [each.score for each in fused] if fused else [keys[text] for text in self._text_of],
             [judged[text] for text in self._text_of],
             threshold=self._threshold,
-            top_n=self._top_n,
+            top_n=None if self._rules.select else self._top_n,
         )
+        if self._rules.select:
+            positions = self._selected(positions, scores, fused)
         return RerankResponse(
             id=call_id,
             model=scores.model,
@@ -117,9 +121,31 @@ class RerankRequest:
 
         What was not judged has no score to compare others with: the documents then stay in the scorer's order.
         """
-        if self._fusion is None or not all(score.judged for score in scores.items):
+        if self._rules.fusion is None or not all(score.judged for score in scores.items):
             return []
-        return fuse(self._fusion, self._retrieval, [scores.items[text].log_odds for text in self._text_of])
+        return fuse(self._rules.fusion, self._retrieval, [scores.items[text].log_odds for text in self._text_of])
+
+    def _selected(self, positions: Sequence[int], scores: Scores, fused: Sequence[Fused]) -> list[int]:
+        """The ranking after the rules on diversity and sources, and the limit.
+
+        What was not judged has no relevance to weigh against novelty: it stays in its order.
+        """
+        judged = all(score.judged for score in scores.items)
+        relevance = [scores.items[self._text_of[position]].relevance_score for position in positions]
+        chosen = select(
+            scaled([fused[position].score for position in positions]) if fused else relevance,
+            [self.texts[self._text_of[position]] for position in positions],
+            [self._source(position) for position in positions],
+            trade_off=self._rules.diversify if judged else None,
+            per_source=self._rules.max_per_source,
+            limit=self._top_n,
+        )
+        return [positions[each] for each in chosen]
+
+    def _source(self, position: int) -> Hashable | None:
+        """What the document's metadata names as its source; None where it names none."""
+        value = self._documents[position].metadata.get(self._rules.source_field)
+        return value if isinstance(value, Hashable) else repr(value)
 
     def _result(self, rank: int, position: int, scores: Scores, fused: Sequence[Fused]) -> RerankResult:
         score = scores.items[self._text_of[position]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
-from rerank_core.fusion import check_fusion, resolved
+from rerank_core.fusion import resolved
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_world, with_options
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
+from rerank_core.rules import SOURCE_FIELD, RankingRules
 from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer, loaded_by, provider_of
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
@@ -53,14 +55,15 @@ class Reranker:
 
     def __init__(self, model: str | Path | None = None, **options: Unpack[RerankerOptions]) -> None:
         given = completed(options, OPTIONS, Reranker.__init__)
-        fusion = check_fusion("fusion", given["fusion"])
+        rules = _rules(given)
         self._base_scorer = _scorer(model, given)
         self.provider = provider_of(self._base_scorer)
         self._scorer = self._base_scorer
         fitted = _calibration(given["calibration"])
         if fitted is not None:
             self._scorer = CalibratedScorer(self._scorer, fitted)
-        self._fusion = resolved(fusion, None if fitted is None else fitted.fusion, calibrated=fitted is not None)
+        share = None if fitted is None else fitted.fusion
+        self._rules = replace(rules, fusion=resolved(rules.fusion, share, calibrated=fitted is not None))
         if given["on_failure"] == "keep_order":
             self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=_hooks(given))
 
@@ -118,7 +121,7 @@ class Reranker:
             RerankError: when the model cannot be loaded or fails.
         """
         return RerankRequest(
-            query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, fusion=self._fusion
+            query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
         ).answer(self._scorer)
 
     async def arerank(
@@ -136,7 +139,7 @@ class Reranker:
             The same as :meth:`rerank`.
         """
         return await RerankRequest(
-            query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, fusion=self._fusion
+            query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
         ).aanswer(self._scorer)
 
     def rerank_many(
@@ -175,7 +178,7 @@ class Reranker:
             >>> [response[0].text for response in Reranker().rerank_many(questions)]
             ['Paris', 'Berlin']
         """
-        return rerank_many(self._scorer, requests, top_n, score_threshold, fusion=self._fusion)
+        return rerank_many(self._scorer, requests, top_n, score_threshold, rules=self._rules)
 
     async def arerank_many(
         self,
@@ -191,7 +194,7 @@ class Reranker:
         Raises:
             The same as :meth:`rerank_many`.
         """
-        return await arerank_many(self._scorer, requests, top_n, score_threshold, fusion=self._fusion)
+        return await arerank_many(self._scorer, requests, top_n, score_threshold, rules=self._rules)
 
     def score(self, query: str, texts: Iterable[str]) -> list[float]:
         """How relevant each of ``texts`` is to ``query``, for those who only want numbers.
@@ -271,6 +274,12 @@ def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
             param="scorer",
         )
     return scorer
+
+
+def _rules(given: dict[str, Any]) -> RankingRules:
+    """The options that no scorer sees, checked."""
+    checked = {field.name: OPTIONS[field.name].check(given[field.name]) for field in fields(RankingRules)}
+    return RankingRules(**checked | {"source_field": checked["source_field"] or SOURCE_FIELD})
 
 
 def _calibration(given: str | Path | Calibration | None) -> Calibration | None:

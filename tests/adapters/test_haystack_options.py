@@ -244,7 +244,8 @@ def test_it_works_after_it_was_closed_and_without_warming_up():
 def test_the_saved_form():
     data = CrossEncoderRanker(**OPTIONS).to_dict()
     assert data["type"] == f"{MODULE}.CrossEncoderRanker"
-    nothing = dict.fromkeys(("provider", "base_url", "api_key", "timeout", "max_retries", "calibration", "fusion"))
+    untouched = ("provider", "base_url", "api_key", "timeout", "max_retries", "calibration", "fusion")
+    nothing = dict.fromkeys((*untouched, "diversify", "max_per_source", "source_field"))
     assert data["init_parameters"] == OPTIONS | nothing | {"device": {"type": "single", "device": "cuda:1"}}
     secret = {"type": "env_var", "env_vars": ["MY_KEY", "OTHER_KEY"], "strict": False}
     assert CrossEncoderRanker(**API_OPTIONS).to_dict()["init_parameters"]["api_key"] == secret

@@ -27,6 +27,7 @@ from rerank_core import (
     RerankResult,
     Usage,
 )
+from rerank_core import Document as PlainDocument
 from rerank_core.client.urls import check_base_url
 from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.option_fields import PlainAttributes
@@ -249,7 +250,7 @@ class CrossEncoderRanker(PlainAttributes):
         if not call.documents:
             return self._nothing()
         with _span(call) as span:
-            response = self._engine().rerank(call.query, call.texts, **call.limits())
+            response = self._engine().rerank(call.query, call.read(), **call.limits())
             span.set_tags(_tags(response))
         return call.output(response)
 
@@ -281,7 +282,7 @@ class CrossEncoderRanker(PlainAttributes):
         if not call.documents:
             return self._nothing()
         with _span(call) as span:
-            response = await self._engine().arerank(call.query, call.texts, **call.limits())
+            response = await self._engine().arerank(call.query, call.read(), **call.limits())
             span.set_tags(_tags(response))
         return call.output(response)
 
@@ -368,6 +369,11 @@ class _Call:
     score_threshold: float | None
     scale_score: bool
     keep_retrieval_score: bool
+
+    def read(self) -> list[PlainDocument]:
+        """The documents as the engine takes them."""
+        pairs = zip(self.texts, self.documents, strict=True)
+        return [PlainDocument(text, document.meta) for text, document in pairs]
 
     def limits(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,111 @@
+"""What comes after ranking in each framework: diversity, sources, and how these options are saved."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fresh import fresh
+from rerank_core import Reranker
+from rerank_core.scoring import FakeScorer, Score, Scores
+
+QUERY = "q"
+TEXTS = ["red cat 3", "red cat 2", "blue dog 1"]
+SOURCES = ["a", "a", "b"]
+
+
+class ByLastWord(FakeScorer):
+    """The logit of a text is its last word, a number."""
+
+    def score(self, _query, texts):
+        return Scores(tuple(Score.from_logit(float(text.split()[-1])) for text in texts), self.model)
+
+
+def llama_index(reranker):
+    pytest.importorskip("llama_index.core")
+    from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
+
+    from rerank_plugins.llama_index import CrossEncoderPostprocessor
+
+    nodes = [
+        NodeWithScore(node=TextNode(text=text, metadata={"source": source}))
+        for text, source in zip(TEXTS, SOURCES, strict=True)
+    ]
+    postprocessor = CrossEncoderPostprocessor(reranker=reranker, top_n=2, metadata_mode=MetadataMode.NONE)
+    return [node.text for node in postprocessor.postprocess_nodes(nodes, query_str=QUERY)]
+
+
+def langchain(reranker):
+    pytest.importorskip("langchain_core")
+    from langchain_core.documents import Document
+
+    from rerank_plugins.langchain import CrossEncoderCompressor
+
+    documents = [Document(text, metadata={"source": source}) for text, source in zip(TEXTS, SOURCES, strict=True)]
+    ranked = CrossEncoderCompressor(reranker=reranker, top_n=2).compress_documents(documents, QUERY)
+    return [document.page_content for document in ranked]
+
+
+def haystack(reranker):
+    pytest.importorskip("haystack")
+    from haystack import Document
+
+    from rerank_plugins.haystack import CrossEncoderRanker
+
+    documents = [Document(content=text, meta={"source": source}) for text, source in zip(TEXTS, SOURCES, strict=True)]
+    ranked = CrossEncoderRanker(reranker=reranker, top_k=2).run(QUERY, documents)["documents"]
+    return [document.content for document in ranked]
+
+
+ADAPTERS = pytest.mark.parametrize("adapter", [llama_index, langchain, haystack])
+
+
+@ADAPTERS
+@pytest.mark.parametrize("options", [{"diversify": 0.5}, {"max_per_source": 1}])
+def test_results_differ_in_text_or_in_source(adapter, options):
+    assert adapter(Reranker(scorer=ByLastWord())) == TEXTS[:2]
+    assert adapter(Reranker(scorer=ByLastWord(), **options)) == [TEXTS[0], TEXTS[2]]
+
+
+SAVED = {
+    "llama_index": (
+        "from rerank_plugins.llama_index import CrossEncoderPostprocessor as Adapter",
+        "json.dumps(Adapter(**options).to_dict())",
+        "Adapter.from_dict(json.loads({saved!r}))",
+    ),
+    "langchain_core": (
+        """from langchain_core.load import dumps, loads
+from rerank_plugins.langchain import CrossEncoderCompressor as Adapter""",
+        "dumps(Adapter(**options))",
+        "loads({saved!r}, valid_namespaces=['rerank_plugins'], allowed_objects=[Adapter])",
+    ),
+    "haystack": (
+        "from rerank_plugins.haystack import CrossEncoderRanker as Adapter",
+        "json.dumps(Adapter(**options).to_dict())",
+        "Adapter.from_dict(json.loads({saved!r}))",
+    ),
+}
+OPTIONS = {"diversify": 0.7, "max_per_source": 2, "source_field": "file"}
+
+
+@pytest.mark.parametrize("framework", SAVED)
+def test_the_options_are_saved_and_loaded_in_a_new_process(framework):
+    pytest.importorskip(framework)
+    imports, save, load = SAVED[framework]
+    saved = fresh(f"import json\n{imports}\noptions = {OPTIONS!r}\nprint({save})").strip()
+    loaded = fresh(
+        f"import json\n{imports}\nloaded = {load.format(saved=saved)}\n"
+        f"print(json.dumps({{name: getattr(loaded, name) for name in {list(OPTIONS)}}}))"
+    )
+    assert json.loads(loaded) == OPTIONS
+
+
+@pytest.mark.parametrize("framework", SAVED)
+def test_a_wrong_value_is_refused_when_the_adapter_is_made(framework):
+    pytest.importorskip(framework)
+    module = {"langchain_core": "langchain"}.get(framework, framework)
+    names = {"llama_index": "CrossEncoderPostprocessor", "langchain": "CrossEncoderCompressor"}
+    adapter = getattr(__import__(f"rerank_plugins.{module}", fromlist=["x"]), names.get(module, "CrossEncoderRanker"))
+    with pytest.raises(ValueError, match="diversify"):
+        adapter(diversify=1.5)
