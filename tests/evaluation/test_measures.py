@@ -162,11 +162,12 @@ def test_a_threshold_is_measured_on_queries_it_was_not_chosen_on():
 
 
 @pytest.mark.parametrize("least", [5e-5, 1 / 3, 0.123456789012345678, 0.99999999])
-def test_a_threshold_is_a_score_that_was_measured_as_shown_too(least):
+def test_a_threshold_is_a_score_that_was_measured(least):
     small = {f"q{i}": [(least, True), (least / 2, False)] for i in range(10)}
     found = suggest_threshold(small)
     assert (found.value, found.precision, found.recall, found.kept) == (least, 1.0, 1.0, 0.5)
-    assert float(found.shown) == least
+    assert least * 0.98 < float(found.shown) <= least
+    assert 1 - float(found.shown) < 1.2 * (1 - least) + 1e-12
 
 
 @given(st.lists(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=6), min_size=5, max_size=12))

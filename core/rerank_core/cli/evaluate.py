@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rerank_core.cli.app import api_key_from, app
-from rerank_core.cli.commands import interruptible
-from rerank_core.cli.terminal import Terminal, say
+from rerank_core.cli.commands import EXIT_NOTHING, interruptible
+from rerank_core.cli.terminal import Terminal, say, say_text
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing, resolved
 from rerank_core.models.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rerank_core.evaluation import Evaluation, FusionFit
+    from rerank_core.evaluation import FusionFit, Report
     from rerank_core.evaluation.systems import Stores
 
 _CACHE_HELP = (
     "Keep scores in this file, to go on after Ctrl-C; delete it to be rid of them. Without it local models' scores go "
     "to a file of this machine, named after each run, and those of APIs are not kept: what stands there can change."
 )
+_STANDARD_OUTPUT = Path("-")
 _DATA, _FIRST, _MODELS, _OUTPUT = "Data", "First stage", "Models", "Output"
 
 # What both commands take.
@@ -36,6 +41,17 @@ _Qrels = Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's."
 _Grade = Annotated[int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)]
 _Sample = Annotated[int | None, typer.Option(help="Use a sample of so many queries.", rich_help_panel=_DATA)]
 _Run = Annotated[Path | None, typer.Option(help="A TREC run.", rich_help_panel=_FIRST)]
+_Runs = Annotated[list[Path] | None, typer.Option("--run", help="A TREC run; may be repeated.", rich_help_panel=_FIRST)]
+_Retrievers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--retriever",
+        metavar="MODULE:FUNCTION",
+        help="Your search: a query in; texts or (text, score), best first, out; may be repeated.",
+        rich_help_panel=_FIRST,
+    ),
+]
+_Given = Annotated[bool, typer.Option("--given", help="The data's own order beside these.", rich_help_panel=_FIRST)]
 _Bm25 = Annotated[
     bool, typer.Option("--bm25", help="BM25, also where queries come with documents.", rich_help_panel=_FIRST)
 ]
@@ -70,10 +86,11 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     relevant_grade: _Grade = 1,
     max_queries: _Sample = None,
     depth: _Depth = 100,
-    run: _Run = None,
+    run: _Runs = None,
     pool: _Pool = False,
     bm25: _Bm25 = False,
-    retriever: _Retriever = None,
+    retriever: _Retrievers = None,
+    given: _Given = False,
     language: _Language = "english",
     models: Annotated[
         list[str] | None,
@@ -96,11 +113,29 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     price: Annotated[
         float | None, typer.Option(help="Dollars per million tokens, for the cost.", rich_help_panel=_OUTPUT)
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Save everything here.", rich_help_panel=_OUTPUT)
-    ] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with pictures here.", rich_help_panel=_OUTPUT)
+        Path | None,
+        typer.Option("--html", help="Write a page with pictures here; - is standard output.", rich_help_panel=_OUTPUT),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Save everything here, or to -.", rich_help_panel=_OUTPUT)
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write a row per query and system.", rich_help_panel=_OUTPUT)
+    ] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the tables as Markdown.", rich_help_panel=_OUTPUT)
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="A report saved earlier with --json.", rich_help_panel=_OUTPUT)
+    ] = None,
+    fail_if: Annotated[
+        str | None,
+        typer.Option(
+            metavar="hurts|not-better|below=GAIN",
+            help="Exit with 1 if a model hurts, none helps, or none gains so much nDCG@10.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     cache: _Cache = None,
 ) -> None:
@@ -111,32 +146,68 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         {"query": "...", "documents": ["...", "..."], "relevant": [0]}
 
     The documents stand in your retriever's order: that is the first stage. They may be {"text": "...", "score": 0.71,
-    "id": "..."}. --run takes your retriever's results as a TREC run, --retriever calls it, --bm25 is BM25.
+    "id": "..."}. --run takes your retriever's results as a TREC run, --retriever calls it, --bm25 is BM25. Several
+    of these, with --given for the order in the file, are compared in one report.
     Measures are trec_eval's (-c): what nobody judged is not relevant, and a query without a relevant result counts 0.
     Documents to which a model gives equal scores stay in the first stage's order.
     """
     from rerank_core.cli.progress import query_progress
-    from rerank_core.evaluation import Plan, evaluate, load_data
+    from rerank_core.evaluation import Plan, Report, evaluate, load_data
+    from rerank_core.evaluation.conditions import Condition
     from rerank_core.evaluation.ownership import Access
     from rerank_core.evaluation.systems import Stores, read_systems
     from rerank_core.evaluation.table import print_evaluation
 
+    outputs = {"--html": html_file, "--json": json_file, "--csv": csv_file, "--markdown": markdown_file}
     with interruptible():
-        _check_outputs({"--json": json_file, "--html": html_file}, data, queries, texts, qrels, run, cache)
-        plan = Plan(depth, pool, run, relevant_grade, language, max_queries, bm25, retriever)
+        _check_outputs(outputs, data, queries, texts, qrels, *(run or ()), cache, compare)
+        condition = None if fail_if is None else Condition.read(fail_if)
+        earlier = () if compare is None else Report.load(compare).evaluations
+        rest: dict[str, Any] = {
+            "depth": depth,
+            "relevant_grade": relevant_grade,
+            "language": language,
+            "max_queries": max_queries,
+        }
+        plans = [
+            Plan(**rest, **stage)
+            for stage in _first_stages(given=given, bm25=bm25, pool=pool, runs=run, retrievers=retriever)
+        ]
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
         access = Access(provider, base_url, api_key_from(api_key_env), windows)
         systems = read_systems(models or [DEFAULT_MODEL], access, stores, keep=keep)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
-        with query_progress(count) as on_query:
-            found = evaluate(labelled, systems, plan, price=price, on_query=on_query)
+        found = []
+        for plan in plans:
+            with query_progress(count) as on_query:
+                found.append(evaluate(labelled, systems, plan, price=price, on_query=on_query))
         stores.close()
+        report = Report(tuple(found), earlier, _command())
         try:
-            print_evaluation(found, console=Terminal())
-            _say_reused(stores)
+            if not any(file == _STANDARD_OUTPUT for file in outputs.values()):
+                print_evaluation(report, console=Terminal())
+                _say_reused(stores)
         finally:
-            _write(found, json_file, html_file)
+            _write(report, outputs)
+    if condition is not None and (reason := condition.failure(report)):
+        say(f"--fail-if {fail_if}: {reason}", error=True)
+        raise typer.Exit(EXIT_NOTHING)
+
+
+def _first_stages(
+    *, given: bool, bm25: bool, pool: bool, runs: list[Path] | None, retrievers: list[str] | None
+) -> list[dict[str, Any]]:
+    """What each plan has beside the others: the first stages that were asked for, or the data's own."""
+    stages: list[dict[str, Any]] = [{"run": file} for file in runs or ()]
+    stages += [{"retriever": name} for name in retrievers or ()]
+    stages += [{"bm25": True}] * bm25 + [{"pool": True}] * pool
+    return [*[{}] * (given or not stages), *stages]
+
+
+def _command() -> str:
+    """The command line that runs, without what an address may hold beside the host."""
+    return shlex.join(["rerank", *(re.sub("//[^/@]*@", "//", argument) for argument in sys.argv[1:])])
 
 
 @app.command()
@@ -233,14 +304,25 @@ def _say_reused(stores: Stores) -> None:
         say(f"The scores are kept in {stores.file}; delete it to be rid of them.")
 
 
-def _write(found: Evaluation, json_file: Path | None, html_file: Path | None) -> None:
+def _write(report: Report, outputs: dict[str, Path | None]) -> None:
     """The files that were asked for."""
-    from rerank_core.evaluation.page import write_page
+    from rerank_core.evaluation.markdown import to_markdown
+    from rerank_core.evaluation.page import to_html
+    from rerank_core.evaluation.spreadsheet import to_csv
 
-    if json_file is not None:
-        found.save(json_file)
-    if html_file is not None:
-        write_page(found, html_file)
+    forms: dict[str, Callable[[], str]] = {
+        "--html": lambda: to_html(report),
+        "--json": lambda: report.to_json() + "\n",
+        "--csv": lambda: to_csv(report),
+        "--markdown": lambda: to_markdown(report),
+    }
+    for option, file in outputs.items():
+        if file == _STANDARD_OUTPUT:
+            say_text(forms[option]())
+        elif file is not None:
+            text = forms[option]()
+            with accessing(file, "write"):
+                file.write_bytes(text.encode("utf-8"))
 
 
 def _check_outputs(outputs: dict[str, Path | None], *inputs: str | Path | None) -> None:
@@ -249,8 +331,11 @@ def _check_outputs(outputs: dict[str, Path | None], *inputs: str | Path | None) 
 
     given = [Path(file) for file in inputs if file is not None]
     taken = {resolved(file) for path in given for file in (path, *(path / name for name in BEIR_FILES.values()))}
+    to_standard_output = [option for option, file in outputs.items() if file == _STANDARD_OUTPUT]
+    if len(to_standard_output) > 1:
+        raise InvalidRequestError(f"{' and '.join(to_standard_output)}: only one of them can be - (standard output).")
     for option, file in outputs.items():
-        if file is None:
+        if file is None or file == _STANDARD_OUTPUT:
             continue
         with accessing(f"{option} {file}", "write"):
             if file.is_dir() or not file.absolute().parent.is_dir():

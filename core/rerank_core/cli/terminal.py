@@ -71,6 +71,18 @@ def say(text: str, *, error: bool = False) -> None:
         typer.echo(shown, err=True)
 
 
+def say_text(text: str) -> None:
+    """Write a file's text to standard output as it is, in UTF-8.
+
+    Raises:
+        RerankError: when it cannot be written.
+    """
+    import typer
+
+    with _writing("standard output"):
+        typer.echo(text.encode("utf-8"), nl=False)
+
+
 def say_json(value: object) -> None:
     """Print a value as one line of JSON, whatever the encoding of standard output is.
 

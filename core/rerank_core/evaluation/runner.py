@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from rerank_core.errors import InvalidRequestError
-from rerank_core.evaluation.assess import report
+from rerank_core.evaluation.assess import baseline, cases, ceiling, report, timed
+from rerank_core.evaluation.cases import excerpts
 from rerank_core.evaluation.experiment import prepare
 from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.plan import Plan
 from rerank_core.evaluation.provenance import provenance
-from rerank_core.evaluation.report import Evaluation, SystemReport
-from rerank_core.evaluation.scored import System, score_queries
+from rerank_core.evaluation.report import Evaluation
+from rerank_core.evaluation.scored import System, score_queries, time_afresh
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.events import Hook
 from rerank_core.scoring.base import Scorer
@@ -53,17 +54,24 @@ def evaluate(
         raise InvalidRequestError(f"price must be dollars per million tokens, 0 or more; got {price!r}.", param="price")
     tell = on_query or (lambda _: None)
     experiment = prepare(data, Plan() if plan is None else plan, partial(tell, "first stage"))
-    first = SystemReport(experiment.stage.description, "", experiment.measures(experiment.ranking))
+    known = cases(experiment)
+    first = baseline(experiment, known)
     reports = [first]
     for system in _with_stores(systems, store):
         answers = score_queries(experiment, system, on_query=partial(tell, system.name), hooks=hooks)
-        reports.append(report(experiment, system, answers, first))
+        found = report(experiment, system, answers, first, known)
+        reports.append(found if found.seconds is not None else timed(found, time_afresh(experiment, system)))
+    named = [outcome.first for each in reports for outcome in each.outcomes.values()]
+    named += [document for case in known.values() for document in case.wanted]
     return Evaluation(
         **provenance(experiment),
         candidates=statistics.fmean(map(len, experiment.ranking.values())),
         systems=tuple(reports),
         left_out=(*experiment.stage.left_out, *experiment.counts_zero()),
         price=price,
+        cases=known,
+        texts=excerpts(experiment.texts, named),
+        ceiling=ceiling(experiment),
     )
 
 

@@ -21,6 +21,9 @@ from rerank_core.scoring.cached import CachedScorer
 TIMED = 100
 """Queries that are scored one by one, for their time; the others share one schedule."""
 
+RETIMED = 5
+"""Queries that are scored anew for their time, where the scores of all are known from before."""
+
 _TOGETHER = 64  # of those; what is done is kept before the next ones begin
 
 
@@ -34,12 +37,14 @@ class System:
         store: where they are kept; what is there already is not computed again. An API's identity is only its address
             and the model's name: keep its scores no longer than you know what stands there.
         fusion: how the first stage's scores count; None for not at all.
+        uncached: what computes the same scores anew, to time it where ``store`` had them; None for no times then.
     """
 
     name: str
     scorer: Scorer
     store: ScoreStore
     fusion: Fusion | None = None
+    uncached: Scorer | None = None
 
     @property
     def identity(self) -> str:
@@ -78,6 +83,23 @@ class Answer:
         if self.fused is not None:
             return self.fused
         return dict(zip(self.scores, Scores(tuple(self.scores.values()), "").keys(), strict=True))
+
+
+def time_afresh(experiment: Experiment, system: System) -> dict[str, Answer]:
+    """The first :data:`RETIMED` queries that have candidates, scored anew one by one, for their time.
+
+    Nothing where the system does not say how.
+    """
+    if system.uncached is None:
+        return {}
+    reranker = Reranker(scorer=system.uncached, fusion=system.fusion)
+    reranker.warm_up()
+    answers = {}
+    for query in islice((query for query, documents in experiment.ranking.items() if documents), RETIMED):
+        text, texts, retrieval = _request(experiment, query)
+        response = reranker.rerank(text, texts, retrieval_scores=retrieval)
+        answers[query] = _answer(experiment, system, query, response, alone=True)
+    return answers
 
 
 def score_queries(

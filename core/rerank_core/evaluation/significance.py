@@ -96,6 +96,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of values between 0 and 1, one per query (Student, Biometrika 1908).
+
+    None below 25 values: the mean of so few is not near a normal distribution.
+
+    Raises:
+        MissingDependencyError: when the extra ``eval`` is not installed.
+    """
+    if len(values) < ENOUGH_QUERIES:
+        return None
+    with optional("the interval of a mean", extra="eval"):
+        from scipy.stats import t
+    given = np.asarray(values, float)
+    half = float(t.ppf(1 - LEVEL / 2, len(given) - 1) * given.std(ddof=1) / math.sqrt(len(given)))
+    mean = float(given.mean())
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
 def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
     """Compare paired values between 0 and 1, one pair per query.
 

@@ -93,7 +93,9 @@ def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: 
         local = [access.provider_of(model) == LOCAL for model in each]
         caches = [(scorer, stores.store(local=here)) for scorer, here in zip(scorers, local, strict=True)]
         fusion = FUSION if each[-1].fusion else None
-        systems.append(System(text, _stacked(caches, keep), stores.store(local=all(local)), fusion))
+        # Services are not asked twice: that may cost money.
+        uncached = _stacked([(scorer, None) for scorer in scorers], keep) if all(local) else None
+        systems.append(System(text, _stacked(caches, keep), stores.store(local=all(local)), fusion, uncached))
     return systems
 
 
@@ -124,10 +126,14 @@ def default_file() -> Path:
     return folder / "evaluation.db"
 
 
-def _stacked(parts: Sequence[tuple[Scorer, ScoreStore]], keep: int) -> Scorer:
+def _stacked(parts: Sequence[tuple[Scorer, ScoreStore | None]], keep: int) -> Scorer:
     """One scorer, or cascades of them. Caches are inside: what a part scores depends on the rest of a request."""
-    (first, store), *rest = parts
+    (first, _), *rest = parts
     if not rest:
         return first
-    expensive = CachedScorer(*rest[0]) if len(rest) == 1 else _stacked(rest, keep)
-    return CascadeScorer(CachedScorer(first, store), expensive, keep=keep)
+    expensive = _cached(*rest[0]) if len(rest) == 1 else _stacked(rest, keep)
+    return CascadeScorer(_cached(*parts[0]), expensive, keep=keep)
+
+
+def _cached(scorer: Scorer, store: ScoreStore | None) -> Scorer:
+    return scorer if store is None else CachedScorer(scorer, store)
