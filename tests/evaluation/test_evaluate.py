@@ -23,6 +23,7 @@ from rerank_core.evaluation.page import write_page
 from rerank_core.evaluation.scored import Answer, System, score_queries
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.evaluation.table import print_evaluation
+from rerank_core.many import LOCAL_REQUESTS
 from rerank_core.scoring import (
     ApiOptions,
     ApiScorer,
@@ -152,10 +153,10 @@ def many(count):
     return LabelledData("many", queries, documents, {word: {f"{word}-right": 1} for word in words}, candidates)
 
 
-def scores_of(data, scorer, **options):
+def scores_of(data, scorer, on_query=lambda: None, **options):
     experiment = prepare(data, Plan(), lambda: None)
     system = System("x", scorer, ScoreStore())
-    return score_queries(experiment, system, on_query=lambda: None, **options)
+    return score_queries(experiment, system, on_query=on_query, **options)
 
 
 def test_queries_beyond_the_timed_ones_share_a_schedule_and_get_the_same_scores():
@@ -176,6 +177,21 @@ def test_times_are_those_of_the_queries_that_were_scored_alone(monkeypatch):
     found = evaluate(data, {"x": Counting()}, on_query=seen.append)
     assert seen.count("x") == 5
     assert found.rerankers[0].seconds > 0
+
+
+@pytest.mark.parametrize("timed", [0, 100])
+def test_progress_moves_while_the_model_works(timed):
+    reported, seen = [], []
+
+    class Telling(Counting):
+        def score(self, query, texts):
+            seen.append(len(reported))
+            return super().score(query, texts)
+
+    scores_of(many(40), Telling(), timed=timed, on_query=lambda: reported.append(1))
+    assert len(reported) == 40
+    # Those that are reported are at work, no more than a window of them ahead of what is done.
+    assert all(count <= position + LOCAL_REQUESTS + 1 for position, count in enumerate(sorted(seen)))
 
 
 def test_what_was_done_together_before_a_failure_is_kept():

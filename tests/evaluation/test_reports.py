@@ -352,7 +352,9 @@ def test_first_stages_and_an_earlier_report_on_the_command_line(run, tmp_path):
 
 def test_tables_fit_80_columns(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    done = run("-m", "rerank-mini-en-v1", "-m", "rerank-tiny-en-v1", "-m", "rerank-mini-en-v1+fusion")
+    models = ["-m", "rerank-mini-en-v1", "-m", "rerank-tiny-en-v1", "-m", "rerank-mini-en-v1+fusion"]
+    done = run(*models, "--given", "--bm25", "--json", "old.json")
+    done = run(*models, "--given", "--bm25", "--compare", "old.json", "--price", "1")
     assert max(map(len, done.output.splitlines())) <= 80
 
 

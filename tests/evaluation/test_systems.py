@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 
 import pytest
 from typer.testing import CliRunner
 
-from apiserver import ApiServer, body_of, reply
+from apiserver import ApiServer, body_of, rank, reply
+from fresh import fresh
 from rerank_core import InvalidRequestError
 from rerank_core.cli import evaluate as _evaluate_command  # noqa: F401  (adds the commands)
 from rerank_core.cli.app import app
 from rerank_core.evaluation import Evaluation, systems
 from rerank_core.evaluation.language import NamedModel
 from rerank_core.evaluation.ownership import Access
+from rerank_core.evaluation.scored import TIMED_SERVICE
 from rerank_core.evaluation.systems import Stores, read_system, read_systems
+from waiting import BOUND
 
 MINI = "rerank-mini-en-v1"
 NAMELESS = ["", " ", "local:", "+windows", "local:+windows", ">x", f"{MINI}>", f"{MINI}> >x"]
@@ -208,3 +213,41 @@ def test_calibrate_reads_as_the_model_will(beir, tmp_path):
     done = run("calibrate", beir, "-o", tmp_path / "c.json", "--language", "klingon", "--windows")
     assert done.exit_code == 2
     assert "klingon" in done.text
+
+
+def test_a_service_has_four_queries_in_flight_after_those_that_are_timed(server, tmp_path):
+    """Each request after the first ten is answered only when three others are there."""
+    rows = [
+        {"query": f"query {number}", "documents": [f"{number} a", f"{number} b"], "relevant": [1]}
+        for number in range(TIMED_SERVICE + 8)
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    together = threading.Barrier(4)
+
+    def meet(request, connection):
+        if len(server.requests) > TIMED_SERVICE:
+            together.wait(BOUND)
+        return rank(request, connection)
+
+    server.default = meet
+    done = run("evaluate", tmp_path / "mine.jsonl", "--base-url", server.url, "-m", "x", "--json", tmp_path / "1.json")
+    assert done.exit_code == 0, done.output
+    assert len(server.requests) == TIMED_SERVICE + 8
+    assert not together.broken
+    assert Evaluation.load(tmp_path / "1.json").rerankers[0].seconds > 0
+
+
+def test_a_base_install_says_which_extra_to_install(hand_written, tmp_path):
+    code = f"""
+from rerank_core.cli.app import app
+from rerank_core.cli import evaluate
+from typer.testing import CliRunner
+for options in ([], ["--bm25"]):
+    done = CliRunner().invoke(app, ["evaluate", {str(hand_written)!r}, "--cache", {str(tmp_path / "s.db")!r}, *options])
+    print(done.exit_code, " ".join(done.output.split()))
+"""
+    printed = fresh(code, without=("ir_measures", "bm25s", "scipy", "matplotlib", "snowballstemmer", "pytrec_eval"))
+    for line in printed.splitlines():
+        assert line.startswith("3 ")
+        assert "pip install 'rerank-plugins[eval]'" in line
+    assert len(printed.splitlines()) == 2

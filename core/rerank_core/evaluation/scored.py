@@ -21,6 +21,9 @@ from rerank_core.scoring.cached import CachedScorer
 TIMED = 100
 """Queries that are scored one by one, for their time; the others share one schedule."""
 
+TIMED_SERVICE = 10
+"""The same for models behind an API, which answer several queries at once."""
+
 RETIMED = 5
 """Queries that are scored anew for their time, where the scores of all are known from before."""
 
@@ -38,6 +41,7 @@ class System:
             and the model's name: keep its scores no longer than you know what stands there.
         fusion: how the first stage's scores count; None for not at all.
         uncached: what computes the same scores anew, to time it where ``store`` had them; None for no times then.
+        timed: so many queries are scored one by one, for their time; None for :data:`TIMED`.
     """
 
     name: str
@@ -45,6 +49,7 @@ class System:
     store: ScoreStore
     fusion: Fusion | None = None
     uncached: Scorer | None = None
+    timed: int | None = None
 
     @property
     def identity(self) -> str:
@@ -115,7 +120,7 @@ def score_queries(
     Args:
         experiment: queries and candidates.
         system: whose scores.
-        timed: so many queries are scored one by one; None for :data:`TIMED`.
+        timed: so many queries are scored one by one; None for as many as the system says.
         on_query: called once per query.
         hooks: called with the engine's events.
 
@@ -127,7 +132,8 @@ def score_queries(
     reranker.warm_up()  # so that loading counts for no query
     answers: dict[str, Answer] = {}
     queries = iter(experiment.ranking)
-    for query in islice(queries, TIMED if timed is None else timed):
+    alone = system.timed if timed is None else timed
+    for query in islice(queries, TIMED if alone is None else alone):
         text, texts, retrieval = _request(experiment, query)
         response = reranker.rerank(text, texts, retrieval_scores=retrieval)
         _check_genuine(response, system, len(answers), experiment)

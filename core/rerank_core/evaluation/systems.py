@@ -8,7 +8,7 @@ from pathlib import Path
 from rerank_core.errors import InvalidRequestError
 from rerank_core.evaluation.language import LOCAL, read_model, read_models
 from rerank_core.evaluation.ownership import Access
-from rerank_core.evaluation.scored import System
+from rerank_core.evaluation.scored import TIMED_SERVICE, System
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.models import digests
 from rerank_core.reranker import Reranker
@@ -95,7 +95,9 @@ def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: 
         fusion = FUSION if each[-1].fusion else None
         # Services are not asked twice: that may cost money.
         uncached = _stacked([(scorer, None) for scorer in scorers], keep) if all(local) else None
-        systems.append(System(text, _stacked(caches, keep), stores.store(local=all(local)), fusion, uncached))
+        timed = None if all(local) else TIMED_SERVICE
+        scorer, store = _stacked(caches, keep), stores.store(local=all(local))
+        systems.append(System(text, scorer, store, fusion, uncached, timed))
     return systems
 
 

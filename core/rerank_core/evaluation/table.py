@@ -47,7 +47,7 @@ def print_evaluation(found: Evaluation | Report, *, console: Console | None = No
     for each in report.evaluations:
         _print_one(report, each, console)
     if len(report.evaluations) > 1:
-        _print_figures(_by_stage(report), console)
+        console.print(_by_stage(report))
 
 
 def _print_one(report: Report, found: Evaluation, console: Console) -> None:
@@ -82,7 +82,10 @@ def _decision(found: Evaluation) -> Panel:
 
 def _by_stage(report: Report) -> Table:
     head, *rows = stage_cells(report)
-    return _filled(head, rows, title=f"{MAIN} behind each first stage", best=best_cells(rows))
+    table = _filled(head, rows, title=f"{MAIN} behind each first stage", best=best_cells(rows))
+    for column in table.columns[1:]:  # their heads are descriptions
+        column.no_wrap, column.overflow, column.min_width = False, "fold", _NAME
+    return table
 
 
 def _print_figures(table: Table, console: Console) -> None:
