@@ -23,7 +23,7 @@ from rerank_core.optional import optional
 from rerank_core.options import effective_provider
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import result_metadata, result_score, retrieval_scores
+from rerank_plugins.results import highlights_after, result_metadata, result_score, retrieval_scores
 
 with optional("rerank_plugins.langchain", extra="langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -39,7 +39,7 @@ __all__ = ["CrossEncoderCompressor", "CrossEncoderScorer", "RerankInput", "Reran
 _UNSET = -1
 _SCORE, _OLD_SCORE = "relevance_score", "retrieval_score"
 # What a reranker writes into metadata; of an earlier pass it would be wrong.
-_WRITTEN = (_SCORE, "rerank_truncated", "rerank_degraded", "rerank_window")
+_WRITTEN = (_SCORE, "rerank_truncated", "rerank_degraded", "rerank_window", "rerank_highlights")
 
 
 class RerankInput(TypedDict):
@@ -60,7 +60,9 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
     A document comes back as a copy of its own class with its ``id``, its metadata (copied, too) and
     ``metadata["relevance_score"]``, a probability. Where it is the case there is also ``rerank_truncated`` (the model
     read only part of it), ``rerank_degraded`` (the model failed; see ``on_failure``) and ``rerank_window``
-    (``[start, end]`` in ``page_content``: the window that got the score). What goes in is never changed.
+    (``[start, end]`` in ``page_content``: the window that got the score). With ``highlights=n`` there is
+    ``rerank_highlights``, the best sentences with ``start``, ``end``, ``text`` and ``score``. What goes in is never
+    changed.
 
     It is a Runnable, so ``invoke``, ``batch``, ``with_retry``, ``with_fallbacks``, ... and their asynchronous twins
     work, and every call is a run of its own in the trace. ``top_n`` and ``score_threshold`` can be bound or given to a
@@ -297,8 +299,10 @@ class CrossEncoderCompressor(EngineOptions, BaseDocumentCompressor, RunnableSeri
         if self.keep_retrieval_score and old is not None:
             metadata.setdefault(_OLD_SCORE, old)  # the first of several rerankers saw the retrieval's own
         metadata |= {_SCORE: result.relevance_score, **result_metadata(result)}
+        before = len(result.text) - len(document.page_content)
+        if result.highlights:
+            metadata["rerank_highlights"] = highlights_after(result, before, len(document.page_content))
         if result.window is not None:
-            before = len(result.text) - len(document.page_content)
             metadata["rerank_window"] = [max(position - before, 0) for position in result.window]
         return document.model_copy(update={"metadata": metadata})
 

@@ -31,7 +31,7 @@ __all__ = ["CrossEncoderPostprocessor"]
 dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE = "retrieval_score"
-_WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window"})
+_WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window", "rerank_highlights"})
 
 
 class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
@@ -42,8 +42,9 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
     the metadata of a copy of the node says so, hidden from prompts, embeddings and further reranking:
     ``rerank_truncated`` (the model read only part of it), ``rerank_degraded`` (a fallback ranked it),
     ``rerank_window`` (the characters of the text, metadata included where ``metadata_mode`` says so, that got the
-    score). With ``on_failure="keep_order"`` degraded nodes score 0: ``score_threshold`` lets them through, a
-    ``SimilarityPostprocessor`` afterwards would not.
+    score), ``rerank_highlights`` (with ``highlights=n``, the best sentences with ``start`` and ``end`` in that text,
+    ``text`` and ``score``). With ``on_failure="keep_order"`` degraded nodes score 0: ``score_threshold`` lets them
+    through, a ``SimilarityPostprocessor`` afterwards would not.
 
     The model reads text. A node without any, such as an image, is ranked by its metadata.
 

@@ -38,7 +38,8 @@ def result_metadata(result: RerankResult) -> dict[str, Any]:
     """What there is to know of a result besides its score; only what is the case.
 
     ``rerank_truncated``: the model read only part of it. ``rerank_degraded``: a fallback ranked it.
-    ``rerank_window``: ``[start, end]``, the characters of the text that got the score.
+    ``rerank_window``: ``[start, end]``, the characters of the text that got the score. ``rerank_highlights``: its best
+    sentences, each with ``start``, ``end``, ``text`` and ``score``.
     """
     metadata: dict[str, Any] = {}
     if result.truncated:
@@ -47,4 +48,20 @@ def result_metadata(result: RerankResult) -> dict[str, Any]:
         metadata["rerank_degraded"] = True
     if result.window is not None:
         metadata["rerank_window"] = list(result.window)
+    if result.highlights:
+        metadata["rerank_highlights"] = [highlight._asdict() for highlight in result.highlights]
     return metadata
+
+
+def highlights_after(result: RerankResult, before: int, length: int) -> list[dict[str, Any]]:
+    """A result's highlights by their place in a content that starts ``before`` characters into what the model read.
+
+    What lies outside the content is left out.
+    """
+    found = []
+    for highlight in result.highlights:
+        start, end = (min(max(position - before, 0), length) for position in highlight[:2])
+        if start < end:
+            text = result.text[before + start : before + end]
+            found.append(highlight._replace(start=start, end=end, text=text)._asdict())
+    return found

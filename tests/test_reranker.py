@@ -179,7 +179,7 @@ def test_every_option_reaches_the_scorer():
     api = {field.name for field in fields(ApiOptions)}
     arguments = set(inspect.signature(Reranker).parameters) - {
         "model", "provider", "scorer", "hooks", "on_failure", "calibration", "fusion",
-        "diversify", "max_per_source", "source_field",
+        "diversify", "highlights", "max_per_source", "source_field",
     }  # fmt: skip
     assert arguments == options | api
     assert not options & api

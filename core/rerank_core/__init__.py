@@ -27,13 +27,14 @@ from rerank_core.errors import (
 )
 from rerank_core.packing import Packed, Piece, pack
 from rerank_core.reranker import Reranker
-from rerank_core.results import Document, RerankResponse, RerankResult, Span, Timings, Usage
+from rerank_core.results import Document, Highlight, RerankResponse, RerankResult, Span, Timings, Usage
 
 __all__ = [
     "AuthenticationError",
     "ClosedError",
     "ConnectionError",
     "Document",
+    "Highlight",
     "InferenceError",
     "InvalidRequestError",
     "MissingDependencyError",

@@ -161,6 +161,18 @@ class PlainOptions(TypedDict, total=False):
         str | None,
         Option(None, "The field of a document's metadata that names its source.", "both", unset="source"),
     ]
+    highlights: Annotated[
+        int | None,
+        Option(
+            None,
+            "Mark so many of the best sentences of each result.",
+            "both",
+            unset="none",
+            more="The same model scores the sentences of what is returned, all in one more request: those of the best "
+            "window where there is one, and at most the first 100 of a result. Results of a fallback have none.",
+            least=1,
+        ),
+    ]
     base_url: Annotated[
         str | None,
         Option(

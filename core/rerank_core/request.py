@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 from rerank_core.diversity import scaled, select
 from rerank_core.documents import check_documents, check_query, clean_text
 from rerank_core.fusion import Fused, check_retrieval_scores, fuse, known, ranked
+from rerank_core.highlights import Sentences
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
 from rerank_core.rules import NO_RULES, RankingRules
@@ -59,7 +61,11 @@ class RerankRequest:
         Raises:
             RerankError: whatever the scorer raises.
         """
-        return self._response(scorer.model, checked_scores(scorer, self.query, self.texts) if self.texts else None)
+        response = self._response(scorer.model, checked_scores(scorer, self.query, self.texts) if self.texts else None)
+        sentences = self._sentences(response)
+        if not sentences:
+            return response
+        return self._highlighted(response, sentences, checked_scores(scorer, self.query, sentences.texts))
 
     async def aanswer(self, scorer: Scorer) -> RerankResponse:
         """:meth:`answer` for asynchronous code.
@@ -67,9 +73,24 @@ class RerankRequest:
         Raises:
             The same as :meth:`answer`.
         """
-        return self._response(
+        response = self._response(
             scorer.model, await achecked_scores(scorer, self.query, self.texts) if self.texts else None
         )
+        sentences = self._sentences(response)
+        if not sentences:
+            return response
+        return self._highlighted(response, sentences, await achecked_scores(scorer, self.query, sentences.texts))
+
+    def _sentences(self, response: RerankResponse) -> Sentences | None:
+        """What is to be scored besides, for highlights; None for nothing."""
+        if self._rules.highlights is None:
+            return None
+        sentences = Sentences(response.results)
+        return sentences if sentences.texts else None
+
+    def _highlighted(self, response: RerankResponse, sentences: Sentences, scores: Scores) -> RerankResponse:
+        found = sentences.added(response, scores, self._rules.highlights or 0)
+        return replace(found, timings=replace(found.timings, total=time.perf_counter() - self._started))
 
     def scores(self, scorer: Scorer) -> list[float]:
         """The relevance score of each document, in order.

@@ -21,6 +21,25 @@ class Span(NamedTuple):
     end: int
 
 
+class Highlight(NamedTuple):
+    """A sentence of a result.
+
+    Attributes:
+        start: its first character in the document's text.
+        end: the one after its last.
+        text: ``document.text[start:end]``.
+        score: its probability of relevance by itself, 0..1.
+    """
+
+    start: int
+    end: int
+    text: str
+    score: float
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(start={self.start}, end={self.end}, score={self.score:.4f})"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Document:
     """A text to rank, with any metadata.
@@ -76,6 +95,7 @@ class RerankResult:
         retrieval_score: the retriever's score, as given.
         retrieval_rank: its place by these scores, from 1; None where not every document has one.
         fused: both parts of the score that decided the order; None where it was the model's alone.
+        highlights: its best sentences, best first, where the option ``highlights`` asks for them.
     """
 
     index: int
@@ -91,6 +111,7 @@ class RerankResult:
     retrieval_score: float | None = None
     retrieval_rank: int | None = None
     fused: Fused | None = None
+    highlights: tuple[Highlight, ...] = ()
 
     @property
     def text(self) -> str:
@@ -123,6 +144,7 @@ class RerankResult:
             "retrieval_score": self.retrieval_score,
             "retrieval_rank": self.retrieval_rank,
             "fused": None if self.fused is None else self.fused._asdict(),
+            "highlights": [highlight._asdict() for highlight in self.highlights],
         }
 
     @classmethod
@@ -135,6 +157,7 @@ class RerankResult:
                 "document": Document(**data["document"]),
                 "window": None if window is None else Span(*window),
                 "fused": None if fused is None else Fused(**fused),
+                "highlights": tuple(Highlight(**each) for each in data.get("highlights", ())),
             }
         )
 

@@ -19,12 +19,14 @@ class RankingRules:
         diversify: the lambda of maximal marginal relevance; None for the ranking as it is.
         max_per_source: most results of one source; None for any number.
         source_field: the field of metadata that names the source.
+        highlights: how many of a result's best sentences come with it; None for none.
     """
 
     fusion: Fusion | None = None
     diversify: float | None = None
     max_per_source: int | None = None
     source_field: str = SOURCE_FIELD
+    highlights: int | None = None
 
     @property
     def select(self) -> bool:

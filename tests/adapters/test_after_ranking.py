@@ -1,4 +1,4 @@
-"""What comes after ranking in each framework: diversity, sources, and how these options are saved."""
+"""What comes after ranking in each framework: diversity, sources, highlights, and how these options are saved."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TEXTS = ["red cat 3", "red cat 2", "blue dog 1"]
 SOURCES = ["a", "a", "b"]
 
 
-class ByLastWord(FakeScorer):
+class ByNumber(FakeScorer):
     """The logit of a text is its last word, a number."""
 
     def score(self, _query, texts):
-        return Scores(tuple(Score.from_logit(float(text.split()[-1])) for text in texts), self.model)
+        return Scores(tuple(Score.from_logit(float(text.split()[-1].strip("."))) for text in texts), self.model)
 
 
 def llama_index(reranker):
@@ -64,8 +64,8 @@ ADAPTERS = pytest.mark.parametrize("adapter", [llama_index, langchain, haystack]
 @ADAPTERS
 @pytest.mark.parametrize("options", [{"diversify": 0.5}, {"max_per_source": 1}])
 def test_results_differ_in_text_or_in_source(adapter, options):
-    assert adapter(Reranker(scorer=ByLastWord())) == TEXTS[:2]
-    assert adapter(Reranker(scorer=ByLastWord(), **options)) == [TEXTS[0], TEXTS[2]]
+    assert adapter(Reranker(scorer=ByNumber())) == TEXTS[:2]
+    assert adapter(Reranker(scorer=ByNumber(), **options)) == [TEXTS[0], TEXTS[2]]
 
 
 SAVED = {
@@ -86,7 +86,7 @@ from rerank_plugins.langchain import CrossEncoderCompressor as Adapter""",
         "Adapter.from_dict(json.loads({saved!r}))",
     ),
 }
-OPTIONS = {"diversify": 0.7, "max_per_source": 2, "source_field": "file"}
+OPTIONS = {"diversify": 0.7, "max_per_source": 2, "source_field": "file", "highlights": 3}
 
 
 @pytest.mark.parametrize("framework", SAVED)
@@ -109,3 +109,54 @@ def test_a_wrong_value_is_refused_when_the_adapter_is_made(framework):
     adapter = getattr(__import__(f"rerank_plugins.{module}", fromlist=["x"]), names.get(module, "CrossEncoderRanker"))
     with pytest.raises(ValueError, match="diversify"):
         adapter(diversify=1.5)
+
+
+SENTENCES = "Bread is baked 1. Paris is in France 9."
+HEAD = "Title 0"
+
+
+def test_llama_index_hands_highlights_on():
+    pytest.importorskip("llama_index.core")
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    from rerank_plugins.llama_index import CrossEncoderPostprocessor
+
+    nodes = [NodeWithScore(node=TextNode(text=SENTENCES))]
+    postprocessor = CrossEncoderPostprocessor(reranker=Reranker(scorer=ByNumber(), highlights=1))
+    (ranked,) = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+    (highlight,) = ranked.node.metadata["rerank_highlights"]
+    assert SENTENCES[highlight["start"] : highlight["end"]] == highlight["text"] == "Paris is in France 9."
+    assert "rerank_highlights" in ranked.node.excluded_llm_metadata_keys
+    again = CrossEncoderPostprocessor(reranker=Reranker(scorer=ByNumber())).postprocess_nodes([ranked], query_str=QUERY)
+    assert "rerank_highlights" not in again[0].node.metadata
+    assert "rerank_highlights" not in nodes[0].node.metadata
+
+
+def test_langchain_hands_highlights_on():
+    pytest.importorskip("langchain_core")
+    from langchain_core.documents import Document
+
+    from rerank_plugins.langchain import CrossEncoderCompressor
+
+    reranker = Reranker(scorer=ByNumber(), highlights=3)
+    compressor = CrossEncoderCompressor(reranker=reranker, metadata_fields=("title",), metadata_separator=".\n\n")
+    (ranked,) = compressor.compress_documents([Document(SENTENCES, metadata={"title": HEAD})], QUERY)
+    found = ranked.metadata["rerank_highlights"]  # the title is no part of the content
+    assert [each["text"] for each in found] == ["Paris is in France 9.", "Bread is baked 1."]
+    assert all(SENTENCES[each["start"] : each["end"]] == each["text"] for each in found)
+    (again,) = CrossEncoderCompressor(reranker=Reranker(scorer=ByNumber())).compress_documents([ranked], QUERY)
+    assert "rerank_highlights" not in again.metadata
+
+
+def test_haystack_hands_highlights_on():
+    pytest.importorskip("haystack")
+    from haystack import Document
+
+    from rerank_plugins.haystack import CrossEncoderRanker
+
+    reranker = Reranker(scorer=ByNumber(), highlights=3)
+    ranker = CrossEncoderRanker(reranker=reranker, meta_fields_to_embed=["title"], embedding_separator=".\n\n")
+    document = Document(content=SENTENCES, meta={"title": HEAD})
+    found = ranker.run(QUERY, [document])["meta"]["highlights"][document.id]
+    assert [each["text"] for each in found] == ["Paris is in France 9.", "Bread is baked 1."]
+    assert all(SENTENCES[each["start"] : each["end"]] == each["text"] for each in found)

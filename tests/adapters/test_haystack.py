@@ -26,7 +26,7 @@ from rerank_core.scoring import FakeScorer, KeepOrderScorer
 from rerank_plugins.haystack import CrossEncoderRanker
 
 META_VALUES = st.none() | st.booleans() | st.integers(0, 1) | st.text(max_size=3)
-META_KEYS = {"model", "usage", "degraded", "query_truncated", "truncated", "windows"}
+META_KEYS = {"model", "usage", "degraded", "query_truncated", "truncated", "windows", "highlights"}
 
 
 class ProbabilityScorer(FakeScorer):
@@ -53,6 +53,7 @@ def test_it_ranks_as_the_engine_does(bundled):
         "query_truncated": False,
         "truncated": [],
         "windows": {},
+        "highlights": {},
     }
 
 

@@ -35,7 +35,7 @@ from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, effective_provider, with_options
 from rerank_core.ranking import check_threshold
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
-from rerank_plugins.results import retrieval_scores
+from rerank_plugins.results import highlights_after, retrieval_scores
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
 _SWITCHES = ("scale_score", "keep_retrieval_score")
@@ -238,7 +238,8 @@ class CrossEncoderRanker(PlainAttributes):
             ``total_tokens``; ``degraded``, whether a fallback ranked them because the model had failed;
             ``query_truncated``, whether the query was cut; ``truncated``, the ids of the documents returned that the
             model read only in part; ``windows``, by id the ``[start, end]`` of the content that got the score, where
-            long documents are read in windows.
+            long documents are read in windows; ``highlights``, by id the best sentences of the content, where the
+            option asks for them.
 
         Raises:
             ValueError: when ``query`` is blank, ``top_k`` not above 0, ``score_threshold`` not within 0..1, or
@@ -390,6 +391,9 @@ class _Call:
                 meta["truncated"].append(document.id)
             if result.window is not None:
                 meta["windows"][document.id] = self._window(result)
+            if result.highlights:
+                length = len(document.content or "")
+                meta["highlights"][document.id] = highlights_after(result, self.starts[result.index], length)
         return {"documents": [self._ranked(result, response.model) for result in response], "meta": meta}
 
     def _ranked(self, result: RerankResult, model: str) -> Document:
@@ -425,6 +429,7 @@ def _meta(response: RerankResponse) -> dict[str, Any]:
         "query_truncated": response.query_truncated,
         "truncated": [],
         "windows": {},
+        "highlights": {},
     }
 
 

@@ -1,0 +1,101 @@
+"""The sentences of a text, and the best ones of a result. Pure functions on plain values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rerank_core.documents import clean_text
+from rerank_core.results import Highlight, RerankResponse, RerankResult, Span, Timings, Usage
+from rerank_core.scores import Scores
+
+MOST_SENTENCES = 100
+"""Of each result, so that a book among the results does not cost as much as a library."""
+
+# A sentence ends at its mark, with what closes it, where white space and no small letter follows; after a full stop of
+# scripts without spaces; and at an empty line.
+_ENDS = re.compile(
+    "[.!?\u2026]+[\"')\\]\u201d\u2019\u00bb]*(?=\\s+[^\\s])|[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\\n\\s*\\n"
+)
+_SHORT = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|No|Fig|e\.g|i\.e|cf|etc))\.$")
+
+
+def sentences(text: str, within: Span | None = None) -> list[Span]:
+    """The sentences of a text, in order: spans without white space around them, each with a letter or digit.
+
+    Marks end a sentence where no small letter follows; an initial or a usual abbreviation before a full stop does not.
+
+    Args:
+        text: the text.
+        within: the part of it to look at; None for all.
+    """
+    first, last = (0, len(text)) if within is None else within
+    found, start = list[Span](), first
+    for end in _ENDS.finditer(text, first, last):
+        if _ends_here(text, start, end, last):
+            found.append(Span(start, end.end()))
+            start = end.end()
+    found.append(Span(start, last))
+    trimmed = (_trimmed(text, span) for span in found)
+    return [span for span in trimmed if any(map(str.isalnum, text[span.start : span.end]))]
+
+
+def _ends_here(text: str, start: int, mark: re.Match[str], last: int) -> bool:
+    if not mark[0].startswith((".", "!", "?", "\u2026")):
+        return True
+    following = text[mark.end() : last].lstrip()[:1] if mark.end() < last else ""
+    return not following.islower() and not _SHORT.search(text, max(start, mark.end() - 8), mark.end())
+
+
+def _trimmed(text: str, span: Span) -> Span:
+    part = text[span.start : span.end]
+    start = span.start + len(part) - len(part.lstrip())
+    return Span(start, max(start, span.start + len(part.rstrip())))
+
+
+class Sentences:
+    """What is to be scored for the highlights of a response.
+
+    Args:
+        results: what is returned.
+
+    Attributes:
+        texts: the sentences, each once, as the model reads them.
+    """
+
+    def __init__(self, results: Sequence[RerankResult]) -> None:
+        self._spans = {
+            result.index: sentences(result.text, result.window)[:MOST_SENTENCES]
+            for result in results
+            if not result.degraded
+        }
+        read = (clean_text(_part(result, span)) for result in results for span in self._spans.get(result.index, ()))
+        self.texts = list(dict.fromkeys(read))
+
+    def added(self, response: RerankResponse, scores: Scores, most: int) -> RerankResponse:
+        """The response with the ``most`` best sentences of each result, and with what they cost.
+
+        Equal scores keep the order of the text. Where a fallback scored the sentences, there are none.
+        """
+        usage = Usage(response.usage.prompt_tokens + scores.tokens, response.usage.total_tokens + scores.tokens)
+        timings = Timings(
+            response.timings.encode + scores.encode_seconds,
+            response.timings.inference + scores.inference_seconds,
+            response.timings.total,
+        )
+        keys = dict(zip(self.texts, zip(scores.keys(), scores.items, strict=True), strict=True))
+        found = {} if scores.degraded else {text: (key, item.relevance_score) for text, (key, item) in keys.items()}
+        results = tuple(replace(result, highlights=self._best(result, found, most)) for result in response)
+        return replace(response, results=results, usage=usage, timings=timings)
+
+    def _best(self, result: RerankResult, found: Mapping[str, tuple[float, float]], most: int) -> tuple[Highlight, ...]:
+        if not found:
+            return ()
+        spans = [(span, found[clean_text(_part(result, span))]) for span in self._spans.get(result.index, ())]
+        spans.sort(key=lambda each: -each[1][0])
+        return tuple(Highlight(*span, _part(result, span), score) for span, (_, score) in spans[:most])
+
+
+def _part(result: RerankResult, span: Span) -> str:
+    return result.text[span.start : span.end]
