@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rerank_core.evaluation import Plan, evaluate, load_data, write_page
+from rerank_core.evaluation import Plan, Report, evaluate, load_data, write_page
 from rerank_core.scoring import FakeScorer
 from waiting import BOUND
 
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 @pytest.fixture
 def page(beir, tmp_path):
-    """A report of three queries and two systems."""
-    file = tmp_path / "page.html"
-    write_page(evaluate(load_data(beir), {"fake": FakeScorer(), "other": FakeScorer("other")}, Plan(pool=True)), file)
+    """A report of three queries, two systems and two first stages."""
+    data, systems, file = load_data(beir), {"fake": FakeScorer(), "other": FakeScorer("other")}, tmp_path / "page.html"
+    write_page(Report(tuple(evaluate(data, systems, plan) for plan in (Plan(pool=True), Plan()))), file)
     return file
 
 
@@ -82,7 +82,8 @@ def test_rows_are_searched_filtered_and_sorted(page, tmp_path):
         tmp_path,
         page,
         """
-        const shown = () => [...document.querySelectorAll(".queries tbody tr")].filter(row => !row.hidden)
+        const table = document.querySelector(".queries");
+        const shown = () => [...table.querySelectorAll("tbody tr")].filter(row => !row.hidden)
             .map(row => row.querySelector("summary").textContent);
         const set = (selector, value) => {
             const each = document.querySelector(selector);
@@ -100,7 +101,7 @@ def test_rows_are_searched_filtered_and_sorted(page, tmp_path):
         const lost = shown();
         set("#kind0", "");
         return {all, searched, said, sorted, order, lost,
-            rows: [...document.querySelectorAll(".queries tbody tr")].map(row => row.dataset.s0)};
+            rows: [...table.querySelectorAll("tbody tr")].map(row => row.dataset.s0)};
         """,
     )
     assert len(found["all"]) == 3

@@ -11,9 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+import pytrec_eval
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy.stats import ttest_1samp
 from typer.testing import CliRunner
 
 from rerank_core import InvalidRequestError
@@ -114,6 +116,24 @@ def test_the_ceiling_is_what_the_best_order_of_the_candidates_has():
     assert "29 of 30 queries have no relevant document" in decide(found).facts[-1].text
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=14).filter(
+        lambda each: any(g for g, _ in each)
+    )
+)
+def test_the_ceiling_is_trec_evals_of_the_candidates_sorted_by_grade(graded):
+    """Each document has a grade, and may be a candidate."""
+    grades = {f"d{position}": grade for position, (grade, _) in enumerate(graded)}
+    candidates = [f"d{position}" for position, (_, chosen) in enumerate(graded) if chosen] or ["d0"]
+    data = LabelledData("x", {"q": "word"}, dict.fromkeys(grades, "text"), {"q": grades}, {"q": candidates})
+    judge = pytrec_eval.RelevanceEvaluator({"q": grades}, {"ndcg_cut_10"})
+    best = judge.evaluate({"q": {document: float(grades[document]) for document in candidates}})["q"]["ndcg_cut_10"]
+    found = evaluate(data, {})
+    assert found.ceiling == pytest.approx(best)
+    assert found.baseline.mean() <= found.ceiling + 1e-9
+
+
 def test_fewer_candidates_are_proposed_where_more_add_nothing():
     found = evaluate(numbered(30, candidates=60), {"up": ByNumber(1)})
     report = replace(found.rerankers[0], by_depth={10: 0.7, 20: 0.797, 60: 0.8})
@@ -145,6 +165,9 @@ def test_reliability_counts_every_candidate_once(pairs):
 @given(st.lists(st.floats(0, 1), min_size=25, max_size=60))
 def test_the_interval_of_a_mean_holds_it(values):
     low, high = mean_interval(values)
+    if len(set(values)) > 1:
+        student = ttest_1samp(values, 0.0).confidence_interval(0.95)
+        assert (low, high) == pytest.approx((max(0, student.low), min(1, student.high)), abs=1e-9)
     assert 0 <= low <= mean(dict(enumerate(values))) + 1e-9
     assert mean(dict(enumerate(values))) - 1e-9 <= high <= 1
     assert mean_interval(values[:24]) is None

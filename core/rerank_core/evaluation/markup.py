@@ -35,7 +35,7 @@ def table(
             shown.append(f'<td role="cell" data-label="{names[column]}"{mark}>{text_of(cell)}</td>')
         lines.append(f'<tr role="row">{"".join(shown)}</tr>')
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text_of(label)}"><table role="table">'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}"><table role="table">'
         f'<thead role="rowgroup"><tr role="row">{cells}</tr></thead>'
         f'<tbody role="rowgroup">{"".join(lines)}</tbody></table></div>'
     )

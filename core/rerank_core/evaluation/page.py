@@ -69,10 +69,9 @@ def to_html(found: Evaluation | Report) -> str:
     title = f"Reranking on {data}"
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     parts = [f"<h1>Does reranking help on {data}?</h1>"]
+    parts += _stages(report)
     for number, each in enumerate(report.evaluations):
         parts += _evaluation(report, each, number)
-        if number == 0:
-            parts += _stages(report)
     parts += _repeat(report)
     script = f"<script>{SCRIPT}</script>" if any(each.cases and each.rerankers for each in report.evaluations) else ""
     body = f"<main>{chr(10).join(parts)}</main>{script}"
@@ -81,6 +80,8 @@ def to_html(found: Evaluation | Report) -> str:
 
 def _evaluation(report: Report, found: Evaluation, number: int) -> Iterator[str]:
     date = text_of(found.environment.get("date", ""))
+    if len(report.evaluations) > 1:
+        yield f'<h2 class="stage">Behind {text_of(found.first_stage)}</h2>'
     yield f'<p class="about">{text_of(size(found))}: {text_of(found.first_stage)}. {date}</p>'
     yield from (f'<p class="caution">{text_of(note)}</p>' for note in found.left_out)
     decision = decide(found)
@@ -107,7 +108,8 @@ def _decision(found: Evaluation, decision: Decision) -> Iterator[str]:
         kind = _CLASSES.get(decision.choice, "even")
         facts = listed((fact.label, fact.text) for fact in decision.facts)
         choice = f'<p class="choice {kind}">{decision.choice}</p>'
-        yield f'<section class="card" aria-label="decision">{choice}{facts}</section>'
+        label = text_of(f"decision behind {found.first_stage}")
+        yield f'<section class="card" aria-label="{label}">{choice}{facts}</section>'
 
 
 def _stages(report: Report) -> Iterator[str]:

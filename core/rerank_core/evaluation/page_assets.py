@@ -9,6 +9,7 @@ STYLE = """
 body { margin: 0 auto; max-width: 64rem; padding: 2rem 1rem 4rem; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; } h3 { font-size: 1rem; }
+h2.stage { font-size: 1.4rem; border-top: 2px solid var(--line); padding-top: 1rem; }
 p.about, figcaption, .soft { color: var(--soft); }
 .scroll { overflow-x: auto; position: relative; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }

@@ -38,7 +38,7 @@ def query_table(found: Evaluation, number: int) -> str:
     rows = "".join(_row(found, query) for query in found.cases)
     return (
         f'<section class="queries">{_controls(found, number)}'
-        '<div class="scroll" tabindex="0" role="region" aria-label="all queries"><table role="table">'
+        '<div class="scroll" tabindex="0" role="group" aria-label="all queries"><table role="table">'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{rows}</tbody></table></div>'
         "</section>"
     )

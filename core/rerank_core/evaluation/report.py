@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from decimal import ROUND_FLOOR, Decimal
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,12 @@ class Pair:
         return verdict_of(self.comparison, self.p_value)
 
 
+@lru_cache(maxsize=256)
+def _compare(before: tuple[float, ...], after: tuple[float, ...]) -> Comparison:
+    """Every form of a report asks for the same comparisons, and each takes ten thousand resamples."""
+    return compare(before, after)
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything one evaluation found.
@@ -242,7 +249,9 @@ class Evaluation:
         changes = [
             a.comparison
             if b is self.baseline and a.comparison is not None
-            else compare([b.measures[MAIN][query] for query in a.measures[MAIN]], list(a.measures[MAIN].values()))
+            else _compare(
+                tuple(b.measures[MAIN][query] for query in a.measures[MAIN]), tuple(a.measures[MAIN].values())
+            )
             for a, b in systems
         ]
         adjusted = holm([change.p_value for change in changes])
