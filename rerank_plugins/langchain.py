@@ -9,15 +9,17 @@ Nothing here needs ``langchain``, ``langchain_classic`` or ``langchain_community
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from itertools import chain
+from typing import Any, Self, cast
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from rerank_core import Document as PlainDocument
-from rerank_core import InvalidRequestError, RerankResponse, RerankResult
+from rerank_core import InvalidRequestError, RerankResponse, RerankResult, fuse_lists
 from rerank_core.documents import DocumentLike, check_documents
 from rerank_core.optional import optional
 from rerank_core.options import effective_provider
@@ -313,6 +315,10 @@ class RerankRetriever(BaseRetriever):
     Let the inner retriever find many documents (``search_kwargs={"k": 50}``), and the compressor keep the few best.
     In the trace, retrieval and reranking are two runs below this one's.
 
+    Of several retrievers the lists are fused by reciprocal rank fusion (:func:`rerank_core.fuse_lists`): only ranks
+    count, whatever their scores are; a document that several find (the same id, or without ids the same content) is
+    ranked once. The compressor gets them in the fused order, which is what its ``fusion`` takes for the retriever's.
+
     ``invoke(query, top_n=5)`` limits one call; other keyword arguments go to the inner retriever. ``dumps`` works if it
     works for what is inside; for ``loads`` allow :class:`CrossEncoderCompressor` and the inner retriever's class, too.
 
@@ -333,7 +339,9 @@ class RerankRetriever(BaseRetriever):
         extra="forbid", arbitrary_types_allowed=True, validate_assignment=True, hide_input_in_errors=True
     )
 
-    retriever: RetrieverLike = Field(description="A retriever, or any Runnable from a query to documents.")
+    retriever: RetrieverLike | list[RetrieverLike] = Field(
+        description="A retriever, or any Runnable from a query to documents; or a list of them."
+    )
     compressor: Runnable[Any, list[Document]] = Field(
         default_factory=CrossEncoderCompressor,
         description="What ranks: a CrossEncoderCompressor, also with retries, fallbacks or bound options.",
@@ -348,6 +356,20 @@ class RerankRetriever(BaseRetriever):
         if top_n is not None and top_n != _UNSET and top_n < 1:
             raise ValueError("top_n must be at least 1, None for all, or -1 for the compressor's")
         return top_n
+
+    @model_validator(mode="after")
+    def _check_retrievers(self) -> Self:
+        if not isinstance(self.retriever, list):
+            return self
+        if not self.retriever:
+            raise ValueError("retriever must be at least one retriever; the list is empty")
+        ours = self.compressor if isinstance(self.compressor, CrossEncoderCompressor) else None
+        if len(self.retriever) > 1 and ours is not None and ours.retrieval_score_key is not None:
+            raise ValueError(
+                "the scores of several retrievers cannot be compared: leave the compressor's retrieval_score_key out, "
+                "and the fused order counts"
+            )
+        return self
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -367,7 +389,9 @@ class RerankRetriever(BaseRetriever):
         top_n: int | None = _UNSET,
         **kwargs: Any,
     ) -> list[Document]:
-        documents = self.retriever.invoke(query, {"callbacks": run_manager.get_child()}, **kwargs)
+        documents = _fused(
+            [each.invoke(query, {"callbacks": run_manager.get_child()}, **kwargs) for each in self._retrievers]
+        )
         if not documents:
             return []
         found: RerankInput = {"query": query, "documents": documents}
@@ -381,11 +405,16 @@ class RerankRetriever(BaseRetriever):
         top_n: int | None = _UNSET,
         **kwargs: Any,
     ) -> list[Document]:
-        documents = await self.retriever.ainvoke(query, {"callbacks": run_manager.get_child()}, **kwargs)
+        runs = (each.ainvoke(query, {"callbacks": run_manager.get_child()}, **kwargs) for each in self._retrievers)
+        documents = _fused(await asyncio.gather(*runs))
         if not documents:
             return []
         found: RerankInput = {"query": query, "documents": documents}
         return await self.compressor.ainvoke(found, {"callbacks": run_manager.get_child()}, **self._limit(top_n))
+
+    @property
+    def _retrievers(self) -> list[RetrieverLike]:
+        return self.retriever if isinstance(self.retriever, list) else [self.retriever]
 
     def _limit(self, top_n: int | None) -> dict[str, Any]:
         """For the compressor; nothing at all when nobody asked, so that what is bound to it stays."""
@@ -443,6 +472,21 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
             positions = list(group)
             scores |= {positions[each.index]: result_score(each, logits=self.logits) for each in response}
         return [scores[position] for position in range(len(scores))]
+
+
+def _fused(lists: list[list[Document]]) -> list[Document]:
+    """What several retrievers found, in one order; of a single one as it is."""
+    if len(lists) == 1:
+        return lists[0]
+    found: dict[tuple[str, str], Document] = {}
+    keys = [[_identity(document) for document in documents] for documents in lists]
+    for key, document in zip(chain(*keys), chain(*lists), strict=True):
+        found.setdefault(key, document)
+    return [found[key] for key, _ in fuse_lists([(key, None) for key in each] for each in keys)]
+
+
+def _identity(document: Document) -> tuple[str, str]:
+    return ("content", document.page_content) if document.id is None else ("id", document.id)
 
 
 Groups = dict[str, dict[int, str]]

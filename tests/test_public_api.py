@@ -39,7 +39,7 @@ def test_the_public_names_are_these():
         "InvalidRequestError",
         "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "OverloadedError", "Packed", "Piece",
         "ProtocolError", "RateLimitError", "RerankError", "RerankResponse", "RerankResult", "Reranker", "Span",
-        "TimeoutError", "Timings", "Usage", "__version__", "pack",
+        "TimeoutError", "Timings", "Usage", "__version__", "fuse_lists", "pack",
     ]  # fmt: skip
     for name in rerank_core.__all__:
         assert getattr(rerank_core, name)

@@ -25,6 +25,7 @@ from rerank_core.errors import (
     RerankError,
     TimeoutError,  # noqa: A004  (as above)
 )
+from rerank_core.fusion import fuse_lists
 from rerank_core.packing import Packed, Piece, pack
 from rerank_core.reranker import Reranker
 from rerank_core.results import Document, Highlight, RerankResponse, RerankResult, Span, Timings, Usage
@@ -54,6 +55,7 @@ __all__ = [
     "Timings",
     "Usage",
     "__version__",
+    "fuse_lists",
     "pack",
 ]
 

@@ -7,18 +7,22 @@ linear combinations of Fox and Shaw (TREC-2, 1994), with the normalisation of Mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.ranking import as_float
 
-RRF = "rrf"
+RRF: Literal["rrf"] = "rrf"
 RRF_K = 60
 """What reciprocal rank fusion adds to every rank, as its authors have it."""
 
 CALIBRATED = "calibrated"
 """Stands for the share that a calibration has."""
+
+ListFusion = Literal["rrf", "weighted"]
+K = TypeVar("K", bound=Hashable)
+_PAIR = 2
 
 Fusion = float | str
 """The share of the retriever in a weighted sum, from 0 to 1, or :data:`RRF`."""
@@ -128,6 +132,71 @@ def fuse(fusion: Fusion, retrieval: Sequence[float | None] | None, model: Sequen
         return [Fused(1 / (RRF_K + one), 1 / (RRF_K + other)) for one, other in ranks]
     both = zip(standard(order), standard(model), strict=True)
     return [Fused(fusion * one, (1 - fusion) * other) for one, other in both]
+
+
+def fuse_lists(
+    lists: Iterable[Iterable[tuple[K, float | None]]],
+    *,
+    method: ListFusion = RRF,
+    weights: Iterable[float] | None = None,
+) -> list[tuple[K, float]]:
+    """The lists of several retrievers as one, best first: every key once, with its fused score.
+
+    ``rrf`` adds up ``1 / (60 + rank)`` over the lists that have the key: scores of any unit, bounded or not, may stand
+    beside each other, because only ranks count. ``weighted`` adds up z-scores, in each list those of its own scores; a
+    key that a list does not have gets the lowest z-score there.
+
+    In each list, scores count only where every item has a finite one, and otherwise the order of the list. Of a key
+    that comes twice in one list, the better one counts. Equal fused scores keep the order of first appearance.
+
+    Args:
+        lists: of each retriever, pairs of a key (an id, or a text) and its score, higher is better, or None; best first
+            where there are no scores.
+        method: ``rrf`` or ``weighted``.
+        weights: a number of at least 0 per list; None for equal ones.
+
+    Raises:
+        InvalidRequestError: when the method is none of the two, an item is no pair, or a weight is wrong or missing.
+    """
+    if method not in ("rrf", "weighted"):
+        raise InvalidRequestError(f"method must be rrf or weighted; got {method!r}.", param="method")
+    scored = [_best_of_each(position, items) for position, items in enumerate(lists)]
+    total: dict[K, float] = dict.fromkeys((key for each in scored for key in each), 0.0)
+    for each, weight in zip(scored, _weights(weights, len(scored)), strict=True):
+        values = list(each.values())
+        parts = [1 / (RRF_K + rank) for rank in ranked(values)] if method == RRF else standard(values)
+        absent = 0.0 if method == RRF else min(parts, default=0.0)
+        part_of = dict(zip(each, parts, strict=True))
+        for key in total:
+            total[key] += weight * part_of.get(key, absent)
+    return sorted(total.items(), key=lambda item: -item[1])
+
+
+def _best_of_each(position: int, items: Iterable[tuple[K, float | None]]) -> dict[K, float]:
+    """The scores of one list by key; minus the place where there are none to compare."""
+    pairs = list(items)
+    if any(isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != _PAIR for pair in pairs):
+        raise InvalidRequestError(f"lists[{position}] must have pairs of a key and a score, or None.", param="lists")
+    numbers = [None if score is None else as_float(score) for _, score in pairs]
+    given = [number for number in numbers if number is not None and math.isfinite(number)]
+    scores = given if len(given) == len(pairs) else [-float(place) for place in range(len(pairs))]
+    best: dict[K, float] = {}
+    for (key, _), score in zip(pairs, scores, strict=True):
+        best[key] = max(score, best.get(key, score))
+    return best
+
+
+def _weights(weights: Iterable[float] | None, count: int) -> list[float]:
+    if weights is None:
+        return [1.0] * count
+    found = [as_float(weight) for weight in weights]
+    checked = [weight for weight in found if weight is not None and 0 <= weight < math.inf]
+    if len(checked) != len(found) or len(found) != count:
+        raise InvalidRequestError(
+            f"weights must be one finite number of at least 0 per list; there are {len(found)} for {count} lists.",
+            param="weights",
+        )
+    return checked
 
 
 def known(retrieval: Sequence[float | None] | None) -> list[float] | None:

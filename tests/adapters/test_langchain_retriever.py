@@ -268,3 +268,39 @@ def test_a_runs_child_events_appear_in_classics_event_stream():
         return [event["name"] async for event in classic.astream_events(QUERY, version="v2")]
 
     assert asyncio.run(names()).count("CrossEncoderCompressor") == 2
+
+
+# Several retrievers
+
+
+def test_several_retrievers_are_fused_before_ranking():
+    seen = []
+
+    def compress(found):
+        seen.append([document.page_content for document in found["documents"]])
+        return found["documents"]
+
+    one = RunnableLambda(lambda _: [Document("a", id="1"), Document("b"), Document("c")])
+    other = RunnableLambda(lambda _: [Document("b"), Document("a again", id="1"), Document("d")])
+    retriever = RerankRetriever(retriever=[one, other], compressor=RunnableLambda(compress))
+    found = retriever.invoke("q")
+    assert seen == [["a", "b", "c", "d"]]
+    assert [document.page_content for document in found] == seen[0]
+    assert asyncio.run(retriever.ainvoke("q")) == found
+    assert seen[1] == seen[0]
+
+
+def test_a_list_of_one_is_that_retriever_and_an_empty_one_is_refused():
+    one = RunnableLambda(lambda _: [Document("a"), Document("a")])
+    compressor = RunnableLambda(lambda found: found["documents"])
+    assert len(RerankRetriever(retriever=[one], compressor=compressor).invoke("q")) == 2
+    with pytest.raises(ValueError, match="the list is empty"):
+        RerankRetriever(retriever=[])
+
+
+def test_scores_of_several_retrievers_are_not_compared():
+    one = RunnableLambda(lambda _: [])
+    compressor = CrossEncoderCompressor(retrieval_score_key="score")
+    assert RerankRetriever(retriever=one, compressor=compressor)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        RerankRetriever(retriever=[one, one], compressor=compressor)

@@ -142,6 +142,13 @@ def test_a_ready_engine_has_no_saved_form():
         load(dumps(RerankRetriever(retriever=Shelf(), compressor=ready)), Shelf)
 
 
+def test_several_retrievers_load_equal_in_their_order():
+    retriever = RerankRetriever(retriever=[Shelf(texts=TEXTS), Shelf(texts=TEXTS[:1])])
+    loaded = load(dumps(retriever), Shelf)
+    assert [each.texts for each in loaded.retriever] == [each.texts for each in retriever.retriever]
+    assert loaded.invoke(QUERY) == retriever.invoke(QUERY)
+
+
 def test_a_retriever_loads_equal_if_what_it_wraps_does():
     retriever = RerankRetriever(
         retriever=Shelf(texts=TEXTS), compressor=CrossEncoderCompressor(metadata_fields=("n",)), top_n=None
