@@ -350,9 +350,23 @@ def test_a_dash_is_standard_output_and_nothing_else_is_there(run, option, begins
     assert done.exit_code == 0
     assert done.stdout.startswith(begins)
     assert "does it help?" not in done.stdout
+    assert "s.db" in done.stderr  # where the scores are kept
     if option == "--json":
         assert json.loads(done.stdout)["queries"] == 5
     assert run(option, "-", "--json" if option != "--json" else "--csv", "-").exit_code == 2
+
+
+def test_a_calibration_to_standard_output(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"query": f"feline pets {i}", "documents": ["Cats purr.", "Dogs bark."], "relevant": [0]} for i in range(12)
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = CliRunner().invoke(app, ["calibrate", "mine.jsonl", "--out", "-", "--cache", "s.db"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["calibration"] == 1
+    assert "12 of them relevant" in " ".join(done.stderr.split())
+    assert not (tmp_path / "-").exists()
 
 
 def test_fail_if_sets_the_exit_code_and_says_why(run):

@@ -185,9 +185,10 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         stores.close()
         report = Report(tuple(found), earlier, _command())
         try:
-            if not any(file == _STANDARD_OUTPUT for file in outputs.values()):
+            piped = _STANDARD_OUTPUT in outputs.values()
+            if not piped:
                 print_evaluation(report, console=Terminal())
-                _say_reused(stores)
+            _say_reused(stores, error=piped)
         finally:
             _write(report, outputs)
     if condition is not None and (reason := condition.failure(report)):
@@ -212,7 +213,9 @@ def _command() -> str:
 
 @app.command()
 def calibrate(  # noqa: PLR0917  (typer reads them by name)
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", rich_help_panel=_OUTPUT)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The file to write; - is standard output.", rich_help_panel=_OUTPUT)
+    ],
     data: _Data = None,
     queries: _Queries = None,
     texts: _Texts = None,
@@ -273,13 +276,15 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         stores.close()
         fusion = fit_fusion(scores.lists, scores.judgments) if enough_to_fit(scores.lists) else None
         fitted = fit_calibration(scores.pairs, model=scorer.model, method=method, origin=scores.origin, fusion=fusion)
-        fitted.save(out)
+        if to_standard_output := out == _STANDARD_OUTPUT:
+            say_text(fitted.to_json() + "\n")
+        else:
+            fitted.save(out)
     relevant, count = sum(label for _, label in scores.pairs), len(scores.pairs)
-    say(f"{out}: {method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant")
-    say(_said_of_fusion(fusion, len(scores.lists)))
-    for note in scores.left_out:
-        say(note)
-    _say_reused(stores)
+    about = f"{method} calibration of {scorer.model} from {count} documents, {relevant} of them relevant"
+    for line in (f"{out}: {about}", _said_of_fusion(fusion, len(scores.lists)), *scores.left_out):
+        say(line, error=to_standard_output)
+    _say_reused(stores, error=to_standard_output)
 
 
 def _said_of_fusion(fusion: FusionFit | None, queries: int) -> str:
@@ -294,14 +299,15 @@ def _said_of_fusion(fusion: FusionFit | None, queries: int) -> str:
     )
 
 
-def _say_reused(stores: Stores) -> None:
+def _say_reused(stores: Stores, *, error: bool = False) -> None:
     """Old scores are good only as long as they are known to be old."""
     if stores.failed:
-        say(f"Not all scores could be written to {stores.file}: the next run computes those again.")
+        say(f"Not all scores could be written to {stores.file}: the next run computes those again.", error=error)
     if stores.reused:
-        say(f"{stores.reused} scores came from earlier runs, out of {stores.file}; delete it to be rid of them.")
+        reused = f"{stores.reused} scores came from earlier runs, out of {stores.file}"
+        say(f"{reused}; delete it to be rid of them.", error=error)
     elif stores.reused is not None:
-        say(f"The scores are kept in {stores.file}; delete it to be rid of them.")
+        say(f"The scores are kept in {stores.file}; delete it to be rid of them.", error=error)
 
 
 def _write(report: Report, outputs: dict[str, Path | None]) -> None:

@@ -72,15 +72,18 @@ class Calibration:
         between = probabilities[right - 1] + share * (probabilities[right] - probabilities[right - 1])
         return min(between, probabilities[right])  # rounding may overshoot
 
+    def to_json(self) -> str:
+        """What :meth:`save` writes."""
+        return json.dumps({"calibration": 1, **asdict(self)}, indent=1, allow_nan=False)
+
     def save(self, file: Path) -> None:
         """Write it as JSON, which :meth:`load` reads.
 
         Raises:
             InvalidRequestError: when the file cannot be written.
         """
-        text = json.dumps({"calibration": 1, **asdict(self)}, indent=1, allow_nan=False)
         with accessing(file, "write"):
-            file.write_text(text + "\n", encoding="utf-8")
+            file.write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: str | Path) -> Calibration:
