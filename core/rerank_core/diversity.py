@@ -10,6 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
 
 # Scripts without spaces between words are read character by character: kana, and Chinese characters.
 _WORDS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
@@ -39,15 +46,13 @@ def select(
         limit: most results; None for all.
     """
     falling = list(accumulate(relevance, min))
-    novelty = None if trade_off is None or trade_off == 1 else _Novelty(texts)
-    weight = 1.0 if trade_off is None else trade_off
-    left, chosen, taken = list(range(len(falling))), list[int](), Counter[Hashable]()
-    while left and (limit is None or len(chosen) < limit):
-        best = left[0]
-        if novelty is not None:
-            seen = novelty.similarity
-            best = max(left, key=lambda i: weight * falling[i] - (1 - weight) * seen[i])
-        left.remove(best)
+    following = iter(range(len(falling)))
+    novelty = None if trade_off is None or trade_off == 1 else _Novelty(falling, texts, trade_off)
+    chosen, taken = list[int](), Counter[Hashable]()
+    for _ in falling:
+        if len(chosen) == limit:
+            break
+        best = next(following) if novelty is None else novelty.best()
         source = sources[best]
         if source is not None and per_source is not None:
             if taken[source] == per_source:
@@ -78,34 +83,57 @@ class WordVectors:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
+        import numpy as np  # when it is needed: importing rerank_core loads nothing heavy
+
         counts = [Counter(_WORDS.findall(text.lower())) for text in texts]
         found = Counter(word for each in counts for word in each)
         rarity = {word: math.log((1 + len(texts)) / (1 + df)) + 1 for word, df in found.items()}
         self._vectors = [_unit({word: count * rarity[word] for word, count in each.items()}) for each in counts]
-        self._having: dict[str, list[tuple[int, float]]] = {}
+        having: dict[str, list[int]] = {}
         for position, vector in enumerate(self._vectors):
-            for word, value in vector.items():
-                self._having.setdefault(word, []).append((position, value))
+            for word in vector:
+                having.setdefault(word, []).append(position)
+        self._having = {
+            word: (np.array(those), np.array([self._vectors[position][word] for position in those]))
+            for word, those in having.items()
+        }
 
-    def similarities(self, position: int) -> dict[int, float]:
-        """The cosine of the text there and of every text that shares a word with it, by position; 0..1."""
-        products: dict[int, float] = {}
+    def similarities(self, position: int) -> FloatArray:
+        """The cosine of the text there and of every text, 0..1, shape [texts]."""
+        import numpy as np
+
+        products = np.zeros(len(self._vectors))
         for word, value in self._vectors[position].items():
-            for other, their in self._having[word]:
-                products[other] = products.get(other, 0.0) + value * their
-        return {other: min(product, 1.0) for other, product in products.items()}
+            those, values = self._having[word]
+            products[those] += value * values
+        return np.minimum(products, 1.0)
 
 
 class _Novelty:
-    """How similar each text is to what was chosen so far."""
+    """The marginal relevance of each text that was not looked at yet."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, relevance: Sequence[float], texts: Sequence[str], trade_off: float) -> None:
+        import numpy as np
+
+        self._relevance, self._trade_off = np.array(relevance), trade_off
         self._vectors = WordVectors(texts)
-        self.similarity = [0.0] * len(texts)
+        self._similarity = np.zeros(len(texts))
+        self._left = np.ones(len(texts), bool)
+
+    def best(self) -> int:
+        """The position of the highest one, the first of equals; it is not looked at again."""
+        import numpy as np
+
+        gain = self._trade_off * self._relevance - (1 - self._trade_off) * self._similarity
+        position = int(np.argmax(np.where(self._left, gain, -np.inf)))
+        self._left[position] = False
+        return position
 
     def add(self, position: int) -> None:
-        for other, value in self._vectors.similarities(position).items():
-            self.similarity[other] = max(self.similarity[other], value)
+        """What is similar to this one is less novel from now on."""
+        import numpy as np
+
+        self._similarity = np.maximum(self._similarity, self._vectors.similarities(position))
 
 
 def _unit(vector: dict[str, float]) -> dict[str, float]:

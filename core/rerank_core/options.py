@@ -321,7 +321,8 @@ class RerankerOptions(PlainOptions, total=False):
             None,
             "A ready scorer (with a cache, a fallback, a cascade) instead of a model.",
             "both",
-            more="It has its own options and hooks, so that none may be given besides on_failure and calibration.",
+            more="It has its own options and hooks. Besides it only those may be given that come after its scores: "
+            "on_failure, calibration, fusion, diversify, max_per_source, source_field and highlights.",
             field=False,
         ),
     ]

@@ -154,6 +154,16 @@ def test_windows_show_the_best_passage(tmp_path, monkeypatch):
     assert "--windows reads everything" in rerank("query", "capital", path, "--split", "file").stdout
 
 
+def test_highlights_are_shown_in_place_of_the_whole_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("It rains. Paris is the capital of France. Bread is baked.")
+    shown = " ".join(rerank("query", "capital of France", "a.txt", "--highlights", "1").stdout.split())
+    assert "Paris is the capital of France." in shown
+    assert "Bread" not in shown
+    (row,) = rows("capital of France", "a.txt", "--highlights", "1")
+    assert [each["text"] for each in row["highlights"]] == ["Paris is the capital of France."]
+
+
 def test_nothing_above_the_threshold_is_exit_code_1(manual):
     seen = rerank("query", "quantum chromodynamics", manual, "--threshold", "0.999")
     assert seen.exit_code == 1

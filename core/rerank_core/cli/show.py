@@ -41,7 +41,7 @@ def print_results(response: RerankResponse, *, documents: int) -> None:
         likely = result.relevance_score >= 0.5  # noqa: PLR2004  (more likely relevant than not)
         score.append(score_bar(result.relevance_score), style="green" if likely else "yellow")
         # Text objects: file names and documents are no markup.
-        table.add_row(str(result.rank), score, *map(Text, _place(result)), Text(one_line(result.passage, _SNIPPET)))
+        table.add_row(str(result.rank), score, *map(Text, _place(result)), Text(one_line(_shown(result), _SNIPPET)))
     console.print(table)
     cut = sum(result.truncated for result in response)
     note = f" · {cut} cut to fit the model (--windows reads everything)" if cut else ""
@@ -66,6 +66,12 @@ def print_models(specs: Sequence[tuple[ModelSpec, bool]]) -> None:
         about = f"{spec.languages}, {spec.licence}: {spec.description}"
         table.add_row(spec.name, "yes" if here else "", str(spec.size_mb), str(spec.max_tokens), about)
     Terminal().print(table)
+
+
+def _shown(result: RerankResult) -> str:
+    """The best sentences where they were asked for, in the order of the text; else the passage that got the score."""
+    best = sorted(result.highlights, key=lambda highlight: highlight.start)
+    return " … ".join(highlight.text for highlight in best) or result.passage
 
 
 def _place(result: RerankResult) -> list[str]:
