@@ -7,7 +7,17 @@ from typing import assert_type
 import httpx
 from pydantic import SecretStr
 
-from rerank_core import Document, Reranker, RerankError, RerankResponse, RerankResult
+from rerank_core import (
+    Document,
+    Highlight,
+    Packed,
+    Reranker,
+    RerankError,
+    RerankResponse,
+    RerankResult,
+    fuse_lists,
+    pack,
+)
 from rerank_core import TimeoutError as RerankTimeoutError
 from rerank_core.evaluation import Evaluation, LabelledData, evaluate
 from rerank_core.events import DEFAULT_HOOKS, Degraded, Event
@@ -99,3 +109,14 @@ create_app(rerankers=[reranker])  # type: ignore[arg-type]
 mine = LabelledData("mine", queries={"q": "?"}, documents={"d": "text"}, judgments={"q": {"d": 1}})
 assert_type(evaluate(mine, {"mini": reranker.scorer}), Evaluation)
 evaluate(mine, {"mini": reranker})  # type: ignore[dict-item]
+
+Reranker(fusion="calibrated", calibration="scores.json", diversify=0.7, max_per_source=2, source_field="file")
+marked = Reranker(highlights=2).rerank("q", ["a"])
+assert_type(marked[0].highlights, tuple[Highlight, ...])
+packed = pack(marked, max_tokens=100, order="ends", pieces="passages", tokenizer=len)
+assert_type(packed, Packed)
+assert_type(packed.pieces[0].text, str)
+pack(marked[:2], max_tokens=100, order="best")  # type: ignore[arg-type]
+one_list: list[tuple[str, float]] = fuse_lists(
+    [[("a", 1.0), ("b", None)], [("b", 2)]], method="weighted", weights=[1, 2]
+)
