@@ -16,6 +16,7 @@ from measure import ROOT, Result, arguments, medians, turns
 
 from rerank_core.models.source import BUNDLED
 
+PYTHON, IMPORT = "Python alone", "`import rerank_core`"
 RANK = """
 from rerank_core import Reranker
 print(Reranker({model!r}).rerank("feline pets", ["A dog barked.", "Cats purr."])[0].text)
@@ -27,8 +28,8 @@ def main() -> None:
     given = arguments(__doc__, rounds=11)
     rerank = Path(sys.executable).with_name("rerank")
     commands = {
-        "Python alone": [sys.executable, "-c", "pass"],
-        "`import rerank_core`": [sys.executable, "-c", "import rerank_core"],
+        PYTHON: [sys.executable, "-c", "pass"],
+        IMPORT: [sys.executable, "-c", "import rerank_core"],
         **{f"first ranking, `{name}`": [sys.executable, "-c", RANK.format(model=name)] for name in BUNDLED},
         "`rerank --help`": [str(rerank), "--help"],
         "`rerank query` over README.md": [str(rerank), "query", "how fast is it", str(ROOT / "README.md")],
@@ -36,12 +37,13 @@ def main() -> None:
     runs = {name: process(command) for name, command in commands.items()}
     turns(runs, 1)
     seconds = medians(turns(runs, given.rounds))
+    imported = seconds[IMPORT] - seconds[PYTHON]
     Result(
         "cold_start",
         "From the start of a process to its end, after one answer",
         ["", "ms"],
         [[name, f"{1000 * median:.0f}"] for name, median in seconds.items()],
-        [f"Medians of {given.rounds} processes each."],
+        [f"Medians of {given.rounds} processes each. The import alone takes {1000 * imported:.0f} ms."],
         {"seconds": seconds},
     ).keep(given.out)
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from measure import QUERY, Result, arguments, documents, medians, turns
+from matplotlib.figure import Figure
+from measure import QUERY, Result, arguments, documents, keep_plot, medians, turns
 
 from rerank_core import Reranker
 from rerank_core.inference.cpus import available_cpus
@@ -40,8 +39,7 @@ def main() -> None:
         slope, _ = np.polyfit(x, y, 1)
         explained = np.corrcoef(x, y)[0, 1] ** 2
         rows.append([name, f"{1000 * slope:.2f} ms each", f"{explained:.3f}"])
-    given.out.mkdir(parents=True, exist_ok=True)
-    plot(series, given.out / "growth.svg")
+    keep_plot(plot(series), given.out / "growth.svg")
     Result(
         "growth",
         "How time grows",
@@ -87,19 +85,16 @@ def growth(runs: Mapping[int, Callable[[], object]], rounds: int) -> Points:
     return {point: seconds[str(point)] for point in runs}
 
 
-def plot(series: Mapping[str, Points], file: Path) -> None:
+def plot(series: Mapping[str, Points]) -> Figure:
     """One panel for each series, all from zero."""
-    mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "growth"  # equal data, equal file
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(series), figsize=(4 * len(series), 3), layout="constrained")
+    figure = Figure(figsize=(4 * len(series), 3), layout="constrained")
+    axes = figure.subplots(1, len(series))
     for axis, (name, points) in zip(axes, series.items(), strict=True):
         axis.plot(list(points), [1000 * seconds for seconds in points.values()], "o-", color="#1f6f8b")
         axis.set(xlabel=name, xlim=(0, None), ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("ms")
-    figure.savefig(file, metadata={"Date": None})
+    return figure
 
 
 if __name__ == "__main__":

@@ -1,40 +1,37 @@
 """What very long texts cost: CPU time and peak memory by kind of text, side and length.
 
-    python benchmarks/long_texts.py --out build/long_texts
+    python benchmarks/long_texts.py
 
 A document that is cut, a query that is cut (both scored to the end), and a document read in windows (tokenised to the
 end; the model's work on its thousands of windows is dropped). Each case runs in a process of its own. The seconds are
 CPU seconds of that process, so that a busy machine does not show: the median of the rounds. The memory is what it came
 to hold beyond what it held before the first of them, the text itself included.
-FOLDER gets long_texts.json, and long_texts.png where matplotlib is installed.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
 import os
-import platform
 import random
 import statistics
 import string
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from measure import Result, arguments, keep_plot
 from memory import peak_mb
-from rich.console import Console
-from rich.table import Table
 
 from rerank_core import Reranker
 from rerank_core.events import Encoded, Event
-from rerank_core.inference.cpus import available_cpus
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODEL = "rerank-mini-en-v1"
 LENGTHS = (1_000_000, 8_000_000)
@@ -46,39 +43,25 @@ UNITS = {
     "base64": "",
     "one word": "",
 }
+ONE_CASE = "import json, sys, long_texts; print(json.dumps(long_texts.measure(*json.loads(sys.argv[1]))))"
+
+Case = dict[str, Any]
+"""Kind, side and length of a text, seconds and memory."""
 
 
 def main() -> None:
-    """Run every case, print the table, write the files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, metavar="FOLDER")
-    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", nargs=3, metavar=("KIND", "SIDE", "LENGTH"), help="one case alone, as JSON")
-    arguments = parser.parse_args()
-    if arguments.case:
-        kind, side, length = arguments.case
-        print(json.dumps(measure(kind, side, int(length), arguments.rounds)))
-        return
-    cases = [
-        run_case(kind, side, length, arguments.rounds)
-        for side in arguments.sides
-        for kind in UNITS
-        for length in arguments.lengths
-    ]
-    content = {
-        "machine": f"{platform.processor() or platform.machine()}, {available_cpus()} CPUs",
-        "model": MODEL,
-        "date": time.strftime("%Y-%m-%d"),
-        "cases": cases,
-    }
-    show(content)
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "long_texts.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        if find_spec("matplotlib"):
-            plot(content, arguments.out / "long_texts.png")
+    """Run every case, plot them, keep the table."""
+    given = arguments(__doc__, rounds=3)
+    cases = [run_case(kind, side, length, given.rounds) for side in SIDES for kind in UNITS for length in LENGTHS]
+    keep_plot(plot(cases), given.out / "long_texts.svg")
+    Result(
+        "long_texts",
+        "Very long texts: CPU time and memory",
+        ["", *(head for length in LENGTHS for head in (f"{length / 1e6:g} M characters", "MB"))],
+        rows(cases),
+        [f"`{MODEL}`, medians of {given.rounds} rounds."],
+        {"cases": cases},
+    ).keep(given.out)
 
 
 def make_text(kind: str, length: int) -> str:
@@ -92,16 +75,16 @@ def make_text(kind: str, length: int) -> str:
     return (unit * (length // len(unit) + 1))[:length]
 
 
-def run_case(kind: str, side: str, length: int, rounds: int) -> dict[str, Any]:
+def run_case(kind: str, side: str, length: int, rounds: int) -> Case:
     """One case in a process of its own."""
-    command = [sys.executable, __file__, "--rounds", str(rounds), "--case", kind, side, str(length)]
+    command = [sys.executable, "-c", ONE_CASE, json.dumps([kind, side, length, rounds])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)  # noqa: S603  (ourselves)
-    case: dict[str, Any] = json.loads(done.stdout)
+    case: Case = json.loads(done.stdout)
     return case
 
 
-def measure(kind: str, side: str, length: int, rounds: int) -> dict[str, Any]:
+def measure(kind: str, side: str, length: int, rounds: int) -> Case:
     """Seconds and memory of one case, in this process."""
     logging.getLogger("rerank_core").setLevel(logging.ERROR)  # that texts are cut is the point
     text = make_text(kind, length)
@@ -152,48 +135,47 @@ def windows(text: str) -> float:
     return seconds[0] if seconds else float("nan")
 
 
-def show(content: dict[str, Any]) -> None:
-    """The table: a row for each kind and side, a pair of columns for each length."""
-    lengths = sorted({case["length"] for case in content["cases"]})
-    table = Table(title=f"{content['model']}; {content['machine']}; {content['date']}")
-    table.add_column("")
-    for length in lengths:
-        table.add_column(f"{length / 1e6:g} M characters", justify="right")
-        table.add_column("MB", justify="right")
-    for side in SIDES:
-        for kind in UNITS:
-            row = [case for case in content["cases"] if (case["side"], case["kind"]) == (side, kind)]
-            cells = [text for case in row for text in (_seconds(case["seconds"]), f"{case['memory_mb']:.0f}")]
-            if cells:
-                table.add_row(f"{side}, {kind}", *cells)
-    Console().print(table)
+def rows(cases: Sequence[Case]) -> list[list[str]]:
+    """The table: a row for each side and kind, a pair of cells for each length."""
+    return [
+        [
+            f"{side}, {kind}",
+            *(
+                cell
+                for case in of(cases, side, kind)
+                for cell in (_seconds(case["seconds"]), f"{case['memory_mb']:.0f}")
+            ),
+        ]
+        for side in SIDES
+        for kind in UNITS
+    ]
+
+
+def of(cases: Sequence[Case], side: str, kind: str) -> list[Case]:
+    """The cases of a side and a kind, one for each length."""
+    return [case for case in cases if (case["side"], case["kind"]) == (side, kind)]
 
 
 def _seconds(value: float) -> str:
     return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
-def plot(content: dict[str, Any], path: Path) -> None:
+def plot(cases: Sequence[Case]) -> Figure:
     """Seconds and memory against the length, a panel for each side."""
-    import matplotlib as mpl
+    from matplotlib.figure import Figure  # not above: it is no part of the memory that is measured
 
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    sides = [side for side in SIDES if any(case["side"] == side for case in content["cases"])]
-    figure, axes = plt.subplots(2, len(sides), figsize=(4 * len(sides), 6), sharex=True, squeeze=False)
-    for column, side in enumerate(sides):
+    figure = Figure(figsize=(4 * len(SIDES), 6), layout="constrained")
+    axes = figure.subplots(2, len(SIDES), sharex=True)
+    for column, side in enumerate(SIDES):
         for row, (measured, label) in enumerate((("seconds", "CPU seconds"), ("memory_mb", "MB"))):
             for kind in UNITS:
-                cases = [case for case in content["cases"] if (case["side"], case["kind"]) == (side, kind)]
-                lengths = [case["length"] / 1e6 for case in cases]
-                axes[row][column].plot(lengths, [case[measured] for case in cases], marker="o", label=kind)
+                line = of(cases, side, kind)
+                lengths = [case["length"] / 1e6 for case in line]
+                axes[row][column].plot(lengths, [case[measured] for case in line], marker="o", label=kind)
             axes[row][column].set(ylabel=label, ylim=(0, None), title=side if row == 0 else "")
         axes[1][column].set(xlabel="millions of characters")
     axes[0][0].legend()
-    figure.suptitle(f"{content['model']}; {content['machine']}; {content['date']}", fontsize=9)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 if __name__ == "__main__":

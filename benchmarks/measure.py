@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from rerank_core.inference.cpus import available_cpus
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -65,11 +68,11 @@ class Result:
 
 
 def arguments(description: str | None, **more: Any) -> argparse.Namespace:
-    """The command line of a benchmark: ``--out``, ``--rounds``, and integers with these defaults."""
+    """The command line of a benchmark: ``--out``, and options of the kinds of these defaults (None: a path)."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     for name, default in more.items():
-        kind = type(default) if isinstance(default, int | float) else Path
+        kind = type(default) if isinstance(default, int | float | str) else Path
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default)
     return parser.parse_args()
 
@@ -105,6 +108,15 @@ def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 def _shown(words: Sequence[str]) -> list[str]:
     """A command line without the paths of this machine."""
     return [Path(word).name.upper() if word.startswith("/") else word for word in words]
+
+
+def keep_plot(figure: Figure, file: Path) -> None:
+    """Write a figure as SVG: equal data, equal file."""
+    import matplotlib as mpl  # not above: scripts that measure memory or imports do without it
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": file.stem}):
+        figure.savefig(file, metadata={"Date": None})
 
 
 def machine() -> str:

@@ -2,15 +2,16 @@
 
     python benchmarks/memory.py
 
-Prints the resident size after loading and the peak while 5,000 documents of more than 512 tokens are scored.
+The resident size after loading, and its peak while 5,000 documents of more than 512 tokens are scored.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import time
+
+from measure import Result, arguments
 
 from rerank_core import Reranker
 
@@ -22,23 +23,26 @@ def peak_mb() -> float:
 
 def main() -> None:
     """Rank once to load, then rank the lot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=5000)
-    parser.add_argument("--model", default=None)
-    arguments = parser.parse_args()
-    with Reranker(arguments.model) as reranker:
+    given = arguments(__doc__, documents=5000, model="rerank-mini-en-v1")
+    with Reranker(given.model) as reranker:
         reranker.warm_up()
         loaded = peak_mb()
-        texts = [f"document {i} " + "some words of text that go on and on " * 70 for i in range(arguments.documents)]
-        characters = sum(map(len, texts)) / 1e6
+        texts = [f"document {i} " + "some words of text that go on and on " * 70 for i in range(given.documents)]
         started = time.perf_counter()
         response = reranker.rerank("what goes on and on", texts)
         seconds = time.perf_counter() - started
-    print(f"after loading {loaded:.0f} MB")
-    print(
-        f"peak {peak_mb():.0f} MB, {peak_mb() - loaded:.0f} MB more, for {len(texts)} documents "
-        f"({characters:.0f} MB of text, {response.usage.prompt_tokens / 1e6:.2f} M tokens) in {seconds:.0f} s"
-    )
+    sizes = {"after loading": loaded, "at the peak": peak_mb(), "more": peak_mb() - loaded}
+    Result(
+        "memory",
+        f"Memory while {given.documents} documents of more than 512 tokens are ranked",
+        ["", "MB"],
+        [[moment, f"{size:.0f}"] for moment, size in sizes.items()],
+        [
+            f"`{response.model}`. The documents are {sum(map(len, texts)) / 1e6:.0f} MB of text.",
+            f"{response.usage.prompt_tokens / 1e6:.2f} million tokens were read, in {seconds:.0f} s.",
+        ],
+        {"mb": sizes, "seconds": seconds, "tokens": response.usage.prompt_tokens},
+    ).keep(given.out)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
     python benchmarks/norms.py
 
 Twelve residual sums with a layer norm behind each, as in a six-layer encoder of width 384, over 512 tokens, on one
-thread. Both take turns; the minimum of the rounds counts.
+thread. Both take turns.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
+from functools import partial
 
 import numpy as np
 import onnx
-import onnxruntime
+from measure import Result, arguments, medians, turns
 from onnx import helper, numpy_helper
+from roof import session
 
 from rerank_core.conversion.norms import expand_norms
 
@@ -39,32 +39,27 @@ def chain() -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Time both and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = {}
-    for name in ("LayerNormalization", "spelled out"):
-        model = chain()
-        if name == "spelled out":
-            expand_norms(model.graph)
-        sessions[name] = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    """Time both, and compare what they give."""
+    given = arguments(__doc__, rounds=30)
+    own, spelled_out = chain(), chain()
+    expand_norms(spelled_out.graph)
+    models = {"LayerNormalization": own, "spelled out": spelled_out}
     random = np.random.default_rng(1)
     feeds = {name: random.normal(size=(2, TOKENS // 2, WIDTH)).astype(np.float32) for name in ("x0", "residual")}
-    seconds: dict[str, list[float]] = {name: [] for name in sessions}
-    outputs = {}
-    for _ in range(rounds):
-        for name, session in sessions.items():
-            started = time.perf_counter()
-            (outputs[name],) = session.run(None, feeds)
-            seconds[name].append(time.perf_counter() - started)
-    first, second = outputs.values()
-    for name, times in seconds.items():
-        print(f"{name:>18}: {1000 * min(times):.2f} ms")
-    ratio = min(seconds["spelled out"]) / min(seconds["LayerNormalization"])
-    print(f"ratio {ratio:.2f}, largest difference {np.abs(first - second).max():.1e}, {time.strftime('%Y-%m-%d')}")
+    runs = {name: partial(session(model.SerializeToString()).run, None, feeds) for name, model in models.items()}
+    (first,), (second,) = (run() for run in runs.values())
+    seconds = medians(turns(runs, given.rounds))
+    Result(
+        "norms",
+        f"{NORMS} layer norms over {TOKENS} tokens of width {WIDTH}, on one core",
+        ["", "ms", "ratio"],
+        [
+            [name, f"{1000 * median:.2f}", f"{median / seconds['LayerNormalization']:.2f}"]
+            for name, median in seconds.items()
+        ],
+        [f"Medians of {given.rounds} rounds. The largest difference is {np.abs(first - second).max():.1e}."],
+        {"seconds": seconds},
+    ).keep(given.out)
 
 
 if __name__ == "__main__":

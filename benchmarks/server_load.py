@@ -9,10 +9,8 @@ clients run in this process, the server in another, on the same CPUs: what the c
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
-import platform
 import re
 import signal
 import statistics
@@ -23,16 +21,16 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import httpx
-from measure import QUERY, documents
-from rich.console import Console
-from rich.table import Table
+from measure import QUERY, Result, arguments, documents
 
 from rerank_core import Reranker
-from rerank_core.inference.cpus import available_cpus
 
 MODEL = "rerank-mini-en-v1"
 CLIENTS = 32
 DOCUMENTS = 10
+
+Rows = list[list[str]]
+"""What was measured, and its value."""
 
 
 @asynccontextmanager
@@ -81,7 +79,7 @@ async def load(client: httpx.AsyncClient, texts: list[str]) -> list[float]:
     return seconds
 
 
-async def throughput(texts: list[str], rounds: int, console: Console) -> None:
+async def throughput(texts: list[str], rounds: int) -> Rows:
     """Clients against bulk, in turns."""
     reranker = Reranker()
     reranker.warm_up()
@@ -96,15 +94,17 @@ async def throughput(texts: list[str], rounds: int, console: Console) -> None:
             latencies += await load(client, texts)
             served.append(len(texts) / (time.perf_counter() - started))
     cuts = statistics.quantiles(latencies, n=100)
-    table = Table("", "documents/s", title=f"{CLIENTS} clients, {DOCUMENTS} documents a request")
-    table.add_row("in-process Reranker, in bulk", f"{statistics.median(bulk):.1f}")
-    table.add_row("through the server", f"{statistics.median(served):.1f}")
-    table.add_row("ratio", f"{statistics.median(served) / statistics.median(bulk):.2f}")
-    table.add_row("request p50 / p99", f"{cuts[49]:.2f} s / {cuts[98]:.2f} s")
-    console.print(table)
+    through, inside = statistics.median(served), statistics.median(bulk)
+    clients = f"{CLIENTS} clients, {DOCUMENTS} documents per request"
+    return [
+        ["in-process `Reranker`, in bulk", f"{inside:.1f} documents/s"],
+        [f"through the server, {clients}", f"{through:.1f} documents/s"],
+        ["ratio", f"{through / inside:.2f}"],
+        ["request p50 / p99", f"{cuts[49]:.2f} s / {cuts[98]:.2f} s"],
+    ]
 
 
-async def small_beside_large(console: Console) -> None:
+async def small_beside_large() -> Rows:
     """How long a small request takes alone, and while a large one runs."""
     small = [text[:200] for text in documents(DOCUMENTS)]
     words = " ".join(documents(20)).split()
@@ -117,14 +117,18 @@ async def small_beside_large(console: Console) -> None:
         while not running.done():
             beside.append((await ask(client, small))[1])
         _, took, _ = await running
-    table = Table("", "p50", title=f"a request of {DOCUMENTS} short documents")
-    table.add_row("alone", f"{1000 * statistics.median(alone):.0f} ms")
-    table.add_row(f"while 100 documents of 512 tokens take {took:.1f} s", f"{1000 * statistics.median(beside):.0f} ms")
-    table.add_row("how many got through meanwhile", str(len(beside)))
-    console.print(table)
+    small_request = f"a request of {DOCUMENTS} short documents"
+    return [
+        [f"{small_request}, alone, p50", f"{1000 * statistics.median(alone):.0f} ms"],
+        [
+            f"{small_request}, while 100 documents of 512 tokens take {took:.1f} s, p50",
+            f"{1000 * statistics.median(beside):.0f} ms",
+        ],
+        ["how many got through meanwhile", str(len(beside))],
+    ]
 
 
-async def overload(console: Console) -> None:
+async def overload() -> Rows:
     """Four times as many requests at once as are let in: each is answered, or refused with a Retry-After."""
     texts = documents(DOCUMENTS)
     async with server("--max-in-flight-requests", str(CLIENTS)) as client:
@@ -132,31 +136,32 @@ async def overload(console: Console) -> None:
         found = await asyncio.gather(*requests, return_exceptions=True)
     answers = [answer for answer in found if not isinstance(answer, BaseException)]
     counts = {status: sum(answer[0] == status for answer in answers) for status in {answer[0] for answer in answers}}
-    table = Table("answer", "requests", title=f"{4 * CLIENTS} requests at once, {CLIENTS} let in")
-    for status, count in sorted(counts.items()):
-        table.add_row(str(status), str(count))
     unsaid = sum(status == httpx.codes.TOO_MANY_REQUESTS and not wait for status, _, wait in answers)
-    table.add_row("429 without Retry-After", str(unsaid))
-    table.add_row("lost", str(len(found) - len(answers)))
-    console.print(table)
+    at_once = f"{4 * CLIENTS} requests at once, {CLIENTS} let in"
+    return [
+        *([f"{at_once}: answered {status}", str(count)] for status, count in sorted(counts.items())),
+        [f"{at_once}: 429 without Retry-After", str(unsaid)],
+        [f"{at_once}: lost", str(len(found) - len(answers))],
+    ]
 
 
-async def measure(count: int, rounds: int) -> None:
+async def measure(count: int, rounds: int) -> Rows:
     """Everything, in order."""
-    console = Console()
-    console.print(f"{platform.processor() or platform.machine()}, {available_cpus()} CPUs, model {MODEL}")
-    await throughput(documents(count), rounds, console)
-    await small_beside_large(console)
-    await overload(console)
+    return [*await throughput(documents(count), rounds), *await small_beside_large(), *await overload()]
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=640)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    asyncio.run(measure(arguments.documents, arguments.rounds))
+    """Measure, keep the table."""
+    given = arguments(__doc__, documents=640, rounds=3)
+    rows = asyncio.run(measure(given.documents, given.rounds))
+    Result(
+        "server_load",
+        "The server under load",
+        ["", ""],
+        rows,
+        [f"`{MODEL}`. Documents per second: medians of {given.rounds} rounds with {given.documents} documents."],
+        dict(rows),
+    ).keep(given.out)
 
 
 if __name__ == "__main__":
