@@ -11,20 +11,25 @@ from typing import Any
 from measure import RESULTS
 
 PAGE = RESULTS.parent / "README.md"
-ORDER = ("throughput", "throughput_base", "peers", "roof", "growth", "cold_start", "cache", "long_documents", "cascade")
+ORDER = (
+    "throughput", "throughput_base", "peers", "roof", "norms", "growth", "cold_start", "cache",
+    "long_documents", "cascade", "memory", "long_texts", "server_load",
+)  # fmt: skip
 HEAD = """# Speed, measured
 
 The latest result of each script, with command, machine and date; `python benchmarks/page.py` writes this page from
 `results/`. Competitors take turns in every round and medians count, so that a busy machine slows all alike: ratios say
-more than seconds. Quality is measured by `quality.py` and `first_stages.py`, memory by `memory.py` and `long_texts.py`,
-the server by `server_load.py`; their results stand in the README and in the models' cards.
+more than seconds. Quality is measured by `quality.py` and `first_stages.py`, whose results stand in the README and in
+the models' cards.
 """
 
 
 def page() -> str:
     """The page's text."""
-    results = [json.loads((RESULTS / f"{name}.json").read_text()) for name in ORDER]
-    return "\n".join([HEAD, *map(section, results)])
+    files = {name: RESULTS / f"{name}.json" for name in ORDER}
+    sections = [section(json.loads(file.read_text())) for file in files.values() if file.exists()]
+    missing = ", ".join(f"`{name}`" for name, file in files.items() if not file.exists())
+    return "\n".join([HEAD, *sections, *([f"Without a result here: {missing}."] if missing else [])])
 
 
 def section(result: dict[str, Any]) -> str:
