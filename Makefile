@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-lowest-extras test-alone test-random lint lint-workflows types format train bundle compat release notebooks clean
+.PHONY: demo test test-fast test-lowest test-lowest-extras test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -94,6 +94,12 @@ release:
 # The notebooks' outputs, made again; the tests run them as well, and compare.
 notebooks: $(VENV)/.dev
 	$(BIN)/python notebooks/run.py
+
+# Speed on this machine, some ten minutes that need it idle, and the page of the results (benchmarks/README.md).
+BENCHMARKS := throughput roof growth cold_start cache
+benchmarks: $(VENV)/.dev
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit; done
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) .venv-lowest dist build .coverage
