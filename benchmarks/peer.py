@@ -25,6 +25,9 @@ from typing import Any
 MOST_BYTES = 16 << 30
 """Of memory: one that takes more ends here, and not the machine."""
 
+LIMIT = 512
+"""Tokens of a pair."""
+
 Score = Callable[[str, Sequence[str]], Sequence[float]]
 """Logits of a query's documents, in their order."""
 
@@ -61,13 +64,8 @@ def flashrank(folder: Path, _: str) -> Score:
     """FlashRank with the float32 ONNX file in the place of one of its models."""
     library = import_module("flashrank")
     name = "ms-marco-TinyBERT-L-2-v2"
-    place = folder / "flashrank" / name
-    if not place.exists():
-        shutil.copytree(folder / "torch", place)
-        shutil.copy(folder / "onnx" / "model.onnx", place / "flashrank-TinyBERT-L-2-v2.onnx")
-        tokens = {key: f"[{key[:-6].upper()}]" for key in ("unk_token", "sep_token", "pad_token", "cls_token")}
-        (place / "special_tokens_map.json").write_text(json.dumps(tokens))
-    ranker = library.Ranker(name, cache_dir=str(folder / "flashrank"), max_length=512, log_level="ERROR")
+    _lay_out(folder, folder / "flashrank" / name, "flashrank-TinyBERT-L-2-v2.onnx")
+    ranker = library.Ranker(name, cache_dir=str(folder / "flashrank"), max_length=LIMIT, log_level="ERROR")
 
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
         passages = [{"id": number, "text": text} for number, text in enumerate(texts)]
@@ -86,11 +84,7 @@ def fastembed(folder: Path, _: str) -> Score:
         "rerank/checkpoint", sources=description.ModelSource(hf="rerank/checkpoint"), model_file="model.onnx"
     )
     place = folder / "fastembed"
-    if not place.exists():
-        shutil.copytree(folder / "torch", place)
-        shutil.copy(folder / "onnx" / "model.onnx", place)
-        tokens = {key: f"[{key[:-6].upper()}]" for key in ("unk_token", "sep_token", "pad_token", "cls_token")}
-        (place / "special_tokens_map.json").write_text(json.dumps(tokens))
+    _lay_out(folder, place, "model.onnx")
     model = encoders.TextCrossEncoder("rerank/checkpoint", specific_model_path=str(place))
     return lambda query, texts: [float(value) for value in model.rerank(query, texts)]
 
@@ -135,6 +129,19 @@ COMPETITORS: dict[str, Callable[[Path, str], Score]] = {
     "rerankers": rerankers,
     "infinity": infinity,
 }
+
+
+def _lay_out(folder: Path, place: Path, file: str) -> None:
+    """The checkpoint as these libraries expect it, with the limit that all have: 512 tokens."""
+    if place.exists():
+        return
+    shutil.copytree(folder / "torch", place)
+    shutil.copy(folder / "onnx" / "model.onnx", place / file)
+    tokens = {key: f"[{key[:-6].upper()}]" for key in ("unk_token", "sep_token", "pad_token", "cls_token")}
+    (place / "special_tokens_map.json").write_text(json.dumps(tokens))
+    config = json.loads((place / "tokenizer_config.json").read_text())
+    # fastembed takes the lesser of the two, and the body's tokenizer was saved with a max_length of 128.
+    (place / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": LIMIT, "max_length": LIMIT}))
 
 
 def _logit(probability: float) -> float:
