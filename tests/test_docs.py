@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fresh import fresh
 from rerank_core.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,3 +123,8 @@ def test_the_demo_ranks_the_specifications_example(capsys):
     ]
     assert order == sorted(order)
     assert order[0] == 0
+
+
+def test_the_page_of_benchmarks_is_made_from_their_results():
+    made = fresh("sys.path.insert(0, 'benchmarks'); import page; print(page.page(), end='')", cwd=ROOT)
+    assert made == (ROOT / "benchmarks" / "README.md").read_text()
