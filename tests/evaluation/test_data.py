@@ -549,15 +549,30 @@ def test_documents_have_the_ids_that_they_are_written_with(tmp_path):
     assert data.documents == {"x": "a", "7": "b", "q1d2": "c"}
 
 
+def test_a_relevant_document_that_the_retriever_did_not_find_counts(tmp_path):
+    documents = [{"text": "a", "id": "x"}, {"text": "b", "id": "y"}]
+    rows = [
+        {"query": "one", "documents": documents, "relevant": ["y", "z"]},
+        {"query": "two", "documents": documents, "relevant": ["elsewhere"]},
+    ]
+    found = evaluate(load_data(scored_file(tmp_path, *rows)), {})
+    assert found.baseline.measures["Recall@10"] == {"q1": 0.5, "q2": 0.0}
+    assert [case.reachable for case in found.cases.values()] == [True, False]
+    assert found.ceiling < 1
+    assert found.left_out == ("2 of 3 relevant judgments are of documents without a text: nobody can find those.",)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([([{"text": "a", "id": "x"}, {"text": "b", "id": "x"}], [0])], "two documents have the same 'id'"),
         ([([{"text": "a", "id": "x"}], [0]), ([{"text": "b", "id": "x"}], [0])], "mine.jsonl:2: .*another text of"),
         ([([{"text": "a", "id": 1.5}], [0])], "must be a text or a whole number"),
-        ([([{"text": "a", "id": "x"}], ["y"])], "or their ids"),
-        ([([{"text": "a", "id": "x"}], "x")], "or their ids"),
-        ([([{"text": "a", "id": "x"}], [True])], "or their ids"),
+        ([([{"text": "a", "id": ""}], [0])], "must be a text or a whole number"),
+        ([(["a"], ["x"])], "or ids where documents have some"),
+        ([([{"text": "a", "id": "x"}], [""])], "or ids where"),
+        ([([{"text": "a", "id": "x"}], "x")], "or ids where"),
+        ([([{"text": "a", "id": "x"}], [True])], "or ids where"),
     ],
 )
 def test_wrong_ids_are_refused(tmp_path, rows, message):

@@ -4,7 +4,7 @@
   ``qrels/test.tsv``;
 - a JSONL file written by hand: ``{"query": str, "documents": [str, ...], "relevant": [positions]}`` a line, or
   ``"grades"`` with one grade for each document. Documents may be ``{"text": str, "score": float, "id": str}``, with the
-  retriever's score and id; ``"relevant"`` may list ids. The documents stand in the retriever's order;
+  retriever's score and id; ``"relevant"`` may list ids, also of what was not found. The order is the retriever's;
 - files as TREC has them: judgments (``query 0 document grade``), texts and queries;
 - an ``ir_datasets`` id (https://ir-datasets.com), written ``ir_datasets:ID``.
 """

@@ -27,16 +27,15 @@ def read_hand_written(file: Path) -> LabelledData:
     for number, line in read_lines(file):
         row, name = read_object(file, number, line), f"q{number}"
         query, found = row.get("query"), _documents(file, number, row)
-        grades = _grades(file, number, row, found)
+        judged = _judged(file, number, row, found)
         if not isinstance(query, str) or not query.strip():
             raise InvalidRequestError(f"{file.name}:{number}: 'query' must be a text that says something.")
-        identifiers = [document.identifier for document in found]
         for document in found:
             if documents.setdefault(document.identifier, document.text) != document.text:
                 raise conflict(file, number, f"another text of document {document.identifier!r}")
         queries[name] = query
-        judgments[name] = dict(zip(identifiers, grades, strict=True))
-        candidates[name] = identifiers
+        judgments[name] = judged
+        candidates[name] = [document.identifier for document in found]
         if found[0].score is not None:
             scores[name] = {document.identifier: document.score for document in found if document.score is not None}
     if not queries:
@@ -78,34 +77,38 @@ def _document(where: str, value: object, name: str) -> _Document:
     score, identifier = value.get("score"), value.get("id")
     if score is not None and not is_score(score):
         raise InvalidRequestError(f"{where}: the 'score' of a document must be a finite number.")
-    if identifier is not None and type(identifier) not in {str, int}:
+    if identifier is not None and (type(identifier) not in {str, int} or identifier == ""):
         raise InvalidRequestError(f"{where}: the 'id' of a document must be a text or a whole number.")
     return _Document(
         name if identifier is None else str(identifier), value["text"], None if score is None else float(score)
     )
 
 
-def _grades(file: Path, number: int, row: Mapping[str, Any], documents: Sequence[_Document]) -> list[int]:
-    """The grade of each document of a line."""
+def _judged(file: Path, number: int, row: Mapping[str, Any], documents: Sequence[_Document]) -> dict[str, int]:
+    """The grade of each document of a line, and of those that its retriever has not found, by id."""
     relevant, grades, where, count = row.get("relevant"), row.get("grades"), f"{file.name}:{number}", len(documents)
+    names = [document.identifier for document in documents]
     if grades is not None:
         if relevant is not None:
             raise InvalidRequestError(f"{where}: both 'relevant' and 'grades' are given; leave one of them out.")
         if not isinstance(grades, list) or len(grades) != count or not all(map(is_grade, grades)):
             raise InvalidRequestError(f"{where}: 'grades' must have {GRADE} for each of the documents.")
-        return grades
-    positions = {document.identifier: position for position, document in enumerate(documents)}
-    found = [_position(each, positions, count) for each in relevant] if isinstance(relevant, list) else [None]
+        return dict(zip(names, grades, strict=True))
+    named = any(name != f"q{number}d{position}" for position, name in enumerate(names))
+    found = [_identifier(each, names, named=named) for each in relevant] if isinstance(relevant, list) else [None]
     if None in found:
         raise InvalidRequestError(
-            f"{where}: 'relevant' must list positions in 'documents', from 0 to {count - 1}, or their ids; or give "
-            "'grades'."
+            f"{where}: 'relevant' must list positions in 'documents', from 0 to {count - 1}, or ids where documents "
+            "have some; or give 'grades'."
         )
-    return [int(position in found) for position in range(count)]
+    return {**dict.fromkeys(names, 0), **dict.fromkeys(filter(None, found), 1)}
 
 
-def _position(value: object, positions: Mapping[str, int], count: int) -> int | None:
-    """The position that a number is, or a document's id stands for; None where it is neither."""
+def _identifier(value: object, names: Sequence[str], *, named: bool) -> str | None:
+    """The id that a number stands for, or an id; None where it is neither.
+
+    Where documents are ``named`` by the file, an id may be of one that is not among them: it was not found.
+    """
     if isinstance(value, str):
-        return positions.get(value)
-    return value if type(value) is int and 0 <= value < count else None
+        return value if value in names or (named and value) else None
+    return names[value] if type(value) is int and 0 <= value < len(names) else None
