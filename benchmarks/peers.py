@@ -1,6 +1,7 @@
 """Documents per second, ours and other libraries', with the same weights on the same texts, taking turns.
 
     python benchmarks/peers.py [--peers PYTHON] [--infinity PYTHON]
+    python benchmarks/peers.py --least 1000 --most 1000 --rounds 1  # half an hour
 
 PYTHON is the interpreter of an environment that has FlashRank, fastembed and rerankers, or infinity's engine
 (``benchmarks/peers.txt``); what is not given is left out, and the result says so. Every competitor is a process of its
@@ -21,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from measure import LENGTHS, QUERY, RESULTS, ROOT, Result, arguments, documents
+from measure import LENGTHS, QUERY, ROOT, Result, arguments, documents
 from peer import MOST_BYTES
 from throughput import build_checkpoint
 
@@ -78,7 +79,7 @@ def running(name: str, python: Path, folder: Path) -> Iterator[Competitor]:
 
 def main() -> None:
     """Build the checkpoint, start everybody, take turns, keep the result."""
-    given = arguments(__doc__, rounds=5, peers=None, infinity=None)
+    given = arguments(__doc__, rounds=5, least=20, most=100, peers=None, infinity=None)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         export_onnx(build_checkpoint(folder / "torch"), folder / "onnx")
@@ -90,19 +91,18 @@ def main() -> None:
             stack.enter_context(running(name, python, folder)) for name, python in wanted if python is not None
         ]
         left_out = [OTHERS.get(name, name) for name, python in wanted if python is None]
-        compare(competitors, given.rounds, left_out, given.out)
+        counts = [count for count in COUNTS if given.least <= count <= given.most]
+        compare(competitors, counts, given.rounds, left_out).keep(given.out)
 
 
-def compare(competitors: Sequence[Competitor], rounds: int, left_out: Sequence[str], out: Path = RESULTS) -> None:
+def compare(competitors: Sequence[Competitor], counts: Sequence[int], rounds: int, left_out: Sequence[str]) -> Result:
     """Every kind and number of documents, and the table of it."""
     speeds: dict[str, dict[str, float]] = {each.name: {} for each in competitors}
     differences: dict[str, float] = dict.fromkeys(speeds, 0.0)
-    columns = [f"{count} {kind}" for count in COUNTS for kind in LENGTHS]
-    for count in COUNTS:
+    columns = [f"{count} {kind}" for count in counts for kind in LENGTHS]
+    for count in counts:
         for kind in LENGTHS:
-            best = fastest(speeds, f"{COUNTS[1]} {kind}") if count > COUNTS[1] else None
-            taking_part = [each for each in competitors if best is None or each.name in {best, *others(speeds)}]
-            found = measured(taking_part, documents(count, kind), rounds if best is None else 1)
+            found = measured(competitors, documents(count, kind), rounds)
             reference = next(scores for name, (_, scores) in found.items() if name.startswith(REFERENCE))
             for name, (seconds, scores) in found.items():
                 speeds[name][f"{count} {kind}"] = count / seconds
@@ -116,7 +116,7 @@ def compare(competitors: Sequence[Competitor], rounds: int, left_out: Sequence[s
         rows.append([shown(name), *cells, "other weights" if BUNDLED_OURS in name else f"{differences[name]:.2g}"])
     notes = [
         "Documents per second, and in brackets how many times as fast as CrossEncoder at its best batch size.",
-        f"Medians of {rounds} rounds; {COUNTS[2]} documents once. Batch sizes of CrossEncoder: {BATCHES}.",
+        f"Medians of {rounds} rounds. Batch sizes of CrossEncoder: {BATCHES}.",
     ]
     if other_work := [
         shown(name) for name in others(speeds) if differences[name] > SAME_WORK and BUNDLED_OURS not in name
@@ -128,7 +128,8 @@ def compare(competitors: Sequence[Competitor], rounds: int, left_out: Sequence[s
         notes.append(f"Left out, not installed here: {', '.join(left_out)}.")
     data = {"documents_per_second": speeds, "largest_logit_difference": differences}
     head = ["", *columns, "largest logit difference"]
-    Result("peers", "Ours and other libraries, the same weights on the same texts", head, rows, notes, data).keep(out)
+    name = "peers" if counts[0] < COUNTS[-1] else f"peers_{COUNTS[-1]}"
+    return Result(name, "Ours and other libraries, the same weights on the same texts", head, rows, notes, data)
 
 
 def measured(
