@@ -222,8 +222,7 @@ class LocalScorer:
         tokens = sum(len(item.ids) for item in inputs)
         encoded = time.perf_counter()
         emit(self._hooks, Encoded(self.model, len(texts), len(inputs), tokens, encoded - started))
-        # 0 means that this graph must run one input at a time; no option overrides that.
-        budget = loaded.backend.batch_tokens and (options.batch_tokens or loaded.backend.batch_tokens)
+        budget = loaded.shared.runner.budget(options.batch_tokens)
         logits: NDArray[np.float32] = yield loaded.scheduler.submit(
             inputs, budget=budget, limit=in_flight, report=self._report_batch, future=make_future()
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core.inference.encoding import Block, Encoder
+from rerank_core.inference.memory import FittingRunner
 from rerank_core.inference.scheduler import Scheduler
 from rerank_core.inference.workers import Workers
 
@@ -31,7 +32,7 @@ class Backend(Protocol):
         """The logits of a block, shape [batch].
 
         Raises:
-            InferenceError: when the model fails.
+            InferenceError: when the model fails; with the code ``out_of_memory`` where a smaller block may fit.
         """
         ...
 
@@ -92,11 +93,13 @@ class SharedModel:
     device: str
     fingerprint: str
     warned_of_truncation: bool = False
+    runner: FittingRunner = field(init=False)
     scheduler: Scheduler = field(init=False)
 
     def __post_init__(self) -> None:
-        encoder, backend = self.encoder, self.backend
-        self.scheduler = Scheduler(lambda: backend.workers, lambda inputs: backend.run(encoder.pad(inputs)))
+        backend = self.backend
+        self.runner = FittingRunner(self.encoder, backend, self.device)
+        self.scheduler = Scheduler(lambda: backend.workers, self.runner)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -95,6 +95,12 @@ class TorchBackend:
         try:
             with torch.inference_mode():
                 scores = self._model(features)["scores"].float().cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise InferenceError(
+                f"a batch of shape {block.input_ids.shape} does not fit into the memory of {self.device}: give a lower "
+                "max_tokens=, a smaller model, or free memory there.",
+                code="out_of_memory",
+            ) from error
         except Exception as error:
             raise InferenceError(f"the model failed on a batch of shape {block.input_ids.shape}.") from error
         return relevance_logits(scores)
