@@ -25,10 +25,13 @@ MODULES = (
     "rerank_core.server",
     "rerank_core",
     "rerank_plugins",
+    "rerank_plugins.chroma",
     "rerank_plugins.haystack",
+    "rerank_plugins.lancedb",
     "rerank_plugins.langchain",
     "rerank_plugins.llama_index",
     "rerank_plugins.pytest",
+    "rerank_plugins.qdrant",
 )
 NOTE = "Made from the docstrings: `python docs/make_reference.py`.\n"
 ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?([\w.]+)`")

@@ -25,7 +25,7 @@ from rerank_core.optional import optional
 from rerank_core.options import effective_provider
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import highlights_after, result_metadata, result_score, retrieval_scores
+from rerank_plugins.results import WRITTEN, highlights_after, result_metadata, result_score, retrieval_scores
 
 with optional("rerank_plugins.langchain", extra="langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -41,7 +41,7 @@ __all__ = ["CrossEncoderCompressor", "CrossEncoderScorer", "RerankInput", "Reran
 _UNSET = -1
 _SCORE, _OLD_SCORE = "relevance_score", "retrieval_score"
 # What a reranker writes into metadata; of an earlier pass it would be wrong.
-_WRITTEN = (_SCORE, "rerank_truncated", "rerank_degraded", "rerank_window", "rerank_highlights")
+_WRITTEN = (_SCORE, *WRITTEN)
 
 
 class RerankInput(TypedDict):

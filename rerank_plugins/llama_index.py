@@ -16,7 +16,7 @@ from rerank_core import Document, InvalidRequestError, Reranker, RerankResult
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import result_metadata, result_score, retrieval_scores
+from rerank_plugins.results import WRITTEN, result_metadata, result_score, retrieval_scores
 
 with optional("CrossEncoderPostprocessor", extra="llama-index"):
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -31,7 +31,6 @@ __all__ = ["CrossEncoderPostprocessor"]
 dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE = "retrieval_score"
-_WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window", "rerank_highlights"})
 
 
 class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
@@ -262,7 +261,7 @@ def _check_nodes(nodes: Iterable[object]) -> list[NodeWithScore]:
 
 def _text(node: BaseNode, mode: MetadataMode) -> str:
     """What the model reads: never what an earlier reranker wrote, whichever metadata is asked for."""
-    written = node.metadata.keys() & (_WRITTEN | {RETRIEVAL_SCORE})
+    written = node.metadata.keys() & (WRITTEN | {RETRIEVAL_SCORE})
     if written:
         rest = {key: value for key, value in node.metadata.items() if key not in written}
         node = node.model_copy(update={"metadata": rest})
@@ -271,9 +270,9 @@ def _text(node: BaseNode, mode: MetadataMode) -> str:
 
 def _with_metadata(node: BaseNode, metadata: dict[str, Any]) -> BaseNode:
     """A copy of the node with ``metadata`` hidden from prompts and embeddings, in place of an earlier call's."""
-    if not metadata and not node.metadata.keys() & _WRITTEN:
+    if not metadata and not node.metadata.keys() & WRITTEN:
         return node
-    kept = {key: value for key, value in node.metadata.items() if key not in _WRITTEN}
+    kept = {key: value for key, value in node.metadata.items() if key not in WRITTEN}
     return node.model_copy(
         update={
             "metadata": kept | metadata,

@@ -9,6 +9,9 @@ from typing import Any
 
 from rerank_core import ProtocolError, RerankResult
 
+WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window", "rerank_highlights"})
+"""What :func:`result_metadata` writes; of an earlier pass it would be wrong."""
+
 
 def result_score(result: RerankResult, *, logits: bool) -> float:
     """The probability of relevance, or the model's raw output; of a fallback that has none, the probability.

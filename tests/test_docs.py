@@ -26,6 +26,7 @@ PAGES = (
     "CHANGELOG.md",
     "training/README.md",
     "docs/http-fields.md",
+    "docs/integrations.md",
     "docs/options.md",
 )
 

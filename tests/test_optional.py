@@ -27,12 +27,19 @@ BEHIND = {
     "core/rerank_core/inference/": "core/rerank_core/inference/backends/checkpoint.py",
     "core/rerank_core/conversion/export.py": "core/rerank_core/inference/backends/checkpoint.py",
     "core/rerank_core/conversion/": "core/rerank_core/conversion/quantize.py",
+    "core/rerank_core/cli/mcp_server.py": "core/rerank_core/cli/mcp.py",
     "haystack_integrations/": "rerank_plugins/haystack.py",
 }
 # What is imported only by the library it is for, hence needs no seam.
 PLUGINS = {"rerank_plugins/pytest.py": "pytest"}
 # What one of the extra's packages always brings along.
-BROUGHT = {"starlette": "fastapi", "h11": "uvicorn", "transformers": "sentence-transformers", "torch": "torch"}
+BROUGHT = {
+    "starlette": "fastapi",
+    "h11": "uvicorn",
+    "transformers": "sentence-transformers",
+    "torch": "torch",
+    "mcp_types": "mcp",
+}
 
 
 def normal(name):

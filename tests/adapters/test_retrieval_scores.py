@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from numbers_as_texts import ByNumber
 
 from fresh import fresh
 from rerank_core import Reranker
-from rerank_core.scoring import FakeScorer, Score, Scores
+from rerank_core.scoring import Score
 
 QUERY = "q"
 TEXTS = ["1", "2", "3"]
 BEST_FIRST = {None: ["3", "2", "1"], 1.0: ["2", "3", "1"]}
 SCORES = [0.1, 7.0, 0.5]  # the middle one is what the retriever likes best
-
-
-class ByNumber(FakeScorer):
-    """The logit of a text is the number that it is."""
-
-    def score(self, _query, texts):
-        return Scores(tuple(Score.from_logit(float(text)) for text in texts), self.model)
 
 
 def llama_index(reranker, scores):

@@ -21,7 +21,7 @@ def main() -> None:
     from rerank_core.cli.terminal import flushed, forget_odd_sizes
 
     forget_odd_sizes()
-    from rerank_core.cli import evaluate, serve  # noqa: F401  (they add their commands)
+    from rerank_core.cli import evaluate, mcp, serve  # noqa: F401  (they add their commands)
     from rerank_core.cli.app import app
 
     try:
