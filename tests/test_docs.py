@@ -27,6 +27,7 @@ PAGES = (
     "training/README.md",
     "docs/http-fields.md",
     "docs/integrations.md",
+    "docs/models.md",
     "docs/options.md",
     "docs/deploy.md",
 )

@@ -276,6 +276,14 @@ def test_the_list_of_models():
     assert models["bge-reranker-v2"]["repository"] == "BAAI/bge-reranker-v2-m3"
 
 
+def test_the_list_of_models_is_filtered():
+    seen = rerank("models", "--language", "zh", "--licence", "mit", "--max-size", "1500", "--json")
+    assert [model["name"] for model in json.loads(seen.stdout)] == ["bge-reranker-base"]
+    nothing = rerank("models", "--max-size", "1")
+    assert nothing.exit_code == 1
+    assert "no model known by name fits" in nothing.stderr
+
+
 @pytest.mark.torch
 def test_export_writes_files_that_work(checkpoint, tmp_path, manual):
     seen = rerank("export", checkpoint("bert"), tmp_path / "onnx")

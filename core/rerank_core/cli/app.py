@@ -146,19 +146,29 @@ def query(  # noqa: PLR0917  (typer reads them by name)
 
 @app.command()
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Only models for this language: de, or German.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(metavar="SPDX", help="Only models with this licence.")] = None,
+    max_size: Annotated[float | None, typer.Option(metavar="MB", help="Only models up to this download size.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """List the models known by name, and which of them are on this machine."""
     from rerank_core.cli.show import print_models
-    from rerank_core.models import REGISTRY
+    from rerank_core.models.registry import select
     from rerank_core.models.source import is_cached
 
     with interruptible():
-        specs = [(spec, is_cached(spec)) for spec in REGISTRY.values()]
+        chosen = select(language=language, licence=licence, max_size=max_size)
+        specs = [(spec, is_cached(spec)) for spec in chosen]
     if as_json:
         say_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs])
-    else:
+    elif specs:
         print_models(specs)
+    else:
+        say("rerank: no model known by name fits; `rerank models` lists them all.", error=True)
+    if not specs:
+        raise typer.Exit(EXIT_NOTHING)
 
 
 @app.command()

@@ -124,6 +124,8 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
 def locate(model: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> ModelFiles:
     """Find a model by registry name, local folder, local ``.onnx`` file or Hub id.
 
+    A registry model comes from the commit that its record pins, unless ``revision`` names another.
+
     Raises:
         ModelNotFoundError: when nothing has this name.
         ModelLoadError: when it is known but its small files cannot be downloaded.
@@ -131,7 +133,7 @@ def locate(model: str | Path, *, revision: str | None = None, local_files_only: 
     name = str(model)
     spec = known(name)
     if spec is not None and spec.repository is not None:
-        return _on_hub(name, spec.repository, spec, revision, offline=local_files_only)
+        return _on_hub(name, spec.repository, spec, revision or spec.revision, offline=local_files_only)
     if spec is not None:
         return _local(BUNDLED[spec.name], name, spec)
     path = local_path(model)
@@ -188,7 +190,8 @@ def is_cached(spec: ModelSpec) -> bool:
         return True
     from huggingface_hub import try_to_load_from_cache
 
-    return any(isinstance(try_to_load_from_cache(spec.repository, name), str) for name in _WEIGHT_FILES)
+    places = (try_to_load_from_cache(spec.repository, name, revision=spec.revision) for name in _WEIGHT_FILES)
+    return any(isinstance(place, str) for place in places)
 
 
 def _is_hub_id(name: str) -> bool:

@@ -1,0 +1,78 @@
+"""What is recorded about a model that is known by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MANY = "mul"
+"""In a list of language codes: about a hundred languages and more."""
+
+Head = Literal["classifier", "modular", "language model"]
+ScoreKind = Literal["logit", "log-odds", "answer logit"]
+Probability = Literal["sigmoid", "uncalibrated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """What is known about a model before it is loaded: all that decides a score, and what helps to choose it.
+
+    Attributes:
+        name: the name users write.
+        repository: its Hugging Face Hub repository, or None for a model inside this package, in the folder of its name.
+        revision: the Hub commit that is loaded unless another is asked for; None for the main branch.
+        licence: SPDX identifier of the weights' licence.
+        licence_note: what there is to know about the licence beside its name.
+        languages: what it was trained for, in words.
+        language_codes: the same as ISO 639-1 codes; ``mul`` means a hundred languages and more.
+        max_tokens: the default limit of query and document together, special tokens included.
+        parameters: millions of parameters.
+        size_mb: download size of the weights in MB.
+        description: one line for people.
+        backend: the only backend that may load it, or None for any.
+        dtype: the precision of its ONNX file, where that is not float32.
+        head: what makes the score: the classifier of a transformers model, sentence-transformers' modules, or a
+            language model's next token.
+        score: what the head gives: one logit, the log-odds of two answers, or the logit of one answer.
+        answers: a language model's answer tokens: the relevant one, and the other where there is one.
+        temperature: what the head's score is divided by to become the log-odds of relevance.
+        probability: whether the sigmoid of the log-odds is a probability, or only a number in that order until a
+            calibration is fitted.
+        template: a language model's chat template, in Jinja, for a checkpoint that does not bring its own modules.
+        instruction: the instruction in the template unless another is given.
+        takes_instruction: whether the model was trained with instructions.
+        trained_on: public data sets it was trained on, in lower case: measures on these are not zero-shot.
+        superseded_by: the model that its authors name instead, by its name here or its Hub id.
+    """
+
+    name: str
+    repository: str | None
+    licence: str
+    languages: str
+    language_codes: tuple[str, ...]
+    max_tokens: int
+    parameters: float
+    size_mb: int
+    description: str
+    revision: str | None = None
+    licence_note: str = ""
+    backend: str | None = None
+    dtype: str | None = None
+    head: Head = "classifier"
+    score: ScoreKind = "logit"
+    answers: tuple[str, ...] = ()
+    temperature: float = 1.0
+    probability: Probability = "sigmoid"
+    template: str | None = None
+    instruction: str = ""
+    takes_instruction: bool = False
+    trained_on: tuple[str, ...] = ()
+    superseded_by: str | None = None
+
+    def reads(self, language: str) -> bool:
+        """Whether the model was trained for a language, given as its ISO 639-1 code or English name."""
+        wanted = language.strip().lower()
+        return MANY in self.language_codes or wanted in self.language_codes or wanted in self._named_languages()
+
+    def _named_languages(self) -> set[str]:
+        return {part.strip().lower() for part in self.languages.split(",")}
