@@ -28,6 +28,7 @@ PAGES = (
     "docs/http-fields.md",
     "docs/integrations.md",
     "docs/models.md",
+    "docs/operations.md",
     "docs/options.md",
     "docs/deploy.md",
 )
@@ -42,20 +43,22 @@ def installed(code: str) -> bool:
     return all(find_spec(needed.get(module, module)) for module in imported)
 
 
-def test_the_readmes_examples_print_what_it_says():
-    blocks = BLOCK.findall(README)
-    namespace = {"__name__": "readme"}
+@pytest.mark.parametrize(("page", "least"), [("README.md", 6), ("docs/operations.md", 1)])
+def test_a_pages_examples_print_what_it_says(page, least, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT if page == "README.md" else tmp_path)
+    blocks = [*BLOCK.findall((ROOT / page).read_text(encoding="utf-8")), ("", "")]
+    namespace = {"__name__": "page"}
     compared = 0
     for position, (language, code) in enumerate(blocks):
         if language != "python" or not installed(code):
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, f"README.md block {position}", "exec"), namespace)  # noqa: S102  (our own README)
+            exec(compile(code, f"{page} block {position}", "exec"), namespace)  # noqa: S102  (our own page)
         if blocks[position + 1][0] == "text":
             assert printed.getvalue() == blocks[position + 1][1]
             compared += 1
-    assert compared >= 6
+    assert compared >= least
 
 
 @pytest.mark.parametrize(

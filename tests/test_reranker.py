@@ -144,6 +144,7 @@ def test_wrong_arguments_are_found_before_anything_is_scored(arguments, code):
     [
         {"long_documents": "cut"},
         {"backend": "tensorflow"},
+        {"when_cold": "panic"},
         {"dtype": "int4"},
         {"max_tokens": 0},
         {"batch_tokens": -1},
@@ -185,7 +186,7 @@ def test_every_option_reaches_the_scorer():
     assert not options & api
     changed = {
         "long_documents": "windows", "max_tokens": 9, "batch_tokens": 9, "threads": 9, "backend": "torch",
-        "device": "cpu", "dtype": "int8", "device_map": "cpu", "prompt": "", "revision": "x",
+        "when_cold": "keep_order", "device": "cpu", "dtype": "int8", "device_map": "cpu", "prompt": "", "revision": "x",
         "trust_remote_code": True, "local_files_only": True,
     }  # fmt: skip
     assert set(changed) == options

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rerank_core.scoring.calibrated import Calibration
 
 OnFailure = Literal["raise", "keep_order"]
+WhenCold = Literal["wait", "keep_order"]
 LongDocuments = Literal["truncate", "windows", "likely_windows"]
 BackendChoice = Literal["auto", "onnx", "openvino", "torch"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
@@ -196,6 +197,16 @@ class PlainOptions(TypedDict, total=False):
             unset=f"{DEFAULT_RETRIES}",
             least=0,
             most=100,
+        ),
+    ]
+    when_cold: Annotated[
+        WhenCold,
+        Option(
+            "wait",
+            "While the model is not loaded: wait for it, or keep the documents in the order given, with score 0 and "
+            "marked as degraded, while it loads in the background.",
+            "local",
+            more="warm_up() waits in either case. A load that fails raises its error at the next call.",
         ),
     ]
     long_documents: Annotated[

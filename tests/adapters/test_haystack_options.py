@@ -43,6 +43,7 @@ OPTIONS = {
     "document_suffix": "o",
     "meta_fields_to_embed": ["title", "year"],
     "embedding_separator": " ",
+    "when_cold": "keep_order",
     "long_documents": "windows",
     "max_tokens": 128,
     "batch_tokens": 256,

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.call_group import ending
-from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, RerankError
-from rerank_core.events import DEFAULT_HOOKS, BatchScored, Encoded, Failed, Hook, Scored, Truncated, emit
+from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, OverloadedError, RerankError
+from rerank_core.events import DEFAULT_HOOKS, BatchScored, Degraded, Encoded, Failed, Hook, Scored, Truncated, emit
 from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import local_path
 from rerank_core.option_checks import of_type
 from rerank_core.options import LIKELY_WINDOWS
 from rerank_core.scores import Score, Scores
+from rerank_core.scoring.cold import BackgroundLoad
+from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.options import LocalOptions
 
 if TYPE_CHECKING:
@@ -64,10 +66,15 @@ class LocalScorer:
         self._hooks = tuple(hooks)
         self._loaded: LoadedModel | None = None
         self._closed = False
+        self._background = BackgroundLoad(self.model)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the model: a copy in another process loads its own, or shares one that is loaded there."""
-        return self.__dict__ | {"_loaded": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_background"} | {"_loaded": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._background = BackgroundLoad(self.model)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {'loaded' if self._loaded else 'not loaded'})"
@@ -85,9 +92,15 @@ class LocalScorer:
         """The digest of the model, and all else that decides a score: how and where it runs, how texts are encoded.
 
         Loads the model.
+
+        Raises:
+            OverloadedError: while the model loads in the background, with ``when_cold="keep_order"``.
+            RerankError: when it cannot be loaded.
         """
         from rerank_core.inference.encoding import ENCODING_VERSION
 
+        if self._is_cold():
+            raise OverloadedError(f"{self.model!r} is still loading.", code="model_loading", status=503)
         loaded = self._load()
         info = loaded.info
         return repr(
@@ -113,6 +126,8 @@ class LocalScorer:
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text; safe from several threads at once.
 
+        With ``when_cold="keep_order"`` the order is kept, marked degraded, while the model is not loaded.
+
         Raises:
             ClosedError: after :meth:`close`.
             ModelNotFoundError, ModelLoadError, MissingDependencyError: when the model cannot be loaded.
@@ -120,6 +135,8 @@ class LocalScorer:
             InferenceError: when the model fails.
         """
         try:
+            if self._is_cold():
+                return self._unscored(query, texts)
             with _droppable() as make_future:
                 steps = self._steps(self._load(), query, texts, make_future)
                 future = next(steps)
@@ -139,6 +156,8 @@ class LocalScorer:
             The same as :meth:`score`.
         """
         try:
+            if self._is_cold():
+                return self._unscored(query, texts)
             loaded = self._loaded
             loaded = await SLOW_CALLS.run(self._load) if loaded is None else loaded
             with _droppable() as make_future:
@@ -156,7 +175,8 @@ class LocalScorer:
             raise
 
     def warm_up(self) -> None:
-        """Load the model and run it once."""
+        """Load the model and run it once, whatever ``when_cold`` says."""
+        self._load()
         self.score("warm up", ["warm up"])
 
     def close(self) -> None:
@@ -167,6 +187,17 @@ class LocalScorer:
     async def aclose(self) -> None:
         """``close`` for asynchronous code."""
         self.close()
+
+    def _is_cold(self) -> bool:
+        """Whether calls go on without the model for now, because ``when_cold`` says so."""
+        if self.options.when_cold == "wait" or self._loaded is not None or self._closed:
+            return False
+        return not self._background.is_done(self._load)
+
+    def _unscored(self, query: str, texts: Sequence[str]) -> Scores:
+        kept = KeepOrderScorer()
+        emit(self._hooks, Degraded(self.model, kept.model, "model_loading"))
+        return kept.score(query, texts)
 
     def _load(self) -> LoadedModel:
         from rerank_core.inference.loading import LoadOptions, load_model

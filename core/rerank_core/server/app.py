@@ -128,6 +128,7 @@ def _served_models(settings: ServerSettings, metrics: Metrics, rerankers: Mappin
                 reranker,
                 Admission(settings.max_queued_pairs, settings.max_in_flight_requests),
                 borrowed=name in rerankers,
+                answers_cold=name in served and settings.options_of(name)["when_cold"] == "keep_order",
             )
             for name, reranker in {**rerankers, **served}.items()
         ]

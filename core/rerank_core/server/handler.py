@@ -164,5 +164,6 @@ def _headers_of(outcome: Outcome) -> dict[str, str]:
     parts = {"encode": timings.encode, "inference": timings.inference, "total": timings.total}
     return {
         "x-truncated-documents": str(len(outcome.response.truncated)),
+        "x-degraded": str(outcome.degraded).lower(),
         "server-timing": ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in parts.items()),
     }

@@ -20,10 +20,12 @@ class Outcome:
         response: the answer, for any dialect to write: best first, or in the order of the texts where there were
             several queries. Texts that were cut are named also where they are not among the results.
         timings: seconds; of several rankings the sums, of their ``total`` the longest.
+        degraded: whether the documents kept their order because the model was not loaded yet.
     """
 
     response: WireResponse
     timings: Timings
+    degraded: bool = False
 
 
 async def rank(reranker: Reranker, request: WireRequest, model: str) -> Outcome:
@@ -78,4 +80,5 @@ def _outcome(
             sum(each.inference for each in timings),
             max(each.total for each in timings),
         ),
+        degraded=any(ranking.degraded for ranking in rankings),
     )

@@ -156,7 +156,7 @@ class _Process(uvicorn.Server):
 
     async def _watch_loading(self) -> None:
         models = self._server.served.models
-        while not self._server.served.ready:
+        while any(model.state is not State.READY for model in models):
             failed = next((model for model in models if model.state is State.FAILED), None)
             if failed is not None:
                 self.failure = failed.error

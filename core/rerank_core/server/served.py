@@ -35,13 +35,23 @@ class ServedModel:
         reranker: what ranks.
         admission: who gets into its queue.
         borrowed: whether the reranker is somebody else's to close.
+        answers_cold: whether the reranker answers while its model is being loaded.
     """
 
-    def __init__(self, name: str, reranker: Reranker, admission: Admission, *, borrowed: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        reranker: Reranker,
+        admission: Admission,
+        *,
+        borrowed: bool = False,
+        answers_cold: bool = False,
+    ) -> None:
         self.name = name
         self.reranker = reranker
         self.admission = admission
         self.borrowed = borrowed
+        self._answers_cold = answers_cold
         self.state = State.WAITING
         self.error: RerankError | None = None
 
@@ -68,6 +78,11 @@ class ServedModel:
         self.error = error
         self.state = State.FAILED
 
+    @property
+    def answers(self) -> bool:
+        """Whether it answers requests: it is loaded, or need not be."""
+        return self.state is State.READY or (self._answers_cold and self.state is not State.FAILED)
+
     def check_ready(self) -> None:
         """Whether it can answer.
 
@@ -78,7 +93,7 @@ class ServedModel:
         if self.state is State.FAILED:
             # Whatever it was, for a client it is the server's failure; the log has the rest.
             raise RerankError(f"The model {self.name!r} could not be loaded.", code="model_load_failed")
-        if self.state is not State.READY:
+        if not self.answers:
             raise OverloadedError(
                 f"The model {self.name!r} is still loading.",
                 code="model_loading",
@@ -140,7 +155,7 @@ class ServedModels:
     @property
     def ready(self) -> bool:
         """Whether every model can answer."""
-        return all(model.state is State.READY for model in self._models.values())
+        return all(model.answers for model in self._models.values())
 
     def close(self) -> None:
         """Let go of the models, except those that somebody else closes."""

@@ -186,6 +186,9 @@ class CrossEncoderRanker(PlainAttributes):
     def warm_up(self) -> None:
         """Resolve the key, load the model and run it once, or connect to the server. Later calls do nothing.
 
+        A pipeline calls it before its first run. With ``when_cold="keep_order"`` it does not load the model, because
+        that run must not wait.
+
         Raises:
             AuthenticationError: when a hosted service's key is missing.
             ValueError: when ``api_key`` is a strict secret whose variable is not set.
@@ -193,7 +196,8 @@ class CrossEncoderRanker(PlainAttributes):
         """
         engine = self._engine()
         if engine is not self._warm:
-            engine.warm_up()
+            if self._engine_options(None)["when_cold"] == "wait":
+                engine.warm_up()
             self._warm = engine
 
     async def warm_up_async(self) -> None:
