@@ -216,34 +216,53 @@ _CHAT_TEMPLATE = (
 
 
 def _qwen3(folder: Path, _labels: int) -> None:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    language_model(folder, answers=("yes", "no"), template=_CHAT_TEMPLATE, max_tokens=3 * MAX_TOKENS)
+    answering(folder, ("yes", "no"))
 
-    tokenizer = bytelevel(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "yes", "no"])
-    size = _save(
-        tokenizer,
-        folder,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        padding_side="left",
-        chat_template=_CHAT_TEMPLATE,
-    )
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
+
+def language_model(
+    folder: Path, *, answers: tuple[str, ...], template: str | None, max_tokens: int, family: str = "Qwen3"
+) -> Path:
+    """A bare language model, of the family ``Qwen3`` or ``Qwen2``: nothing says that its answers are scores."""
+    import torch
+    import transformers
+
+    torch.manual_seed(20)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = bytelevel(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *answers])
+    chat = {} if template is None else {"chat_template": template}
+    size = _save(tokenizer, folder, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="left", **chat)
+    own = {"head_dim": 8} if family == "Qwen3" else {}
+    model = getattr(transformers, f"{family}ForCausalLM")(
+        getattr(transformers, f"{family}Config")(
             vocab_size=size,
-            max_position_embeddings=4 * MAX_TOKENS,
+            max_position_embeddings=max_tokens + MAX_TOKENS,
             num_key_value_heads=2,
-            head_dim=8,
             tie_word_embeddings=False,
             pad_token_id=0,
             eos_token_id=2,
             bos_token_id=None,
+            **own,
             **_SIZES,
         )
     )
     _sharpen(model)
     model.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 3 * MAX_TOKENS}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": max_tokens}))
+    return folder
+
+
+def answering(folder: Path, answers: tuple[str, ...]) -> Path:
+    """Say in a bare language model's folder, as sentence-transformers does, that these answers are its scores."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    transformer = Transformer(str(folder), transformer_task="text-generation")
+    ids = [transformer.tokenizer.convert_tokens_to_ids(answer) for answer in answers]
+    CrossEncoder(modules=[transformer, LogitScore(*ids)], device="cpu").save_pretrained(str(folder))
+    return folder
 
 
 def _ettin(folder: Path, _labels: int) -> None:

@@ -19,6 +19,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.commits: dict[str, str] = {}
         self.requests: list[str] = []
         hub = self
 
@@ -36,13 +37,17 @@ class Hub:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def publish(self, repository: str, folder: Path) -> str:
-        """Serve a folder as a repository; returns its commit."""
+    def publish(self, repository: str, folder: Path, commit: str | None = None) -> str:
+        """Serve a folder as a repository, under this commit or one of its own; returns the commit."""
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self.repositories[repository] = files
+        if commit is not None:
+            self.commits[repository] = commit
         return self.commit(repository)
 
     def commit(self, repository: str) -> str:
+        if repository in self.commits:
+            return self.commits[repository]
         digest = hashlib.sha1(usedforsecurity=False)
         for name, data in sorted(self.repositories[repository].items()):
             digest.update(name.encode() + data)

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import MAX_TOKENS, QUERY, TEXTS
+from checkpoints import MAX_TOKENS, QUERY, TEXTS, language_model
 from fresh import fresh
 from rerank_core import InferenceError, InvalidRequestError, ModelLoadError, Reranker
 from rerank_core.events import BatchScored, Encoded, Failed, ModelLoaded, Scored, Truncated
 from rerank_core.inference import loading
 from rerank_core.inference.backends.base import relevance_logits
 from rerank_core.inference.loading import LoadOptions, load_model, token_limits
-from rerank_core.models import DEFAULT_MODEL
+from rerank_core.models import DEFAULT_MODEL, REGISTRY
 from rerank_core.models.source import BUNDLED, locate
 
 MINI = BUNDLED[DEFAULT_MODEL]
@@ -540,19 +540,31 @@ def test_from_the_hub_only_safetensors_are_downloaded(hub, checkpoint, copy):
 
 
 @torch
-def test_a_causal_model_without_a_pair_template_is_an_error(checkpoint, copy):
-    folder = copy(checkpoint("qwen3"))
-    for name in ("chat_template.jinja", "tokenizer_config.json"):
-        path = folder / name
-        if path.suffix == ".json":
-            data = json.loads(path.read_text())
-            data.pop("chat_template", None)
-            path.write_text(json.dumps(data))
-        elif path.exists():
-            path.unlink()
+def test_a_causal_model_without_a_pair_template_is_an_error(hub, tmp_path):
+    spec = REGISTRY["LightOn-rerank-PW-0.8B"]  # its record has no template: its own files bring one
+    folder = language_model(tmp_path, answers=spec.answers, template=None, max_tokens=128)
+    hub.publish(spec.repository, folder, spec.revision)
     with pytest.raises(ModelLoadError) as caught:
-        Reranker(folder, device="cpu").warm_up()
+        Reranker(spec.name, device="cpu").warm_up()
     assert caught.value.code == "no_pair_template"
+
+
+@torch
+def test_a_causal_model_whose_answers_nothing_states_is_an_error(tmp_path):
+    language_model(tmp_path, answers=("yes", "no"), template=None, max_tokens=128)
+    with pytest.raises(ModelLoadError, match="nothing states which answers mean relevant") as caught:
+        Reranker(tmp_path, device="cpu").warm_up()
+    assert caught.value.code == "no_answer_tokens"
+
+
+@torch
+def test_a_tokenizer_without_the_recorded_answers_is_an_error(hub, tmp_path):
+    spec = REGISTRY["LightOn-rerank-PW-2B"]
+    folder = language_model(tmp_path, answers=("maybe",), template=None, max_tokens=512)
+    hub.publish(spec.repository, folder, spec.revision)
+    with pytest.raises(ModelLoadError, match="has no token 'Yes'") as caught:
+        Reranker(spec.name, device="cpu").warm_up()
+    assert caught.value.code == "no_answer_tokens"
 
 
 @torch

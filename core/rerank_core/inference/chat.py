@@ -41,6 +41,9 @@ class ChatEncoder:
 
     Args:
         model: the loaded cross-encoder.
+
+    Attributes:
+        takes_instruction: whether the template has a place for one.
     """
 
     def __init__(self, model: Any) -> None:
@@ -50,7 +53,8 @@ class ChatEncoder:
         # A copy: rendering switches truncation on and off in the library's own.
         self._tokenizer = TextTokenizer(copy_tokenizer(tokenizer.backend_tokenizer))
         try:
-            self._render("a", "a", None, limit=None)
+            plain = self._render("a", "a", None, limit=None)
+            self.takes_instruction = self._render("a", "a", "b", limit=None) != plain
         except Exception as error:  # the library's message says what the template lacks
             raise ModelLoadError(f"the chat template does not take a query and a document: {error}") from error
 

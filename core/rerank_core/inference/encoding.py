@@ -62,7 +62,12 @@ class Block:
 
 
 class Encoder(Protocol):
-    """Builds the inputs of one architecture."""
+    """Builds the inputs of one architecture.
+
+    ``takes_instruction`` says whether it has a place for one.
+    """
+
+    takes_instruction: bool
 
     def start(
         self, query: str, *, max_tokens: int, windows: bool, prompt: str | None, most_windows: int | None = None
@@ -190,6 +195,7 @@ class PairEncoder:
     def __init__(self, tokenizer: Tokenizer, *, pad_id: int = 0) -> None:
         self._tokenizer = TextTokenizer(tokenizer)
         self._template = PairTemplate.of(tokenizer)
+        self.takes_instruction = True
         self._pad_id = pad_id
 
     @classmethod

@@ -241,10 +241,12 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
             trust_remote_code=options.trust_remote_code,
             revision=options.revision,
             prefer_safetensors=safetensors,
+            spec=files.spec,
         )
-        return SharedModel(backend.encoder(), backend, dtype, backend.device, fingerprint)
+        return SharedModel(backend.encoder(), backend, dtype, backend.device, fingerprint, log_odds=backend.log_odds)
 
-    placement = (device, dtype, options.device_map, options.trust_remote_code)
+    answers = files.spec.answers if files.spec else ()
+    placement = (device, dtype, options.device_map, options.trust_remote_code, answers)
     shared, seconds = _share(("torch", folder.resolve(), fingerprint, *placement), load)
     return LoadedModel(_info(files, shared, backend="torch", file=None, reason=reason), shared, seconds)
 
@@ -267,7 +269,18 @@ def _info(files: ModelFiles, shared: SharedModel, *, backend: str, file: str | N
         default_prompt=default_prompt(files),
         batch_tokens=shared.backend.batch_tokens,
         workers=shared.backend.workers.size,
+        temperature=files.spec.temperature if files.spec else 1.0,
+        probability=_probability(files, shared),
+        takes_instruction=shared.encoder.takes_instruction and (files.spec is None or files.spec.takes_instruction),
+        language_codes=files.spec.language_codes if files.spec else (),
     )
+
+
+def _probability(files: ModelFiles, shared: SharedModel) -> str:
+    """What the sigmoid of a logit is: as recorded; an unknown model's one answer has no probability."""
+    if files.spec is not None:
+        return files.spec.probability
+    return "sigmoid" if shared.log_odds else "uncalibrated"
 
 
 def _file_dtype(dtype: str | None) -> str | None:

@@ -36,7 +36,7 @@ follows.
 - */ T*: divided by the temperature T, as the model's authors do.
 
 *Uncalibrated*: the sigmoid keeps the order and is no probability. Fit one with `rerank calibrate` before you use a
-threshold.
+threshold. `reranker.loaded.probability` says which it is.
 """
 
 
@@ -56,6 +56,7 @@ def _by_language(specs: list[ModelSpec]) -> Iterator[str]:
     for languages, group in groups.items():
         title = "any other language, or several" if MANY in group[0].language_codes else languages
         yield f"| {title} | {', '.join(f'`{spec.name}`' for spec in group)} |"
+    yield "\nA model that gets a text in a script of none of its languages says so once, as a warning in the log."
 
 
 def _facts(specs: list[ModelSpec]) -> Iterator[str]:

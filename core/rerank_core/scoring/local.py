@@ -115,6 +115,7 @@ class LocalScorer:
                 self._limit(loaded),
                 self.options.long_documents,
                 self._prompt(loaded),
+                info.temperature,
             )
         )
 
@@ -230,6 +231,7 @@ class LocalScorer:
         from rerank_core.inference.tokens import CHARACTERS_PER_TOKEN
 
         workers, options, in_flight = loaded.backend.workers, self.options, self._in_flight(loaded)
+        self._report_script(loaded, query, texts)
         started = time.perf_counter()
         windows, limit = options.long_documents != "truncate", self._limit(loaded)
         most_windows = LIKELY_WINDOWS if options.long_documents == "likely_windows" else None
@@ -265,6 +267,12 @@ class LocalScorer:
 
     def _prompt(self, loaded: LoadedModel) -> str:
         """The prompt that is used: the option, which may be empty; else the checkpoint's own."""
+        if self.options.prompt and not loaded.info.takes_instruction:
+            raise InvalidRequestError(
+                f"{self.model!r} takes no instruction; leave prompt= out, or use a model that follows instructions "
+                "(docs/models.md lists them).",
+                param="prompt",
+            )
         return loaded.info.default_prompt if self.options.prompt is None else self.options.prompt
 
     def _in_flight(self, loaded: LoadedModel) -> int:
@@ -291,6 +299,8 @@ class LocalScorer:
 
         if not np.isfinite(logits).all():
             raise InferenceError(f"{self.model!r} gave a score that is not a finite number.", code="non_finite_score")
+        if loaded.info.temperature != 1:
+            logits = logits / np.float32(loaded.info.temperature)
         items = tuple(
             Score.from_logit(logit, truncated=item.truncated, query_truncated=item.query_truncated, window=item.window)
             for logit, item in best_inputs(inputs, logits)
@@ -298,6 +308,23 @@ class LocalScorer:
         self._report_truncation(loaded, items)
         emit(self._hooks, Scored(self.model, len(items), tokens, encode + inference))
         return Scores(items, self.model, tokens, encode, inference)
+
+    def _report_script(self, loaded: LoadedModel, query: str, texts: Sequence[str]) -> None:
+        from rerank_core.models.scripts import foreign_script
+
+        codes = loaded.info.language_codes
+        if not codes or loaded.shared.warned_of_script:
+            return
+        script = next((found for text in (query, *texts) if (found := foreign_script(text, codes))), None)
+        if script is not None:
+            loaded.shared.warned_of_script = True
+            logger.warning(
+                "%s was not trained on texts in %s script (its languages: %s), so its scores for them mean little. "
+                "`rerank models --language CODE` lists models that were. This is logged once.",
+                self.model,
+                script,
+                ", ".join(codes),
+            )
 
     def _report_truncation(self, loaded: LoadedModel, items: Sequence[Score]) -> None:
         documents = sum(score.truncated for score in items)

@@ -61,6 +61,12 @@ class LoadedModelInfo:
         default_prompt: the checkpoint's own prompt, used unless another is given; empty where it has none.
         batch_tokens: token budget of a batch unless another is given; 0 where inputs run one at a time.
         workers: how many threads tokenise and run batches.
+        temperature: what the head's score was divided by to become the logit.
+        probability: ``sigmoid`` where the sigmoid of the logit is a probability, ``uncalibrated`` where it only keeps
+            the order until a calibration is fitted.
+        language_codes: ISO 639-1 codes of what the model was trained for; empty where that is not known.
+        takes_instruction: whether an instruction can be given: a known model was trained with them, another one has a
+            place for one.
         long_documents: what happens to a document that is longer than the limit: ``truncate``, ``windows`` or
             ``likely_windows``.
     """
@@ -80,19 +86,28 @@ class LoadedModelInfo:
     default_prompt: str = ""
     batch_tokens: int = 0
     workers: int = 1
+    temperature: float = 1.0
+    probability: str = "sigmoid"
+    takes_instruction: bool = True
+    language_codes: tuple[str, ...] = ()
     long_documents: str = "truncate"
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class SharedModel:
-    """A model in this process, shared by every scorer that asks for the same weights in the same place."""
+    """A model in this process, shared by every scorer that asks for the same weights in the same place.
+
+    ``log_odds`` is False where the head gives the logit of one answer, whose sigmoid means nothing by itself.
+    """
 
     encoder: Encoder
     backend: Backend
     dtype: str
     device: str
     fingerprint: str
+    log_odds: bool = True
     warned_of_truncation: bool = False
+    warned_of_script: bool = False
     runner: FittingRunner = field(init=False)
     scheduler: Scheduler = field(init=False)
 

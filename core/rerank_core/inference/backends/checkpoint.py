@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import ModelLoadError
+from rerank_core.inference.backends.answering import answering_model
 from rerank_core.inference.backends.torch import TorchBackend
 from rerank_core.inference.quiet import quiet_loggers
 from rerank_core.models.source import read_json
+from rerank_core.models.spec import ModelSpec
 from rerank_core.optional import optional
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -26,34 +28,36 @@ def load_checkpoint(
     trust_remote_code: bool,
     revision: str | None,
     prefer_safetensors: bool,
+    spec: ModelSpec | None = None,
 ) -> TorchBackend:
     """Load a checkpoint folder with sentence-transformers.
+
+    A language model's answers and template are those of its own modules, else those of its record ``spec``.
 
     Raises:
         MissingDependencyError: when torch or sentence-transformers is not installed.
         ModelLoadError: when the checkpoint needs remote code that was not allowed, lacks weights, has more than
-            two labels, or cannot be read.
+            two labels, is a language model whose answers nothing states, or cannot be read.
     """
     with optional("the torch backend", extra="torch"):
         import torch
-        from sentence_transformers import CrossEncoder
     check_remote_code(folder, trust_remote_code=trust_remote_code, revision=revision)
     model_kwargs: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if prefer_safetensors:
         model_kwargs["use_safetensors"] = True
     if device_map is not None:
         model_kwargs["device_map"] = device_map
+    recorded = _recorded_answers(folder, spec)
     try:
         with _quiet():
-            model = CrossEncoder(
-                str(folder),
-                device=device,
-                trust_remote_code=trust_remote_code,
-                local_files_only=True,
-                model_kwargs=model_kwargs,
-            )
+            if recorded is None:
+                model = _cross_encoder(folder, device, model_kwargs, trust_remote_code=trust_remote_code)
+            else:
+                model = answering_model(folder, recorded, device, model_kwargs, trust_remote_code=trust_remote_code)
             model.eval()
             missing = _missing_weights(model)
+    except ModelLoadError:
+        raise
     except Exception as error:
         raise ModelLoadError(f"sentence-transformers cannot load {folder.name!r}: {error}") from error
     if missing:
@@ -120,6 +124,38 @@ def check_remote_code(folder: Path, *, trust_remote_code: bool, revision: str | 
             "local folder beside the weights.",
             code="remote_code_refused",
         )
+
+
+def _cross_encoder(folder: Path, device: str | None, model_kwargs: dict[str, Any], *, trust_remote_code: bool) -> Any:
+    """The checkpoint as its own files configure it."""
+    from sentence_transformers import CrossEncoder
+
+    return CrossEncoder(
+        str(folder),
+        device=device,
+        trust_remote_code=trust_remote_code,
+        local_files_only=True,
+        model_kwargs=model_kwargs,
+    )
+
+
+def _recorded_answers(folder: Path, spec: ModelSpec | None) -> ModelSpec | None:
+    """The record that states a language model's answers, where its own files do not.
+
+    Raises:
+        ModelLoadError: when neither states them: sentence-transformers would guess "yes" and "no".
+    """
+    architectures = read_json(folder / "config.json", folder.name).get("architectures") or [""]
+    if not str(architectures[0]).endswith("ForCausalLM") or (folder / "modules.json").is_file():
+        return None
+    if spec is None or not spec.answers:
+        raise ModelLoadError(
+            f"{folder.name!r} is a language model, and nothing states which answers mean relevant and not relevant: it "
+            "has no modules.json, and it is no model of `rerank models`. Name it as listed there, or save it once with "
+            "sentence-transformers as CrossEncoder(modules=[Transformer(...), LogitScore(...)]).",
+            code="no_answer_tokens",
+        )
+    return spec
 
 
 def _scores_without_template(model: Any, folder: Path) -> bool:

@@ -18,6 +18,13 @@ _CPU_BATCH_TOKENS = 2_048  # torch's own threads need more than one short pair a
 _GPU_BATCH_TOKENS = 32_768
 
 
+def answers_of(model: Any) -> Any:
+    """The module that turns a language model's next token into a score; None where the checkpoint has another."""
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    return next((module for module in model if isinstance(module, LogitScore)), None)
+
+
 class TorchBackend:
     """A ``CrossEncoder``, run block by block.
 
@@ -35,6 +42,7 @@ class TorchBackend:
         self._generative = self._transformer.transformer_task == "text-generation"
         self._modality = "message" if "message" in self._transformer.modality_config else "text"
         self._takes_types = "token_type_ids" in self._transformer.tokenizer.model_input_names
+        self._answers = answers_of(model) if self._generative else None
 
     def encoder(self) -> Encoder:
         """The encoder that builds this model's inputs."""
@@ -47,6 +55,11 @@ class TorchBackend:
                 "Convert it once with transformers' AutoTokenizer and save it beside the weights."
             )
         return PairEncoder(copy_tokenizer(tokenizer.backend_tokenizer), pad_id=tokenizer.pad_token_id or 0)
+
+    @property
+    def log_odds(self) -> bool:
+        """Whether the score is one of two answers' log-odds, or a classifier's logit: not one answer's logit alone."""
+        return self._answers is None or self._answers.false_token_id is not None
 
     @property
     def transformer(self) -> Any:
@@ -94,7 +107,7 @@ class TorchBackend:
             features["token_type_ids"] = torch.from_numpy(block.token_type_ids).to(self.device)
         try:
             with torch.inference_mode():
-                scores = self._model(features)["scores"].float().cpu().numpy()
+                scores = self._scores(features).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise InferenceError(
                 f"a batch of shape {block.input_ids.shape} does not fit into the memory of {self.device}: give a lower "
@@ -104,6 +117,20 @@ class TorchBackend:
         except Exception as error:
             raise InferenceError(f"the model failed on a batch of shape {block.input_ids.shape}.") from error
         return relevance_logits(scores)
+
+    def _scores(self, features: dict[str, Any]) -> Any:
+        """The head's scores; of answers in float32, since their difference loses digits in half precision."""
+        if self._answers is None:
+            return self._model(features)["scores"]
+        for module in self._model:
+            if module is self._answers:
+                break
+            features = module(features)
+        logits = features[self._answers.module_input_name][:, -1]
+        relevant = logits[:, self._answers.true_token_id].float()
+        if self._answers.false_token_id is None:
+            return relevant
+        return relevant - logits[:, self._answers.false_token_id].float()
 
     def close(self) -> None:
         """Stop the worker; the weights go when the last reference does."""
