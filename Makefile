@@ -114,5 +114,5 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing everything the tests need ..."
 	@$(PIP) --upgrade pip
-	@$(PIP) --editable '.[torch,langchain,llama-index,haystack,server,eval,ir-datasets,openvino,parquet,lancedb,qdrant,chroma,mcp]' --group dev
+	@$(PIP) --editable '.[torch,langchain,llama-index,haystack,server,eval,ir-datasets,openvino,parquet,files,lancedb,qdrant,chroma,mcp]' --group dev
 	@touch $@ $(VENV)/.base

@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from quality import SETS
 from sentence_transformers import SentenceTransformer
 
+from rerank_core.bm25 import Bm25
 from rerank_core.evaluation import Plan, load_data
-from rerank_core.evaluation.bm25 import Bm25
 from rerank_core.evaluation.candidates import digest, judged_pool
 from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.measures import MAIN

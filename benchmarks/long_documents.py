@@ -21,8 +21,8 @@ from statistics import mean
 from measure import ROOT, Result, arguments
 
 from rerank_core import Reranker, RerankResponse
+from rerank_core.bm25 import Bm25
 from rerank_core.evaluation import load_data
-from rerank_core.evaluation.bm25 import Bm25
 from rerank_core.options import LongDocuments
 
 WAYS: dict[LongDocuments, str] = {

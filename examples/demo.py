@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from rerank_core import Reranker
-from rerank_core.cli.read import read_documents
-from rerank_core.cli.show import print_results
+from rerank_core.cli.hits import print_hits
+from rerank_core.reading import Corpus, read
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE_QUERY = "What is machine learning?"
@@ -24,14 +24,14 @@ QUESTIONS = ("What happens to documents that are too long?", "Why are scores the
 def main() -> None:
     """Print three rankings."""
     console = Console()
-    with Reranker() as reranker:
+    with Reranker(highlights=1, long_documents="windows") as reranker:
         console.print(f"\n[bold]{EXAMPLE_QUERY}[/bold]")
-        print_results(reranker.rerank(EXAMPLE_QUERY, EXAMPLE_DOCUMENTS), documents=len(EXAMPLE_DOCUMENTS))
+        print_hits(reranker.rerank(EXAMPLE_QUERY, EXAMPLE_DOCUMENTS), Corpus())
         pages = [os.path.relpath(ROOT / page) for page in PAGES]
-        documents = read_documents(pages, split="paragraph", field="text")
+        corpus = read(pages)
         for question in QUESTIONS:
             console.print(f"\n[bold]{question}[/bold]")
-            print_results(reranker.rerank(question, documents, top_n=3), documents=len(documents))
+            print_hits(reranker.rerank(question, corpus.documents, top_n=3), corpus)
         console.print(f"\n{reranker!r}", style="dim", highlight=False)
 
 

@@ -71,7 +71,7 @@ def test_a_new_option_is_one_of_the_command_line_and_of_the_servers_settings():
     pytest.importorskip("fastapi")
     code = """
 import typer.main
-from rerank_core.cli import evaluate, serve
+from rerank_core.cli import evaluate, query, serve
 from rerank_core.server.settings import load_settings
 commands = typer.main.get_command(serve.app).commands
 for command in ("query", "serve"):

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fresh import fresh
+from rerank_core.cli import query as _query_command  # noqa: F401  (adds the command)
 from rerank_core.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]

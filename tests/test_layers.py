@@ -14,7 +14,7 @@ CORE = ROOT / "core" / "rerank_core"
 # Modules beside the packages, in groups; a package is a group of its own name.
 GROUPS = {
     "values": {
-        "call_group", "diversity", "documents", "errors", "events", "files", "forks", "fusion", "highlights",
+        "bm25", "call_group", "diversity", "documents", "errors", "events", "files", "forks", "fusion", "highlights",
         "optional", "ranking", "results", "rules", "scores", "shown", "spelling", "variables",
     },
     "options": {"option_checks", "option_fields", "option_text", "options"},
@@ -36,8 +36,10 @@ MAY_IMPORT = {
     "public": {"engine"},
     "server": {"engine", "scoring", "options", "wire", "inference", "models"},
     "evaluation": {"engine", "scoring", "options", "wire", "inference", "models"},
+    "reading": set(),
     "testing": {"engine", "scoring", "wire", "inference", "server"},
-    "cli": {"public", "conversion", "evaluation", "server", "options", "inference", "models"},
+    "cli": {"public", "conversion", "evaluation", "reading", "server", "options", "inference", "models", "wire"},
+    "__main__": {"cli"},
     "option_pages": {"options", "scoring"},
     "rerank_plugins": {"public", "scoring", "options", "wire", "models", "cli", "haystack_integrations"},
     "haystack_integrations": {"public", "options", "client", "inference", "rerank_plugins"},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from rerank_core.evaluation.bm25 import Bm25
+from rerank_core.bm25 import Bm25
 
 from .data import Example, Split, passages, take_sentence
 from .mining import GradedList, embed, sample

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from rerank_core.evaluation.bm25 import Bm25
+from rerank_core.bm25 import Bm25
 
 from .data import Example, Split, passages
 from .model import RerankMini, pool

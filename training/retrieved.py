@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rerank_core.evaluation.bm25 import Bm25
+from rerank_core.bm25 import Bm25
 
 from .data import passages, read_set, take_sentence
 from .documentation import Passage, passages_of, read_index, read_package

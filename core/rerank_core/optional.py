@@ -7,6 +7,7 @@ from types import TracebackType
 from rerank_core.errors import MissingDependencyError, missing_dependency
 
 _PACKAGES = {
+    "docx": "python-docx",
     "haystack": "haystack-ai",
     "llama_index": "llama-index-core",
     "opentelemetry": "opentelemetry-api",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 STEERING = re.compile(
@@ -34,6 +35,11 @@ def visible(text: str) -> str:
 def escaped(character: str) -> str:
     """One character as Python writes it in a string literal."""
     return character.encode("unicode_escape").decode("ascii")
+
+
+def zoned_time(seconds: float) -> str:
+    """A time, in seconds since the epoch, in UTC and saying so (RFC 3339)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def json_text(value: object, *, encoding: str = "utf-8", indent: int | None = None) -> str:

@@ -85,7 +85,8 @@ def test_both_tools_give_the_engines_ranking(notes):
     found = files.structured_content
     assert found["passages"] == 4  # not the link's
     assert found["results"][0] | {"score": None} == {
-        "rank": 1, "score": None, "file": "cities.md", "line": 5, "text": TEXTS[1], "truncated": False,
+        "rank": 1, "score": None, "file": "cities.md", "line": 5, "text": f"Cities\n\n{TEXTS[1]}",
+        "truncated": False,
     }  # fmt: skip
 
 

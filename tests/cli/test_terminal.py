@@ -19,6 +19,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 import rerank_core.cli.evaluate
+import rerank_core.cli.query
 import rerank_core.cli.serve
 from apiserver import ApiServer, reply
 from rerank_core.cli.app import app
@@ -95,8 +96,8 @@ def commands(folder):
     yield "evaluate", folder / HOSTILE
     for options in (
         (),
-        ("--json", folder / f"{HOSTILE}.json", "--html", folder / f"{HOSTILE}.html"),
-        ("--json", folder / HOSTILE / "x"),
+        ("-o", folder / f"{HOSTILE}.json", "--html", folder / f"{HOSTILE}.html"),
+        ("-o", folder / HOSTILE / "x"),
         ("--qrels", folder / "twice.tsv"),
         ("--run", folder / f"{HOSTILE}.run"),
         ("--cache", folder / f"{HOSTILE}.txt"),

@@ -302,7 +302,7 @@ def test_results_are_saved_with_all_that_is_needed_to_repeat_them(beir, tmp_path
 
 
 def test_five_queries_by_hand_give_a_report_that_says_what_they_prove(hand_written, tmp_path):
-    done = command(hand_written, "--cache", tmp_path / "scores.db", "--json", tmp_path / "found.json")
+    done = command(hand_written, "--cache", tmp_path / "scores.db", "-o", tmp_path / "found.json")
     assert done.exit_code == 0
     assert "5 queries prove nothing" in done.output
     assert "too few queries to tell" in done.output
@@ -312,7 +312,7 @@ def test_five_queries_by_hand_give_a_report_that_says_what_they_prove(hand_writt
 def test_a_cascade_windows_and_a_price(hand_written, tmp_path):
     done = command(
         hand_written, "--cache", tmp_path / "scores.db", "-m", "rerank-mini-en-v1", "--windows", "--price", 0.05,
-        "-m", "rerank-tiny-en-v1>rerank-mini-en-v1", "--keep", 1, "--json", tmp_path / "found.json",
+        "-m", "rerank-tiny-en-v1>rerank-mini-en-v1", "--keep", 1, "-o", tmp_path / "found.json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "1,000" in done.output
@@ -352,7 +352,7 @@ def test_mistakes_end_with_a_reason(hand_written, tmp_path, arguments, message):
 
 
 def test_no_place_for_the_results_is_said_before_the_work(hand_written, tmp_path):
-    for option, file in (("--json", tmp_path / "no" / "x.json"), ("--html", tmp_path)):
+    for option, file in (("--output", tmp_path / "no" / "x.json"), ("--html", tmp_path)):
         done = command(hand_written, "-m", "no/such/model", option, file)
         assert done.exit_code == 2
         assert option in done.output
@@ -480,7 +480,7 @@ def test_a_cascade_whose_first_half_came_from_the_store_is_timed_anew(hand_writt
     for models, retimed in ((["rerank-mini-en-v1", cascade], 5), ([cascade], None)):
         arguments = [part for model in models for part in ("-m", model)]
         store = tmp_path / f"{len(models)}.db"
-        done = command(hand_written, *arguments, "--cache", store, "--json", saved)
+        done = command(hand_written, *arguments, "--cache", store, "-o", saved)
         assert done.exit_code == 0, done.output
         assert Evaluation.load(saved).rerankers[-1].retimed == retimed
         assert Evaluation.load(saved).rerankers[-1].seconds > 0
@@ -514,7 +514,7 @@ def test_a_price_that_is_none(beir, price):
 
 def test_the_cost_is_saved(hand_written, tmp_path):
     saved = tmp_path / "found.json"
-    command(hand_written, "--price", "2", "--cache", tmp_path / "s.db", "--json", saved)
+    command(hand_written, "--price", "2", "--cache", tmp_path / "s.db", "-o", saved)
     mini = json.loads(saved.read_text())["systems"][1]
     assert mini["dollars_per_1000_queries"] == pytest.approx(mini["tokens"] * 2 / 1000)
     assert Evaluation.load(saved).price == 2
@@ -555,10 +555,10 @@ def test_a_saved_evaluation_that_somebody_changed(beir, tmp_path):
             Evaluation.load(file)
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", ["--output", "--html"])
 def test_results_never_take_the_place_of_something_else(hand_written, tmp_path, option):
     labelled = hand_written.read_bytes()
-    for arguments in ([option, hand_written], ["--json", tmp_path / "x", "--html", tmp_path / "x"]):
+    for arguments in ([option, hand_written], ["-o", tmp_path / "x", "--html", tmp_path / "x"]):
         done = command(hand_written, *arguments, "--cache", tmp_path / "s.db")
         assert done.exit_code == 2
         assert "used for something else" in done.output.replace("\n", " ")
@@ -568,7 +568,7 @@ def test_results_never_take_the_place_of_something_else(hand_written, tmp_path, 
 @pytest.mark.parametrize("file", ["queries.jsonl", "corpus.jsonl", "qrels/test.tsv"])
 def test_results_never_take_the_place_of_a_folders_files(beir, tmp_path, file):
     before = (beir / file).read_bytes()
-    done = command(beir, "--json", beir / file, "--cache", tmp_path / "s.db")
+    done = command(beir, "-o", beir / file, "--cache", tmp_path / "s.db")
     assert done.exit_code == 2
     assert "used for something else" in done.output.replace("\n", " ")
     assert (beir / file).read_bytes() == before
@@ -576,7 +576,7 @@ def test_results_never_take_the_place_of_a_folders_files(beir, tmp_path, file):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that cannot be written")
 def test_results_are_shown_where_they_cannot_be_saved(hand_written, tmp_path):
-    done = command(hand_written, "--cache", tmp_path / "s.db", "--json", "/dev/full")
+    done = command(hand_written, "--cache", tmp_path / "s.db", "-o", "/dev/full")
     assert done.exit_code == 3
     assert "does it help?" in done.output
     assert "this is a bug" not in done.output

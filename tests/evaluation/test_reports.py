@@ -331,7 +331,7 @@ def run(hand_written, tmp_path, monkeypatch):
 
 
 def test_every_form_to_a_file(run, tmp_path):
-    done = run("--html", "a.html", "--json", "a.json", "--csv", "a.csv", "--markdown", "a.md")
+    done = run("--html", "a.html", "-o", "a.json", "--csv", "a.csv", "--markdown", "a.md")
     assert done.exit_code == 0, done.output
     found = Report.load(tmp_path / "a.json")
     assert found.command.startswith("rerank ")
@@ -343,7 +343,7 @@ def test_every_form_to_a_file(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "begins"),
-    [("--json", "{"), ("--csv", "first_stage,"), ("--markdown", "# mine"), ("--html", "<!doctype")],
+    [("-o", "{"), ("--csv", "first_stage,"), ("--markdown", "# mine"), ("--html", "<!doctype")],
 )
 def test_a_dash_is_standard_output_and_nothing_else_is_there(run, option, begins):
     done = run(option, "-")
@@ -351,9 +351,14 @@ def test_a_dash_is_standard_output_and_nothing_else_is_there(run, option, begins
     assert done.stdout.startswith(begins)
     assert "does it help?" not in done.stdout
     assert "s.db" in done.stderr  # where the scores are kept
-    if option == "--json":
+    if option == "-o":
         assert json.loads(done.stdout)["queries"] == 5
-    assert run(option, "-", "--json" if option != "--json" else "--csv", "-").exit_code == 2
+    assert run(option, "-", "--output" if option != "-o" else "--csv", "-").exit_code == 2
+
+
+def test_json_is_printed_by_a_switch_and_saved_by_another(run):
+    printed = run("--json", "-o", "saved.json")
+    assert json.loads(printed.stdout)["queries"] == json.loads(Path("saved.json").read_text("utf-8"))["queries"] == 5
 
 
 def test_a_calibration_to_standard_output(tmp_path, monkeypatch):
@@ -362,7 +367,7 @@ def test_a_calibration_to_standard_output(tmp_path, monkeypatch):
         {"query": f"feline pets {i}", "documents": ["Cats purr.", "Dogs bark."], "relevant": [0]} for i in range(12)
     ]
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    done = CliRunner().invoke(app, ["calibrate", "mine.jsonl", "--out", "-", "--cache", "s.db"])
+    done = CliRunner().invoke(app, ["calibrate", "mine.jsonl", "-o", "-", "--cache", "s.db"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["calibration"] == 1
     assert "12 of them relevant" in " ".join(done.stderr.split())
@@ -378,7 +383,7 @@ def test_fail_if_sets_the_exit_code_and_says_why(run):
 
 
 def test_first_stages_and_an_earlier_report_on_the_command_line(run, tmp_path):
-    assert run("--given", "--bm25", "--json", "old.json").exit_code == 0
+    assert run("--given", "--bm25", "-o", "old.json").exit_code == 0
     done = run("--given", "--bm25", "--compare", "old.json")
     assert done.exit_code == 0, done.output
     assert "behind each first stage" in done.output
@@ -390,7 +395,7 @@ def test_first_stages_and_an_earlier_report_on_the_command_line(run, tmp_path):
 def test_tables_fit_80_columns(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     models = ["-m", "rerank-mini-en-v1", "-m", "rerank-tiny-en-v1", "-m", "rerank-mini-en-v1+fusion"]
-    done = run(*models, "--given", "--bm25", "--json", "old.json")
+    done = run(*models, "--given", "--bm25", "-o", "old.json")
     done = run(*models, "--given", "--bm25", "--compare", "old.json", "--price", "1")
     assert max(map(len, done.output.splitlines())) <= 80
 

@@ -101,7 +101,7 @@ def test_a_retriever_on_the_command_line(hand_written, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     documents = [text for text in load_data(hand_written).documents.values() if "purr" in text or "bark" in text]
     (tmp_path / "my_search_module.py").write_text(f"def find(query):\n    return {documents!r}\n")
-    arguments = ["--retriever", "my_search_module:find", "--json", "found.json", "--cache", "s.db"]
+    arguments = ["--retriever", "my_search_module:find", "-o", "found.json", "--cache", "s.db"]
     done = CliRunner().invoke(app, ["evaluate", str(hand_written), *arguments])
     assert done.exit_code == 0, done.output
     found = Evaluation.load("found.json")

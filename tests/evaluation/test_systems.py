@@ -58,7 +58,7 @@ def worst_first(request, connection):
 
 
 def test_another_model_at_the_same_address_is_measured_anew(hand_written, server, tmp_path, machine):
-    arguments = [hand_written, "--base-url", server.url, "-m", "x", "--json"]
+    arguments = [hand_written, "--base-url", server.url, "-m", "x", "--output"]
     first = run("evaluate", *arguments, tmp_path / "1.json")
     assert first.exit_code == 0, first.output
     server.default = worst_first
@@ -109,7 +109,7 @@ def test_there_is_one_store_of_each_kind_and_it_is_closed(machine):
 def test_local_and_hosted_in_one_run(hand_written, server, tmp_path, machine):
     models = [f"local:{MINI}", "assisters:far", f"{MINI}>assisters:far".replace(MINI, f"local:{MINI}", 1)]
     options = [option for model in models for option in ("-m", model)]
-    done = run("evaluate", hand_written, *options, "--base-url", server.url, "--json", tmp_path / "found.json")
+    done = run("evaluate", hand_written, *options, "--base-url", server.url, "-o", tmp_path / "found.json")
     assert done.exit_code == 0, done.output
     found = Evaluation.load(tmp_path / "found.json")
     assert [system.name for system in found.rerankers] == models
@@ -230,7 +230,7 @@ def test_a_service_has_four_queries_in_flight_after_those_that_are_timed(server,
         return rank(request, connection)
 
     server.default = meet
-    done = run("evaluate", tmp_path / "mine.jsonl", "--base-url", server.url, "-m", "x", "--json", tmp_path / "1.json")
+    done = run("evaluate", tmp_path / "mine.jsonl", "--base-url", server.url, "-m", "x", "-o", tmp_path / "1.json")
     assert done.exit_code == 0, done.output
     assert len(server.requests) == TIMED_SERVICE + 8
     assert not together.broken

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from rerank_core.evaluation.bm25 import K1, B
+from rerank_core.bm25 import K1, B
 from training.retrieved import DEPTH
 
 from .questions import Corpus, Part, Question
@@ -86,7 +86,7 @@ def joined(parts: Sequence[Lists]) -> Lists:
 
 
 def bm25_weights(texts: Texts, rows: Tensor, size: int) -> Tensor:
-    """BM25's weight of every piece in every text of ``rows``, as ``rerank_core.evaluation.bm25`` has it; sparse.
+    """BM25's weight of every piece in every text of ``rows``, as ``rerank_core.bm25`` has it; sparse.
 
     Pieces of a vocabulary of ``size`` instead of stems, and no stop words: frequent pieces weigh little.
 

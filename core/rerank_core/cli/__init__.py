@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 _STANDARD_STREAMS = (0, 1, 2)
 
@@ -21,13 +25,18 @@ def main() -> None:
     from rerank_core.cli.terminal import flushed, forget_odd_sizes
 
     forget_odd_sizes()
-    from rerank_core.cli import evaluate, mcp, serve  # noqa: F401  (they add their commands)
-    from rerank_core.cli.app import app
-
     try:
-        app()
+        with_all_commands()()
     except SystemExit as done:
         sys.exit(flushed(done.code))
+
+
+def with_all_commands() -> typer.Typer:
+    """The app, once every module of commands has added its own."""
+    from rerank_core.cli import evaluate, mcp, query, serve  # noqa: F401  (they add their commands)
+    from rerank_core.cli.app import app
+
+    return app
 
 
 def _open_closed_streams() -> None:

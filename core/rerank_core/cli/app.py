@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rerank_core.cli.commands import EXIT_FOUND, EXIT_NOTHING, Commands, interruptible
-from rerank_core.cli.engine_options import described, takes
-from rerank_core.cli.terminal import say, say_json
+from rerank_core.cli.commands import EXIT_NOTHING, Commands, interruptible
+from rerank_core.cli.completions import model_names
+from rerank_core.cli.terminal import say, say_json, writing_to
 from rerank_core.errors import InvalidRequestError
-from rerank_core.options import MODEL, OPTIONS
-
-_MODEL, _HTTP, _LOCAL = "Model", "Models reached over HTTP", "Models in this process"
 
 app = typer.Typer(
     cls=Commands,
@@ -27,15 +23,16 @@ app = typer.Typer(
 )
 
 
-class Split(StrEnum):
-    """How a text file becomes documents."""
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write the results here, instead of standard output.", dir_okay=False
+    ),
+]
+"""``-o`` of every command; ``--json`` decides what is written."""
 
-    FILE = "file"
-    PARAGRAPH = "paragraph"
-    LINE = "line"
 
-
-def _import_heavy_libraries() -> None:
+def import_heavy_libraries() -> None:
     """Now, while Ctrl-C still ends the process by itself: an import that is interrupted fails in strange ways."""
     from rerank_core.inference import loading, plan  # noqa: F401  (for the effect)
     from rerank_core.inference.quiet import quiet_onnxruntime
@@ -73,78 +70,6 @@ def _root(
 
 
 @app.command()
-@takes(OPTIONS, {"both": _MODEL, "http": _HTTP, "local": _LOCAL})
-def query(  # noqa: PLR0917  (typer reads them by name)
-    text: Annotated[str, typer.Argument(metavar="QUERY", help="What you are looking for.")],
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILES...",
-            help="Files or folders (.txt .md .rst .jsonl .ndjson .csv .parquet), or - for standard input.",
-        ),
-    ],
-    split: Annotated[
-        Split, typer.Option(help="What a document is in text files and standard input.")
-    ] = Split.PARAGRAPH,
-    field: Annotated[str, typer.Option(help="The field or column that holds the text, in data files.")] = "text",
-    top_n: Annotated[int | None, typer.Option("--top-n", "-n", help="Show at most this many.")] = 10,
-    show_all: Annotated[bool, typer.Option("--all", help="Show everything, whatever --top-n says.")] = False,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", "-t", help="Leave out scores below this (0 to 1).")
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help=described(MODEL), rich_help_panel=_MODEL)] = None,
-    windows: Annotated[
-        bool,
-        typer.Option("--windows", help="The same as --long-documents windows.", rich_help_panel=_LOCAL),
-    ] = False,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VAR",
-            help="The environment variable that holds the API key, if not the provider's own.",
-            rich_help_panel=_HTTP,
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole response as JSON.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per result.")] = False,
-    **options: Any,
-) -> None:
-    """Rank the documents in FILES by relevance to QUERY.
-
-    Works as a semantic grep:
-
-        rerank query "how do I install it" README.md docs/ --split paragraph
-
-    Exit codes: 0 found, 1 nothing (above the threshold), 2 usage or input error, 3 model or API error.
-    """
-    from rerank_core import Reranker
-    from rerank_core.cli.progress import progress_hook
-    from rerank_core.cli.read import read_documents
-    from rerank_core.cli.show import print_results
-    from rerank_core.options import effective_provider
-
-    if effective_provider(options["provider"], options["base_url"]) == "local":
-        _import_heavy_libraries()
-
-    if as_json and as_jsonl:
-        raise typer.BadParameter("give --json or --jsonl, not both")
-    with interruptible(), progress_hook() as hook:
-        documents = read_documents(files, split=split.value, field=field)
-        if windows:
-            options["long_documents"] = "windows"
-        with Reranker(model, api_key=api_key_from(api_key_env), hooks=(hook,), **options) as reranker:
-            response = reranker.rerank(text, documents, top_n=None if show_all else top_n, score_threshold=threshold)
-    if as_json:
-        say_json(response.to_dict())
-    elif as_jsonl:
-        for result in response:
-            say_json(result.to_dict())
-    else:
-        print_results(response, documents=len(documents))
-    raise typer.Exit(EXIT_FOUND if len(response) else EXIT_NOTHING)
-
-
-@app.command()
 def models(
     language: Annotated[
         str | None, typer.Option(metavar="CODE", help="Only models for this language: de, or German.")
@@ -152,6 +77,7 @@ def models(
     licence: Annotated[str | None, typer.Option(metavar="SPDX", help="Only models with this licence.")] = None,
     max_size: Annotated[float | None, typer.Option(metavar="MB", help="Only models up to this download size.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+    output: OutputFile = None,
 ) -> None:
     """List the models known by name, and which of them are on this machine."""
     from rerank_core.cli.show import print_models
@@ -161,19 +87,23 @@ def models(
     with interruptible():
         chosen = select(language=language, licence=licence, max_size=max_size)
         specs = [(spec, is_cached(spec)) for spec in chosen]
-    if as_json:
-        say_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs])
-    elif specs:
-        print_models(specs)
-    else:
-        say("rerank: no model known by name fits; `rerank models` lists them all.", error=True)
+    with writing_to(output):
+        if as_json:
+            say_json([asdict(spec) | {"on_this_machine": cached} for spec, cached in specs])
+        elif specs:
+            print_models(specs)
+        else:
+            say("rerank: no model known by name fits; `rerank models` lists them all.", error=True)
     if not specs:
         raise typer.Exit(EXIT_NOTHING)
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A checkpoint folder, a model of `rerank models` or a Hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A checkpoint folder, a model of `rerank models` or a Hub id.", autocompletion=model_names),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the ONNX files.")],
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write an int8 graph as well.")] = True,
     revision: Annotated[str | None, typer.Option(help="A Hub commit, branch or tag.")] = None,

@@ -13,6 +13,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from rerank_core.cli.engine_options import in_flags
+from rerank_core.cli.examples import EXAMPLES
+from rerank_core.cli.loudness import common_options
 from rerank_core.cli.terminal import say
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.files import reason
@@ -51,13 +53,17 @@ class Commands(TyperGroup):
         return {flag for parameter in getattr(command, "params", ()) for flag in parameter.opts}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, with help in which brackets are brackets."""
+        """The command, with the options that all have, examples, and help in which brackets are brackets."""
         command: Any = super().get_command(ctx, cmd_name)
         if command is not None and cmd_name not in self._literal:
             self._literal.add(cmd_name)
+            taken = {flag for each in command.params for flag in each.opts}
+            command.params += [each for each in common_options() if taken.isdisjoint(each.opts)]
             for shown in (command, *command.params):
                 if isinstance(text := getattr(shown, "help", None), str):
                     shown.help = escape(text)
+            if lines := EXAMPLES.get(cmd_name):
+                command.epilog = "\n\n".join(("Examples:", *(f"  {escape(line)}" for line in lines)))
         return command
 
 

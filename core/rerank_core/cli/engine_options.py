@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from rerank_core.cli.completions import providers
 from rerank_core.options import MODEL, OPTIONS, Declared
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,7 +55,8 @@ def _parameter(declared: Declared, panel: str, *, unset: bool) -> Parameter:
     default = None if unset else declared.option.default
     text = described(declared) if default is None else declared.option.help  # a default is shown by itself
     switch = [_flag(declared.name)] if kind is bool else []  # without a --no-...
-    info = typer.Option(*switch, help=text, rich_help_panel=panel)
+    completed = providers if declared.name == "provider" else None
+    info = typer.Option(*switch, help=text, autocompletion=completed, rich_help_panel=panel)
     kind = kind | None if unset else kind
     return Parameter(declared.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 

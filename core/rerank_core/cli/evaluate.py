@@ -14,6 +14,7 @@ import typer
 
 from rerank_core.cli.app import api_key_from, app
 from rerank_core.cli.commands import EXIT_NOTHING, interruptible
+from rerank_core.cli.completions import model_names, providers
 from rerank_core.cli.terminal import Terminal, say, say_text
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing, resolved
@@ -67,7 +68,12 @@ _Depth = Annotated[int, typer.Option(help="How many candidates per query.", rich
 _Pool = Annotated[bool, typer.Option("--pool", help="Take every judged document.", rich_help_panel=_FIRST)]
 _Language = Annotated[str, typer.Option(help="For BM25's stemmer.", rich_help_panel=_FIRST)]
 _Provider = Annotated[
-    str | None, typer.Option(help="Default provider for models without a PROVIDER: prefix.", rich_help_panel=_MODELS)
+    str | None,
+    typer.Option(
+        help="Default provider for models without a PROVIDER: prefix.",
+        autocompletion=providers,
+        rich_help_panel=_MODELS,
+    ),
 ]
 _BaseUrl = Annotated[str | None, typer.Option(help="Address of a rerank server.", rich_help_panel=_MODELS)]
 _KeyVariable = Annotated[
@@ -97,6 +103,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         typer.Option(
             "--model",
             "-m",
+            autocompletion=model_names,
             help="What to compare; may be repeated. PROVIDER:NAME says where it runs (cohere:rerank-v3.5, local:NAME), "
             'NAME+windows reads long documents to the end, "CHEAP>EXPENSIVE", in quotes, is a cascade; +fusion at the '
             "end: the first stage counts half.",
@@ -117,8 +124,12 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         Path | None,
         typer.Option("--html", help="Write a page with pictures here; - is standard output.", rich_help_panel=_OUTPUT),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Save everything here, or to -.", rich_help_panel=_OUTPUT)
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, in place of the tables.", rich_help_panel=_OUTPUT)
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Save everything here, as JSON.", rich_help_panel=_OUTPUT),
     ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write a row per query and system.", rich_help_panel=_OUTPUT)
@@ -127,7 +138,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         Path | None, typer.Option("--markdown", help="Write the tables as Markdown.", rich_help_panel=_OUTPUT)
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="A report saved earlier with --json.", rich_help_panel=_OUTPUT)
+        Path | None, typer.Option(help="A report saved earlier with -o.", rich_help_panel=_OUTPUT)
     ] = None,
     fail_if: Annotated[
         str | None,
@@ -158,7 +169,10 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     from rerank_core.evaluation.systems import Stores, read_systems
     from rerank_core.evaluation.table import print_evaluation
 
-    outputs = {"--html": html_file, "--json": json_file, "--csv": csv_file, "--markdown": markdown_file}
+    printed = _STANDARD_OUTPUT if as_json else None
+    outputs = {
+        "--html": html_file, "--json": printed, "--output": output, "--csv": csv_file, "--markdown": markdown_file,
+    }  # fmt: skip
     with interruptible():
         _check_outputs(outputs, data, queries, texts, qrels, *(run or ()), cache, compare)
         condition = None if fail_if is None else Condition.read(fail_if)
@@ -214,7 +228,10 @@ def _command() -> str:
 @app.command()
 def calibrate(  # noqa: PLR0917  (typer reads them by name)
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The file to write; - is standard output.", rich_help_panel=_OUTPUT)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to write; - is standard output.", rich_help_panel=_OUTPUT
+        ),
     ],
     data: _Data = None,
     queries: _Queries = None,
@@ -233,6 +250,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
         typer.Option(
             "--model",
             "-m",
+            autocompletion=model_names,
             help="Whose scores; PROVIDER:NAME and NAME+windows as for evaluate.",
             rich_help_panel=_MODELS,
         ),
@@ -264,7 +282,7 @@ def calibrate(  # noqa: PLR0917  (typer reads them by name)
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}", param_hint="--method")
     with interruptible():
-        _check_outputs({"--out": out}, data, queries, texts, qrels, run, cache)
+        _check_outputs({"--output": out}, data, queries, texts, qrels, run, cache)
         plan = Plan(depth, pool, run, relevant_grade, language, max_queries, bm25, retriever)
         labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
         stores = Stores(cache)
@@ -319,6 +337,7 @@ def _write(report: Report, outputs: dict[str, Path | None]) -> None:
     forms: dict[str, Callable[[], str]] = {
         "--html": lambda: to_html(report),
         "--json": lambda: report.to_json() + "\n",
+        "--output": lambda: report.to_json() + "\n",
         "--csv": lambda: to_csv(report),
         "--markdown": lambda: to_markdown(report),
     }

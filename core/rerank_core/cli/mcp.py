@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_core.cli.app import _import_heavy_libraries, api_key_from, app
+from rerank_core.cli.app import api_key_from, app, import_heavy_libraries
 from rerank_core.cli.commands import interruptible
+from rerank_core.cli.completions import model_names
 from rerank_core.cli.engine_options import described, takes
 from rerank_core.errors import InvalidRequestError
 from rerank_core.optional import optional
@@ -24,7 +25,10 @@ def mcp(
         Path, typer.Option(help="The folder that rank_files may read, with all below it. Default: this one.")
     ] = Path(),
     max_documents: Annotated[int, typer.Option(min=1, help="Most texts or passages of one call.")] = 5000,
-    model: Annotated[str | None, typer.Option("--model", "-m", help=described(MODEL), rich_help_panel=_MODEL)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=described(MODEL), autocompletion=model_names, rich_help_panel=_MODEL),
+    ] = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +51,7 @@ def mcp(
     from rerank_core.cli.mcp_tools import Tools
 
     if effective_provider(options["provider"], options["base_url"]) == "local":
-        _import_heavy_libraries()
+        import_heavy_libraries()
     with optional("rerank mcp", extra="mcp"):
         from rerank_core.cli.mcp_server import make_server
     if not root.is_dir():

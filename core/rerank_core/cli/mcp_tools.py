@@ -14,10 +14,10 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from rerank_core import Document, Reranker, RerankResponse
-from rerank_core.cli.read import read_documents
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import resolved
 from rerank_core.inference.workers import SLOW_CALLS
+from rerank_core.reading import read
 
 Split = Literal["paragraph", "line", "file"]
 
@@ -134,7 +134,7 @@ class Tools:
 def _read(root: Path, paths: Sequence[str], split: Split) -> list[Document]:
     """The passages of files and folders below ``root``; what links in them lead out to is left out."""
     named = [str(_inside(root, path)) for path in paths or ["."]]
-    found = read_documents(named, split=split, field="text")
+    found = read(named, split=split).documents
     return [document for document in found if resolved(_of(document)).is_relative_to(root)]
 
 

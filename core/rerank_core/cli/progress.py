@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rerank_core.cli.terminal import Terminal
+from rerank_core.cli.terminal import Terminal, hushed
 from rerank_core.events import BatchScored, Encoded, Event, Hook
 
 
@@ -28,7 +28,7 @@ def _columns() -> tuple[ProgressColumn, ...]:
 def progress_hook() -> Iterator[Hook]:
     """A hook that shows how many inputs have been scored; silent when standard error is not a terminal."""
     console = Terminal(stderr=True)
-    if not console.is_terminal:
+    if hushed() or not console.is_terminal:
         yield _ignore
         return
     with Progress(*_columns(), console=console, transient=True) as progress:
@@ -51,6 +51,9 @@ def _ignore(_event: Event) -> None:
 def status(first: str) -> Iterator[Callable[[str], None]]:
     """A line that says what is being done; call the yielded function with each next step."""
     console = Terminal(stderr=True)
+    if hushed():
+        yield lambda _: None
+        return
     if not console.is_terminal:
         yield lambda step: console.print(f"{step} ...", markup=False, highlight=False)
         return
@@ -62,7 +65,7 @@ def status(first: str) -> Iterator[Callable[[str], None]]:
 def query_progress(count: int) -> Iterator[Callable[[str], None]]:
     """A bar for each system of an evaluation over ``count`` queries; call the yielded function with its name."""
     console = Terminal(stderr=True)
-    if not console.is_terminal:
+    if hushed() or not console.is_terminal:
         yield lambda _: None
         return
     with Progress(*_columns(), console=console, transient=True) as progress:

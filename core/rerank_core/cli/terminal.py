@@ -5,10 +5,12 @@ Styles and cursor movements are our own. Text from outside is made harmless, whe
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -16,12 +18,26 @@ from rich.segment import Segment
 from rich.text import Text
 
 from rerank_core.errors import RerankError
-from rerank_core.files import reason
-from rerank_core.shown import STEERING, escaped, json_text, visible
+from rerank_core.files import accessing, reason
+from rerank_core.shown import STEERING, escaped, json_text, visible, zoned_time
 
 _WIDEST = 10_000
 _SUCCESS, _FAILED = (None, 0, 1), 3  # 1: nothing found
 _SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
+
+
+_hushed = False
+
+
+def hush(wanted: bool) -> None:
+    """Whether remarks and progress are left out of standard error from here on. Errors never are."""
+    global _hushed  # noqa: PLW0603  (of the process, as standard error is)
+    _hushed = wanted
+
+
+def hushed() -> bool:
+    """Whether nobody wants to see progress."""
+    return _hushed
 
 
 class Terminal(Console):
@@ -71,6 +87,27 @@ def say(text: str, *, error: bool = False) -> None:
         typer.echo(shown, err=True)
 
 
+def say_line(text: str) -> None:
+    """Print one line of results to standard output: what would break or steer it is shown as an escape.
+
+    Raises:
+        RerankError: when it cannot be written.
+    """
+    import typer
+
+    with _writing("standard output"):
+        typer.echo(visible(text).replace("\n", "\\n"))
+
+
+def note(text: str) -> None:
+    """Print a remark on the results to standard error, dim on a terminal; nothing after :func:`hush`."""
+    if _hushed:
+        return
+    console = Terminal(stderr=True)
+    with suppress(RerankError):
+        console.print(Text(text.replace("\n", " "), "dim"), soft_wrap=True)
+
+
 def say_text(text: str) -> None:
     """Write a file's text to standard output as it is, in UTF-8.
 
@@ -93,6 +130,35 @@ def say_json(value: object) -> None:
 
     with _writing("standard output"):
         typer.echo(json_text(value, encoding=getattr(sys.stdout, "encoding", None) or "ascii"))
+
+
+class LogLines(logging.Handler):
+    """Log records on standard error, with their time in UTC (RFC 3339)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        say(f"{zoned_time(record.created)} {record.levelname} {record.getMessage()}", error=True)
+
+
+@contextmanager
+def writing_to(file: Path | None) -> Iterator[None]:
+    """What is printed to standard output within goes to a file instead, if one is given, in UTF-8.
+
+    Raises:
+        InvalidRequestError: when the file cannot be written.
+        RerankError: when the disk fails.
+    """
+    if file is None:
+        yield
+        return
+    with accessing(file, "write"):
+        stream = file.open("w", encoding="utf-8")
+    try:
+        with redirect_stdout(stream):
+            yield
+    finally:
+        with accessing(file, "write"):
+            stream.close()
 
 
 def forget_odd_sizes() -> None:

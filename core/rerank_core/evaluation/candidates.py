@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from rerank_core.bm25 import Bm25, best_rows
 from rerank_core.errors import InvalidRequestError
-from rerank_core.evaluation.bm25 import Bm25, best_rows
 from rerank_core.evaluation.labelled import LabelledData
 from rerank_core.evaluation.trec import Run
 

@@ -9,7 +9,6 @@ import time
 import traceback
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rerank_core.errors import RerankError
 from rerank_core.server.answers import error_response
 from rerank_core.server.metrics import Metrics
+from rerank_core.shown import zoned_time
 
 logger = logging.getLogger("rerank_core.server")
 
@@ -131,17 +131,12 @@ def _level(status: int, *, quiet: bool) -> int:
     return logging.DEBUG if quiet else logging.INFO
 
 
-def zoned_time(record: logging.LogRecord) -> str:
-    """When it happened, in UTC and saying so (RFC 3339)."""
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 class TextFormatter(logging.Formatter):
     """One line for people."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
         """The time with its zone."""
-        return zoned_time(record)
+        return zoned_time(record.created)
 
 
 class JsonFormatter(logging.Formatter):
@@ -150,7 +145,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; what is known of an exchange becomes fields of its own."""
         fields: dict[str, Any] = getattr(record, "exchange", None) or {"message": record.getMessage()}
-        line = {"time": zoned_time(record), "level": record.levelname.lower(), "logger": record.name, **fields}
+        line = {"time": zoned_time(record.created), "level": record.levelname.lower(), "logger": record.name, **fields}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

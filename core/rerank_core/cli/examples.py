@@ -1,0 +1,23 @@
+"""Examples of every command, at the end of its help and in the manual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "query": (
+        'rerank query "how do I reset it" manual.md docs',
+        'rerank query "where are requests retried" src --glob "*.py" -n 3 -C 2',
+        'cat notes.txt | rerank query "opening hours"',
+        "rerank query --queries questions.txt docs --json -o answers.json",
+    ),
+    "models": ("rerank models", "rerank models --json"),
+    "export": ("rerank export cross-encoder/ms-marco-MiniLM-L6-v2 my-model",),
+    "evaluate": (
+        "rerank evaluate questions.jsonl",
+        "rerank evaluate questions.jsonl -m rerank-tiny-en-v1 -m rerank-mini-en-v1 --html report.html -o report.json",
+    ),
+    "calibrate": ("rerank calibrate questions.jsonl -o calibration.json",),
+    "serve": ("rerank serve", "rerank serve --model fast=rerank-tiny-en-v1 --port 9000"),
+    "mcp": ("rerank mcp --root docs",),
+}
