@@ -246,6 +246,8 @@ def test_export_writes_files_that_work(checkpoint, tmp_path, manual):
     assert "model_int8.onnx" in seen.stdout
     assert "float32: largest difference of a logit from torch" in seen.stdout
     assert rerank("query", "install", manual, "--model", tmp_path / "onnx").exit_code == 0
+    written = json.loads(rerank("export", checkpoint("bert"), tmp_path / "other", "--no-int8", "--json").stdout)
+    assert written["files"] == [str(tmp_path / "other" / "model.onnx")]
     again = rerank("export", checkpoint("bert"), tmp_path / "onnx")
     assert again.exit_code == 2
     assert "not an empty folder" in again.stderr

@@ -122,10 +122,20 @@ def test_quiet_says_nothing_but_errors(folder):
     assert rerank("reset", "manual.md").stderr  # the next command speaks again
 
 
+def test_results_go_to_a_file(folder):
+    seen = rerank("how do I reset it", "manual.md", "-o", "hits.txt")
+    assert seen.stdout == ""
+    assert (folder / "hits.txt").read_text("utf-8").startswith("manual.md:7:")
+    rerank("how do I reset it", "manual.md", "--json", "-o", "hits.json", "-q")
+    assert len(json.loads((folder / "hits.json").read_text("utf-8"))["results"]) == 3
+    assert "cannot write absent/x" in rerank("reset", "manual.md", "-o", "absent/x").stderr
+
+
 def test_verbose_says_what_is_done_and_when(folder):
     seen = rerank("reset", "manual.md", "-v").stderr
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO read 3 passages\n", seen)
     assert "INFO" not in rerank("reset", "manual.md", "--log-level", "error").stderr
+    assert "INFO" not in rerank("reset", "manual.md").stderr  # only the command that was asked to
 
 
 COMMAND = [sys.executable, "-c", "from rerank_plugins.command import main; main()", "query"]

@@ -64,7 +64,16 @@ def test_fences_stay_whole_items_are_apart_and_headings_are_carried_along():
 
 def test_what_ends_with_a_colon_and_introduces_nothing_is_a_passage():
     assert seen("Hello reader:\n\nGood day.") == [(1, "", "Hello reader:"), (3, "", "Good day.")]
-    assert [piece[2] for piece in seen("word " * 100 + "so:\n\n- a")][1:] == ["- a"]
+    assert seen("word " * 100 + "so:\n\n- a")[1:] == [(3, "", "- a")]
+
+
+def test_of_a_longer_paragraph_the_last_sentence_introduces():
+    assert seen("It has two modes. These are:\n\n- a\n- b\n\nc") == [
+        (1, "", "It has two modes. These are:"),
+        (3, "These are:", "- a"),
+        (4, "These are:", "- b"),
+        (6, "", "c"),
+    ]
 
 
 def test_headings_underlined_with_any_mark_in_restructured_text():

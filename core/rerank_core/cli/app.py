@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from rerank_core.cli.commands import EXIT_NOTHING, Commands, interruptible
 from rerank_core.cli.completions import model_names
 from rerank_core.cli.terminal import say, say_json, writing_to
 from rerank_core.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from rerank_core.conversion.export import ExportReport
 
 app = typer.Typer(
     cls=Commands,
@@ -99,7 +102,7 @@ def models(
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0917  (typer reads them by name)
     model: Annotated[
         str,
         typer.Argument(help="A checkpoint folder, a model of `rerank models` or a Hub id.", autocompletion=model_names),
@@ -107,6 +110,8 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the ONNX files.")],
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write an int8 graph as well.")] = True,
     revision: Annotated[str | None, typer.Option(help="A Hub commit, branch or tag.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    output: OutputFile = None,
 ) -> None:
     """Turn a torch checkpoint into local ONNX files, and check their scores against torch.
 
@@ -118,6 +123,14 @@ def export(
 
     with interruptible(), status("starting") as on_step:
         report = export_onnx(model, folder, int8=int8, revision=revision, on_step=on_step)
+    with writing_to(output):
+        if as_json:
+            say_json(asdict(report))
+        else:
+            _say_exported(report)
+
+
+def _say_exported(report: ExportReport) -> None:
     for path in report.files:
         say(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     say(f"float32: largest difference of a logit from torch {report.float32_difference:.1e}")

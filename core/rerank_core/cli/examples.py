@@ -11,7 +11,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         'cat notes.txt | rerank query "opening hours"',
         "rerank query --queries questions.txt docs --json -o answers.json",
     ),
-    "models": ("rerank models", "rerank models --json"),
+    "models": ("rerank models", "rerank models --json -o models.json"),
     "export": ("rerank export cross-encoder/ms-marco-MiniLM-L6-v2 my-model",),
     "evaluate": (
         "rerank evaluate questions.jsonl",

@@ -24,25 +24,36 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-def _quiet(wanted: bool) -> None:
-    hush(wanted)
+def _quiet(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        hush(True)
+        ctx.call_on_close(lambda: hush(False))
+        _log(ctx, logging.ERROR)
 
 
-def _verbose(times: int) -> None:
+def _verbose(ctx: typer.Context, times: int) -> None:
     if times:
-        _log(logging.INFO if times == 1 else logging.DEBUG)
+        _log(ctx, logging.INFO if times == 1 else logging.DEBUG)
 
 
-def _log_level(level: Level | None) -> None:
+def _log_level(ctx: typer.Context, level: Level | None) -> None:
     if level is not None:
-        _log(logging.getLevelNamesMapping()[level.name])
+        _log(ctx, logging.getLevelNamesMapping()[level.name])
 
 
-def _log(level: int) -> None:
-    """Show the package's log lines of this level and above on standard error."""
-    logger = logging.getLogger(_PACKAGE)
-    logger.handlers = [each for each in logger.handlers if not isinstance(each, LogLines)] + [LogLines()]
+def _log(ctx: typer.Context, level: int) -> None:
+    """Show the package's log lines of this level and above on standard error, until the command ends."""
+    logger, lines = logging.getLogger(_PACKAGE), LogLines()
+    before = logger.level
+    if not any(isinstance(each, LogLines) for each in logger.handlers):
+        logger.addHandler(lines)
     logger.setLevel(level)
+
+    def restore() -> None:
+        logger.removeHandler(lines)
+        logger.setLevel(before)
+
+    ctx.call_on_close(restore)
 
 
 def _command(

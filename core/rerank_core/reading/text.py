@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rerank_core.highlights import sentences
 from rerank_core.reading.passages import Passage
 
 PATH = " > "
@@ -20,8 +21,8 @@ _MARKDOWN_UNDERLINES = "=-"
 def passages(text: str, *, restructured: bool = False) -> Iterator[Passage]:
     """The paragraphs, list items and fenced blocks of a text, each with the headings above it as its context.
 
-    A short paragraph that ends with a colon introduces the list or the block below it: it is their context too, and no
-    passage of its own. A heading is a passage only where nothing stands below it.
+    A short sentence that ends with a colon introduces the list or the block below it: it is their context too. A
+    paragraph of only that is no passage of its own, and a heading is one only where nothing stands below it.
 
     Args:
         text: the text, with line feeds between lines.
@@ -34,14 +35,13 @@ def passages(text: str, *, restructured: bool = False) -> Iterator[Passage]:
         if block.level:
             introduction = ""
             yield from outline.enter(block.level, block.text, block.line)
-        elif _introduces(block, blocks[position + 1 :][:1]):
-            introduction = block.text
-        else:
-            if not block.introducible:
-                introduction = ""
-            context = "\n".join(filter(None, (outline.path, introduction)))
+            continue
+        if not block.introducible:
+            introduction = _introduction(block, blocks[position + 1 :][:1])
+        if block.text != introduction:
+            above = (outline.path, introduction if block.introducible else "")
             outline.used()
-            yield Passage(block.line, block.text, context)
+            yield Passage(block.line, block.text, "\n".join(filter(None, above)))
     yield from outline.enter(0, "", 0)
 
 
@@ -82,11 +82,12 @@ class _Block:
         self.introducible = introducible
 
 
-def _introduces(block: _Block, following: Sequence[_Block]) -> bool:
-    short = len(block.text) <= _LONGEST_INTRODUCTION
-    return (
-        short and block.text.endswith(":") and not block.introducible and any(each.introducible for each in following)
-    )
+def _introduction(block: _Block, following: Sequence[_Block]) -> str:
+    """The last sentence of a paragraph, if it introduces what follows."""
+    if not block.text.endswith(":") or not any(each.introducible for each in following):
+        return ""
+    last = block.text[sentences(block.text)[-1].start :] if sentences(block.text) else ""
+    return last if len(last) <= _LONGEST_INTRODUCTION else ""
 
 
 @dataclass(frozen=True, slots=True)

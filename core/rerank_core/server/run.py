@@ -176,7 +176,8 @@ def _configure_logging(settings: ServerSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = TextFormatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
-    for name, level in (("rerank_core", logging.INFO), ("uvicorn.error", logging.WARNING)):
+    chosen = logging.getLogger("rerank_core").level or logging.INFO  # -v, -q, --log-level
+    for name, level in (("rerank_core", chosen), ("uvicorn.error", logging.WARNING)):
         log = logging.getLogger(name)
         log.handlers = [handler]
         log.setLevel(level)
