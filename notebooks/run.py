@@ -1,10 +1,12 @@
 """Runs notebooks in fresh kernels and stores their outputs: ``python notebooks/run.py [NOTEBOOK ...]``.
 
-Kernels reach no address but this machine's own, and read no settings of whoever runs them.
+Kernels reach no address but this machine's own, and read no settings of whoever runs them. A notebook that begins its
+first cell with :data:`TEXTS_HERE` has the texts of ``corpus`` in that cell, so that it runs without any file beside it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -17,20 +19,53 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HAYSTACK_TELEMETRY_ENABLED": "False", "NO_COLOR": "1"}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HAYSTACK_TELEMETRY_ENABLED": "False",
+    "ANONYMIZED_TELEMETRY": "False",  # Chroma's
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "LANCEDB_LOG": "error",  # LanceDB warns that a database is new
+    "NO_COLOR": "1",
+}
+
+TEXTS_HERE = "# The texts of notebooks/corpus, written here by notebooks/run.py."
 
 # Runs in the kernel before the first cell.
 STARTUP = """
-import logging, sys
+import logging, sys, warnings
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells when it builds its cache
+logging.getLogger("llama_index.vector_stores").setLevel(logging.ERROR)  # LanceDB warns that a database is new
+warnings.filterwarnings("ignore", message="IProgress not found")  # there are no progress bars on a page
 def only_here(event, arguments):
     if event == "socket.connect":
         address = arguments[1]
         if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
             raise ConnectionError(f"a notebook tried to reach {address[0]}")
 sys.addaudithook(only_here)
-del logging, sys, only_here
+del logging, sys, warnings, only_here
 """
+
+
+def texts() -> str:
+    """The cell with the texts: passages with name, title and text, and questions with the names that answer them."""
+    corpus = FOLDER / "corpus"
+    passages, questions = (
+        [json.loads(line) for line in (corpus / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("corpus.jsonl", "queries.jsonl")
+    )
+    answers: dict[str, list[str]] = {}
+    for line in (corpus / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        question, passage, _ = line.split("\t")
+        answers.setdefault(question, []).append(passage)
+    lines = [TEXTS_HERE, "TEXTS = ["]
+    lines += [f"    ({', '.join(_literal(row[field]) for field in ('_id', 'title', 'text'))})," for row in passages]
+    lines += ["]", "QUESTIONS = {"]
+    lines += [f"    {_literal(row['text'])}: {_literal(answers[row['_id']])}," for row in questions]
+    return "\n".join([*lines, "}", 'print(len(TEXTS), "texts,", len(QUESTIONS), "questions")'])
+
+
+def _literal(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
@@ -44,6 +79,9 @@ def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
         nbclient.exceptions.CellExecutionError: when a cell fails.
     """
     notebook: nbformat.NotebookNode = nbformat.read(file, as_version=4)
+    for cell in notebook.cells:
+        if cell.source.startswith(TEXTS_HERE):
+            cell.source = texts()
     with tempfile.TemporaryDirectory() as settings:
         startup = Path(settings, "profile_default", "startup")
         startup.mkdir(parents=True)

@@ -142,6 +142,14 @@ WORDS = {
     r"in passing": "say that it may work the next time",
 }
 SAYS_WHAT_WAS = {"CHANGELOG.md", "test_habits.py"}
+# Notebooks have these texts in them, where a door is a door.
+CORPUS = (ROOT / "notebooks" / "corpus" / "corpus.jsonl").read_text(encoding="utf-8")
+
+
+def is_ours(file: Path, found: re.Match[str]) -> bool:
+    """Whether a word stands in a text of ours, and not in one of the notebooks' corpus."""
+    around = found.string[max(found.start() - 15, 0) : found.end()]
+    return file.suffix != ".ipynb" or around not in CORPUS
 
 
 @pytest.mark.parametrize(("word", "instead"), WORDS.items())
@@ -152,6 +160,6 @@ def test_words_are_the_fields_and_plain(word, instead):
         for file in WRITTEN
         if file.name not in SAYS_WHAT_WAS
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-        if pattern.search(line)
+        if (found := pattern.search(line)) and is_ours(file, found)
     ]
     assert lines == []
