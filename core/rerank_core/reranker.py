@@ -22,6 +22,7 @@ from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer, loaded_by, provider_of
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.fallback import FallbackScorer
+from rerank_core.scoring.instructed import instructed
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.making import changed, make_scorer
 from rerank_core.scoring.options import ApiOptions, LocalOptions
@@ -99,6 +100,7 @@ class Reranker:
         top_n: int | None = None,
         score_threshold: float | None = None,
         retrieval_scores: Iterable[float | None] | None = None,
+        instruction: str | None = None,
     ) -> RerankResponse:
         """Rank ``documents`` by relevance to ``query``.
 
@@ -111,6 +113,8 @@ class Reranker:
             retrieval_scores: the retriever's score of each document, higher is better, in any unit; they come back with
                 the results, and count where ``fusion`` says so. The order of the documents stands in for them where
                 they are not given, or one is None.
+            instruction: what the model is asked besides the query in this call, for models that follow instructions; an
+                empty one means none, None what ``prompt`` says.
 
         Returns:
             The results, best first; documents with equal scores keep their order. An empty list of documents
@@ -122,7 +126,7 @@ class Reranker:
         """
         return RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).answer(self._scorer)
+        ).answer(instructed(self._scorer, instruction))
 
     async def arerank(
         self,
@@ -132,6 +136,7 @@ class Reranker:
         top_n: int | None = None,
         score_threshold: float | None = None,
         retrieval_scores: Iterable[float | None] | None = None,
+        instruction: str | None = None,
     ) -> RerankResponse:
         """:meth:`rerank` for asynchronous code: the event loop goes on while the model works.
 
@@ -140,7 +145,7 @@ class Reranker:
         """
         return await RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).aanswer(self._scorer)
+        ).aanswer(instructed(self._scorer, instruction))
 
     def rerank_many(
         self,
@@ -148,6 +153,7 @@ class Reranker:
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        instruction: str | None = None,
     ) -> list[RerankResponse]:
         """Rank the documents of many queries: what a loop of :meth:`rerank` gives, sooner.
 
@@ -161,6 +167,7 @@ class Reranker:
                 a list, or anything that yields them one by one, always in the calling thread.
             top_n: most results per query; None for all.
             score_threshold: as for :meth:`rerank`.
+            instruction: as for :meth:`rerank`, for all queries.
 
         Returns:
             One response per query, in order. ``timings.total`` is from the moment the query was read to its answer.
@@ -178,7 +185,7 @@ class Reranker:
             >>> [response[0].text for response in Reranker().rerank_many(questions)]
             ['Paris', 'Berlin']
         """
-        return rerank_many(self._scorer, requests, top_n, score_threshold, rules=self._rules)
+        return rerank_many(instructed(self._scorer, instruction), requests, top_n, score_threshold, rules=self._rules)
 
     async def arerank_many(
         self,
@@ -186,6 +193,7 @@ class Reranker:
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        instruction: str | None = None,
     ) -> list[RerankResponse]:
         """:meth:`rerank_many` for asynchronous code; ``requests`` may be an asynchronous iterable as well.
 
@@ -194,14 +202,17 @@ class Reranker:
         Raises:
             The same as :meth:`rerank_many`.
         """
-        return await arerank_many(self._scorer, requests, top_n, score_threshold, rules=self._rules)
+        return await arerank_many(
+            instructed(self._scorer, instruction), requests, top_n, score_threshold, rules=self._rules
+        )
 
-    def score(self, query: str, texts: Iterable[str]) -> list[float]:
+    def score(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
         """How relevant each of ``texts`` is to ``query``, for those who only want numbers.
 
         Args:
             query: what is looked for; not blank.
             texts: strings; documents as for :meth:`rerank` are taken, too. Equal ones are scored once.
+            instruction: as for :meth:`rerank`.
 
         Returns:
             One relevance score per text, 0..1, in the order of the texts; an empty list for no texts. Where
@@ -216,15 +227,15 @@ class Reranker:
             >>> paris > berlin
             True
         """
-        return RerankRequest(query, texts).scores(self._scorer)
+        return RerankRequest(query, texts).scores(instructed(self._scorer, instruction))
 
-    async def ascore(self, query: str, texts: Iterable[str]) -> list[float]:
+    async def ascore(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
         """:meth:`score` for asynchronous code.
 
         Raises:
             The same as :meth:`rerank`.
         """
-        return await RerankRequest(query, texts).ascores(self._scorer)
+        return await RerankRequest(query, texts).ascores(instructed(self._scorer, instruction))
 
     def warm_up(self) -> None:
         """Load the model now, and run it once.

@@ -67,19 +67,21 @@ class Client:
             self._asked = True
             self._limit = answer[0] or self._limit
 
-    def score(self, query: str, texts: Sequence[str]) -> Steps:
+    def score(self, query: str, texts: Sequence[str], instruction: str | None = None) -> Steps:
         """Score every text: all of them, or an error.
 
         Raises:
-            InvalidRequestError: when the texts would have to be split over several requests of a list-wise model.
+            InvalidRequestError: when the dialect has no field for an instruction, or the texts would have to be split
+                over several requests of a list-wise model.
             RerankError: when the server refuses, or its answer is invalid.
         """
+        self._check(instruction)
         yield from self.prepare()
         scores: dict[int, Score] = {}
         responses: list[WireResponse] = []
         pending = self._split(texts, scores)
         while pending:
-            answers = yield [self._request(query, [texts[i] for i in run]) for run in pending]
+            answers = yield [self._request(query, [texts[i] for i in run], instruction) for run in pending]
             again: list[Sequence[int]] = []
             for run, answer in zip(pending, answers, strict=True):
                 if isinstance(answer, TooMany):
@@ -91,6 +93,15 @@ class Client:
             pending = again
         items = tuple(scores[position] for position in range(len(texts)))
         return Scores(items, self._model(responses), sum(response.tokens for response in responses))
+
+    def _check(self, instruction: str | None) -> None:
+        dialect = self.service.dialect
+        if instruction and not dialect.takes_instruction:
+            raise InvalidRequestError(
+                f"provider={dialect.name!r} has no field for an instruction; leave instruction= out.",
+                code="unsupported_parameter",
+                param="instruction",
+            )
 
     def _split(self, texts: Sequence[str], scores: dict[int, Score]) -> list[Sequence[int]]:
         dialect = self.service.dialect
@@ -125,8 +136,10 @@ class Client:
             param="documents",
         )
 
-    def _request(self, query: str, texts: list[str]) -> Request:
-        asked = WireRequest(query, texts, model=self.service.model, return_documents=False)
+    def _request(self, query: str, texts: list[str], instruction: str | None) -> Request:
+        asked = WireRequest(
+            query, texts, model=self.service.model, return_documents=False, instruction=instruction or None
+        )
         characters = sum(map(len, texts))
         most_bytes = _REPLY_BYTES + _BYTES_PER_DOCUMENT * len(texts) + _BYTES_PER_CHARACTER * characters
         read = partial(read_reply, service=self.service, count=len(texts))

@@ -7,6 +7,7 @@ from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.cascade import CascadeScorer
 from rerank_core.scoring.fake import FakeScorer
 from rerank_core.scoring.fallback import FallbackScorer
+from rerank_core.scoring.instructed import InstructableScorer, InstructedScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.options import ApiOptions, LocalOptions
@@ -20,6 +21,8 @@ __all__ = [
     "CascadeScorer",
     "FakeScorer",
     "FallbackScorer",
+    "InstructableScorer",
+    "InstructedScorer",
     "KeepOrderScorer",
     "LocalOptions",
     "LocalScorer",

@@ -100,21 +100,27 @@ class ApiScorer:
     @property
     def identity(self) -> str:
         """Dialect, address and model: all that is known here about what decides a score."""
+        return self.identity_with(None)
+
+    def identity_with(self, instruction: str | None) -> str:
+        """:attr:`identity` under an instruction."""
         query = self._service.url.partition("?")[2]
         digest = sha256(query.encode()).hexdigest()[:16] if query else ""
-        return repr(("api", self._service.dialect.name, self.url, digest, self._model))
+        known = ("api", self._service.dialect.name, self.url, digest, self._model)
+        return repr(known if instruction is None else (*known, instruction))
 
     @property
     def pointwise(self) -> bool:
         """False for models that compare the documents of a request with each other (list-wise), by their names."""
         return not self._client.listwise
 
-    def score(self, query: str, texts: Sequence[str]) -> Scores:
+    def score(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
         """Score every text; safe from several threads at once.
 
         Raises:
             ClosedError: after :meth:`close`.
-            InvalidRequestError: when the server finds the request invalid, or the model cannot take so many texts.
+            InvalidRequestError: when the server finds the request invalid, or the model cannot take so many texts, or
+                the API has no field for an ``instruction``.
             AuthenticationError, ModelNotFoundError: when the server refuses the key or the model.
             RateLimitError, OverloadedError, TimeoutError, ConnectionError, InferenceError: when it has not answered
                 after all retries, or the deadline has passed.
@@ -122,9 +128,9 @@ class ApiScorer:
         """
         started = time.perf_counter()
         with self._failures():
-            return self._report(self._run(self._client.score(query, texts)), started)
+            return self._report(self._run(self._client.score(query, texts, instruction)), started)
 
-    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+    async def ascore(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
         """Score every text without blocking the event loop; cancelling closes the connections in use.
 
         Raises:
@@ -132,7 +138,7 @@ class ApiScorer:
         """
         started = time.perf_counter()
         with self._failures():
-            return self._report(await self._arun(self._client.score(query, texts)), started)
+            return self._report(await self._arun(self._client.score(query, texts, instruction)), started)
 
     def warm_up(self) -> None:
         """Make the HTTP client, and get the server's limits where the dialect has a page for them. Scores nothing.

@@ -97,6 +97,15 @@ class LocalScorer:
             OverloadedError: while the model loads in the background, with ``when_cold="keep_order"``.
             RerankError: when it cannot be loaded.
         """
+        return self.identity_with(None)
+
+    def identity_with(self, instruction: str | None) -> str:
+        """:attr:`identity` under an instruction; None for that of the options.
+
+        Raises:
+            InvalidRequestError: when the model takes no instruction.
+            RerankError: as for :attr:`identity`.
+        """
         from rerank_core.inference.encoding import ENCODING_VERSION
 
         if self._is_cold():
@@ -114,7 +123,7 @@ class LocalScorer:
                 ENCODING_VERSION,
                 self._limit(loaded),
                 self.options.long_documents,
-                self._prompt(loaded),
+                self._prompt(loaded, instruction),
                 info.temperature,
             )
         )
@@ -124,7 +133,7 @@ class LocalScorer:
         """True: a cross-encoder reads one pair at a time."""
         return True
 
-    def score(self, query: str, texts: Sequence[str]) -> Scores:
+    def score(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
         """Score every text; safe from several threads at once.
 
         With ``when_cold="keep_order"`` the order is kept, marked degraded, while the model is not loaded.
@@ -132,14 +141,14 @@ class LocalScorer:
         Raises:
             ClosedError: after :meth:`close`.
             ModelNotFoundError, ModelLoadError, MissingDependencyError: when the model cannot be loaded.
-            InvalidRequestError: when ``max_tokens`` does not fit the model.
+            InvalidRequestError: when ``max_tokens`` does not fit the model, or it takes no ``instruction``.
             InferenceError: when the model fails.
         """
         try:
             if self._is_cold():
                 return self._unscored(query, texts)
             with _droppable() as make_future:
-                steps = self._steps(self._load(), query, texts, make_future)
+                steps = self._steps(self._load(), query, texts, make_future, instruction)
                 future = next(steps)
                 while True:
                     future = steps.send(future.result())
@@ -150,7 +159,7 @@ class LocalScorer:
             emit(self._hooks, Failed(self.model, error.code))
             raise
 
-    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+    async def ascore(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
         """Score every text without blocking the event loop; cancelling drops what has not started.
 
         Raises:
@@ -162,7 +171,7 @@ class LocalScorer:
             loaded = self._loaded
             loaded = await SLOW_CALLS.run(self._load) if loaded is None else loaded
             with _droppable() as make_future:
-                steps = self._steps(loaded, query, texts, make_future)
+                steps = self._steps(loaded, query, texts, make_future, instruction)
                 future = next(steps)
                 while True:
                     result = await asyncio.wrap_future(future)
@@ -224,7 +233,12 @@ class LocalScorer:
         return loaded
 
     def _steps(
-        self, loaded: LoadedModel, query: str, texts: Sequence[str], make_future: Callable[[], Future[Any]]
+        self,
+        loaded: LoadedModel,
+        query: str,
+        texts: Sequence[str],
+        make_future: Callable[[], Future[Any]],
+        instruction: str | None,
     ) -> Generator[Future[Any], Any, Scores]:
         """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
         from rerank_core.inference.plan import Portion, share_out, tokenizer_errors
@@ -238,7 +252,7 @@ class LocalScorer:
 
         def begin() -> list[Portion]:
             with tokenizer_errors():
-                prompt = self._prompt(loaded)
+                prompt = self._prompt(loaded, instruction)
                 encode = loaded.encoder.start(
                     query, max_tokens=limit, windows=windows, prompt=prompt, most_windows=most_windows
                 )
@@ -265,15 +279,17 @@ class LocalScorer:
     def _limit(self, loaded: LoadedModel) -> int:
         return self.options.max_tokens or loaded.info.max_tokens
 
-    def _prompt(self, loaded: LoadedModel) -> str:
-        """The prompt that is used: the option, which may be empty; else the checkpoint's own."""
-        if self.options.prompt and not loaded.info.takes_instruction:
+    def _prompt(self, loaded: LoadedModel, instruction: str | None) -> str:
+        """The instruction of the call, else of the options; either may be empty; else the checkpoint's own."""
+        name, given = ("prompt", self.options.prompt) if instruction is None else ("instruction", instruction)
+        if given and not loaded.info.takes_instruction:
             raise InvalidRequestError(
-                f"{self.model!r} takes no instruction; leave prompt= out, or use a model that follows instructions "
+                f"{self.model!r} takes no instruction; leave {name}= out, or use a model that follows instructions "
                 "(docs/models.md lists them).",
-                param="prompt",
+                code="unsupported_parameter",
+                param=name,
             )
-        return loaded.info.default_prompt if self.options.prompt is None else self.options.prompt
+        return loaded.info.default_prompt if given is None else given
 
     def _in_flight(self, loaded: LoadedModel) -> int:
         size = loaded.backend.workers.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rerank_core.scoring.base import Scorer, judges, loaded_by, provider_of
 
@@ -24,6 +24,18 @@ class WrappingScorer:
     def __init__(self, main: Scorer, *others: Scorer) -> None:
         self._main = main
         self._parts = (main, *others)
+
+    @property
+    def main(self) -> Scorer:
+        """The scorer whose model the scores are reported under."""
+        return self._main
+
+    def around(self, main: Scorer) -> Self:
+        """The same around another main scorer; everything else, such as a cache's store, is shared."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._main, other._parts = main, (main, *self._parts[1:])
+        return other
 
     @property
     def model(self) -> str:

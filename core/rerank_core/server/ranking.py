@@ -41,7 +41,9 @@ async def rank(reranker: Reranker, request: WireRequest, model: str) -> Outcome:
     """
     groups = _positions_by_query(request)
     work = [
-        asyncio.ensure_future(reranker.arerank(query, [request.texts[i] for i in positions]))
+        asyncio.ensure_future(
+            reranker.arerank(query, [request.texts[i] for i in positions], instruction=request.instruction)
+        )
         for query, positions in groups.items()
     ]
     try:

@@ -28,6 +28,7 @@ class Cohere(NativeAlias):
     """Version 2 of the API. Our server answers it in the native shape, which has all of Cohere's fields."""
 
     name = "cohere"
+    takes_instruction = False
     path = "/v2/rerank"
     base_url = "https://api.cohere.com"
     key_variable = "COHERE_API_KEY"

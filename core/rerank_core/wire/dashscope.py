@@ -79,6 +79,7 @@ class DashScope(Dialect):
     # gte-rerank-v2 takes 30,000 tokens per request; a token usually has three bytes or more.
     max_bytes = 90_000
     refuses_empty_text = True
+    takes_instruction = True
     body = DashScopeBody
     reply = DashScopeReply
 
@@ -87,7 +88,7 @@ class DashScope(Dialect):
         return {
             **present(model=request.model),
             "input": {"query": request.query, "documents": list(request.texts)},
-            "parameters": {"return_documents": False, **present(top_n=request.top_n)},
+            "parameters": {"return_documents": False, **present(top_n=request.top_n, instruct=request.instruction)},
         }
 
     def to_request(self, parsed: Any) -> WireRequest:
@@ -125,3 +126,8 @@ class DashScopeCompatible(Dialect):
     # qwen3-rerank takes 120,000 tokens per request.
     max_bytes = 360_000
     refuses_empty_text = True
+    takes_instruction = True
+
+    def write_request(self, request: WireRequest) -> dict[str, Any]:
+        """The fields that most dialects share, and ``instruct``."""
+        return {**super().write_request(request), **present(instruct=request.instruction)}

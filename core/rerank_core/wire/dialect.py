@@ -46,6 +46,7 @@ class Dialect:
         model_required: whether a request must name a model.
         too_long: the error message for a text that does not fit into the model's ``{limit}``.
         refuses_empty_text: whether the service refuses the whole request for one empty document.
+        takes_instruction: whether a request can hold an instruction for the model.
         listwise: prefixes of the names of models that compare the documents of a request with each other, so that their
             scores cannot be compared across requests.
         body: the request body's schema, for the server's documentation; None where only the client speaks it.
@@ -65,6 +66,7 @@ class Dialect:
     model_required: ClassVar[bool] = True
     too_long: ClassVar[str] = "A query and document have more than the {limit} tokens that the model reads"
     refuses_empty_text: ClassVar[bool] = False
+    takes_instruction: ClassVar[bool] = False
     listwise: ClassVar[tuple[str, ...]] = ()
     body: ClassVar[type[Body] | None] = None
     reply: ClassVar[Any] = None

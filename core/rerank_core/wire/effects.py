@@ -80,6 +80,13 @@ class Refused(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class ByModel(Effect):
+    """The answer is what the field asks for, where the model can do that; another model's error names the field."""
+
+    does: ClassVar[str] = "honoured, or refused where the model cannot"
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """A field of a request body, as it is declared.
 

@@ -20,6 +20,7 @@ an error that names the field. `null` is the same as leaving a field out. Fields
 
 - *honoured*: the answer is what the field asks for.
 - *honoured or an error*: it is where every text fits the model; otherwise the request fails.
+- *honoured, or refused where the model cannot*: another model's error names the field.
 - *refused*: a value other than the usual one fails the request.
 - *no effect on the answer*: taken, because clients send it.
 

@@ -13,6 +13,7 @@ class Fireworks(NativeAlias):
     """The native shape; LiteLLM puts ``fireworks/`` before the name of the model."""
 
     name = "fireworks"
+    takes_instruction = False
     path = "/inference/v1/rerank"
 
     def to_request(self, parsed: Any) -> WireRequest:

@@ -26,6 +26,7 @@ class WireRequest:
         max_tokens_per_query: most tokens to read of the query; None for the model's limit.
         truncate_prompt_tokens: most tokens to read of query and document together; None for the model's limit.
         whole: the name of the field that forbids cutting texts; "" where there is none.
+        instruction: what the model is asked besides the query; None for nothing.
         chunked: the name of the field that says how to cut documents into pieces that are all read; "" where there is
             none.
     """
@@ -43,6 +44,7 @@ class WireRequest:
     truncate_prompt_tokens: int | None = None
     whole: str = ""
     chunked: str = ""
+    instruction: str | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.texts)} texts, model={self.model!r}, top_n={self.top_n})"

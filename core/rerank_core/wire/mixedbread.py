@@ -58,6 +58,7 @@ class Mixedbread(Dialect):
     path = "/v1/reranking"
     base_url = "https://api.mixedbread.com"
     key_variable = "MXBAI_API_KEY"
+    takes_instruction = True
     body = MixedbreadBody
     reply = MixedbreadReply
 
@@ -67,6 +68,7 @@ class Mixedbread(Dialect):
             **present(model=request.model, query=request.query, input=list(request.texts)),
             "top_k": len(request.texts) if request.top_n is None else request.top_n,
             "return_input": False,
+            **present(instruction=request.instruction),
         }
 
     def to_request(self, parsed: Any) -> WireRequest:

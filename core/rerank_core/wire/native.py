@@ -100,6 +100,7 @@ class Native(Dialect):
     path = "/v1/rerank"
     key_variable = "ASSISTERS_API_KEY"
     max_documents = 100
+    takes_instruction = True
     body: ClassVar[type[CutBody]] = NativeBody
     reply: ClassVar[Any] = NativeReply
 
@@ -108,7 +109,7 @@ class Native(Dialect):
         return {
             **super().write_request(request),
             "return_documents": False,
-            **present(max_tokens_per_doc=request.max_tokens_per_doc),
+            **present(max_tokens_per_doc=request.max_tokens_per_doc, instruction=request.instruction),
         }
 
     def to_request(self, parsed: Any) -> WireRequest:
@@ -138,6 +139,7 @@ class Assisters(Native):
 
     name = "assisters"
     base_url = "https://api.assisters.dev"
+    takes_instruction = False  # its specification has no such field
 
 
 class NativeAlias(Native):

@@ -34,6 +34,7 @@ class Ollama(NativeAlias):
     """The native request, and answers whose documents are plain strings."""
 
     name = "ollama"
+    takes_instruction = False
     path = "/api/rerank"
     reply = OllamaReply
 

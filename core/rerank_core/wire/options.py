@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from rerank_core.wire.effects import Honoured, NoEffect, Refused
+from rerank_core.wire.effects import ByModel, Honoured, NoEffect, Refused
 from rerank_core.wire.fields import Body, Count, Flag, wrong
 
 _CUT = "a text that does not fit fails the request"
@@ -84,8 +84,12 @@ Overlap = Annotated[
     ),
 ]
 Instruction = Annotated[
-    Any,
-    Refused("an instruction is a setting of the server's model", usual="", other="Find what contradicts the query."),
+    str | None,
+    ByModel(
+        "what the model is asked besides the query, for models that follow instructions",
+        usual="",
+        other="Find what contradicts the query.",
+    ),
 ]
 Rewriting = Annotated[Any, Refused("the query is scored as it is", usual=False, other=True)]
 Spans = Annotated[Any, Refused("results are whole documents", usual=False, other=True)]
@@ -144,6 +148,9 @@ def options_of(parsed: Body) -> dict[str, Any]:
             found[name] = values[name]
     if values.get("truncate_prompt_tokens") not in (None, -1):
         found["truncate_prompt_tokens"] = values["truncate_prompt_tokens"]
+    instruction = values.get("instruction") or values.get("instruct")
+    if instruction:
+        found["instruction"] = instruction
     whole = {"truncation": False, "truncate": False, "truncation_side": "LEFT", "truncation_direction": "LEFT"}
     refuses = [name for name, forbids in whole.items() if values.get(name) == forbids or values.get(name) == "NONE"]
     if refuses:

@@ -30,13 +30,14 @@ class Vllm(Dialect):
     path = "/v1/rerank"
     key_variable = "VLLM_API_KEY"
     model_required = False
+    takes_instruction = True
 
     def write_request(self, request: WireRequest) -> dict[str, Any]:
         """Documents go as strings: objects with ``text`` are refused."""
         return {
             **super().write_request(request),
             **_TRUNCATE,
-            **present(max_tokens_per_doc=request.max_tokens_per_doc),
+            **present(max_tokens_per_doc=request.max_tokens_per_doc, instruction=request.instruction),
         }
 
 
@@ -87,6 +88,7 @@ class VllmScore(Dialect):
     path = "/v1/score"
     key_variable = "VLLM_API_KEY"
     model_required = False
+    takes_instruction = True
     body = ScoreBody
     reply = ScoreReply
 
@@ -95,7 +97,7 @@ class VllmScore(Dialect):
         return {
             **present(model=request.model, text_1=request.query, text_2=list(request.texts)),
             **_TRUNCATE,
-            **present(max_tokens_per_doc=request.max_tokens_per_doc),
+            **present(max_tokens_per_doc=request.max_tokens_per_doc, instruction=request.instruction),
             **({"use_activation": False} if request.raw_scores else {}),
         }
 
