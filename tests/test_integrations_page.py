@@ -12,7 +12,7 @@ import pytest
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "integrations.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TITLES = ("LanceDB", "Qdrant", "Chroma")
+TITLES = ("LanceDB", "Qdrant", "Chroma", "SQL", "BM25")
 
 
 def section(title):
