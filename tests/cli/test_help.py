@@ -85,6 +85,7 @@ def completed(line):
 def test_models_and_providers_are_completed():
     assert "rerank-tiny-en-v1" in completed("rerank query --model rerank-t")
     assert "rerank-mini-en-v1" in completed("rerank evaluate -m rerank-m")
+    assert "rerank-small-en-v2" in completed("rerank serve --model rerank-s")
     assert completed("rerank query --provider coh")[0] == "cohere"
     assert "local" in completed("rerank query --provider lo")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rerank_core import Reranker
 from rerank_core.bm25 import Bm25
 from rerank_core.errors import MissingDependencyError
 from rerank_core.results import Document, RerankResponse
@@ -13,7 +14,7 @@ EXTRA = "files"
 
 
 @dataclass(frozen=True, slots=True)
-class Shortlist:
+class _Shortlist:
     """The documents that the model reads, for one query.
 
     Args:
@@ -28,7 +29,7 @@ class Shortlist:
         """The response with positions in the whole list."""
         if self.positions is None:
             return response
-        placed = ((result, self.positions[result.index]) for result in response)
+        placed = [(result, self.positions[result.index]) for result in response]
         results = tuple(replace(result, index=place, previous_rank=place + 1) for result, place in placed)
         return replace(response, results=results)
 
@@ -64,9 +65,24 @@ class FirstPass:
             "no word with it was not read (--candidates 0 reads all)"
         )
 
-    def shortlist(self, query: str) -> Shortlist:
-        """What the model reads for this query."""
+    def ranked(
+        self, reranker: Reranker, queries: Sequence[str], *, top_n: int | None, threshold: float | None
+    ) -> list[RerankResponse]:
+        """One response per query; its positions are those in the whole list.
+
+        Raises:
+            RerankError: when ranking fails.
+        """
+        lists = [self._shortlist(query) for query in queries]
+        asked = [(query, each.documents) for query, each in zip(queries, lists, strict=True)]
+        if len(asked) == 1:
+            found = [reranker.rerank(*asked[0], top_n=top_n, score_threshold=threshold)]
+        else:
+            found = reranker.rerank_many(asked, top_n=top_n, score_threshold=threshold)
+        return [each.restored(response) for each, response in zip(lists, found, strict=True)]
+
+    def _shortlist(self, query: str) -> _Shortlist:
         if self._index is None:
-            return Shortlist(self._documents)
+            return _Shortlist(self._documents)
         rows = sorted(self._index.top(query, self._most))
-        return Shortlist([self._documents[row] for row in rows], rows)
+        return _Shortlist([self._documents[row] for row in rows], rows)

@@ -10,18 +10,28 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from rerank_core.cli.terminal import Terminal, hushed
 from rerank_core.events import BatchScored, Encoded, Event, Hook
 
 
+class _Count(MofNCompleteColumn):
+    """How many of how many; nothing while nobody knows."""
+
+    def render(self, task: Task) -> Text:
+        """The count."""
+        return Text() if task.total is None else super().render(task)
+
+
 def _columns() -> tuple[ProgressColumn, ...]:
     """Description, bar, count, time left. Descriptions are names, no markup."""
-    return TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return TextColumn("{task.description}", markup=False), BarColumn(), _Count(), TimeRemainingColumn()
 
 
 @contextmanager
@@ -32,7 +42,7 @@ def progress_hook() -> Iterator[Hook]:
         yield _ignore
         return
     with Progress(*_columns(), console=console, transient=True) as progress:
-        task = progress.add_task("loading", total=None)
+        task = progress.add_task("reading", total=None)
 
         def hook(event: Event) -> None:
             if isinstance(event, Encoded):

@@ -165,17 +165,9 @@ def query(  # noqa: PLR0917  (typer reads them by name)
             say(f"rerank: left out: {left_out}", error=True)
         logger.info("read %d passages", len(corpus.documents))
         first_pass = FirstPass(corpus.documents, candidates)
-        lists = [first_pass.shortlist(each) for each in texts]
         with Reranker(model, api_key=api_key_from(api_key_env), hooks=(hook,), **options) as reranker:
-            limits: dict[str, Any] = {"top_n": None if show_all else top_n, "score_threshold": threshold}
-            asked = [(each, shortlist.documents) for each, shortlist in zip(texts, lists, strict=True)]
-            responses = reranker.rerank_many(asked, **limits) if several else [reranker.rerank(*asked[0], **limits)]
-        responses = [shortlist.restored(found) for shortlist, found in zip(lists, responses, strict=True)]
-    for response in responses:
-        logger.info(
-            "%s: %d tokens, %.3f s encoding, %.3f s inference, %.3f s in all",
-            response.model, response.usage.prompt_tokens, *asdict(response.timings).values(),
-        )  # fmt: skip
+            responses = first_pass.ranked(reranker, texts, top_n=None if show_all else top_n, threshold=threshold)
+    _log(responses)
     named = list(zip(texts if several else [None], responses, strict=True))
     with writing_to(output):
         if as_json or as_jsonl:
@@ -184,6 +176,14 @@ def query(  # noqa: PLR0917  (typer reads them by name)
             view = View(context if before is None else before, context if after is None else after, full)
             _print_text(named, corpus, view, guesses=threshold is None, remark=first_pass.remark)
     raise typer.Exit(EXIT_FOUND if any(map(len, responses)) else EXIT_NOTHING)
+
+
+def _log(responses: Sequence[RerankResponse]) -> None:
+    for response in responses:
+        logger.info(
+            "%s: %d tokens, %.3f s encoding, %.3f s inference, %.3f s in all",
+            response.model, response.usage.prompt_tokens, *asdict(response.timings).values(),
+        )  # fmt: skip
 
 
 def _asked(text: str | None, files: Sequence[str] | None, queries: Path | None) -> tuple[list[str], list[str]]:

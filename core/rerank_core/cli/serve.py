@@ -9,6 +9,7 @@ import typer
 
 from rerank_core.cli.app import app
 from rerank_core.cli.commands import interruptible
+from rerank_core.cli.completions import model_names
 from rerank_core.cli.engine_options import takes
 from rerank_core.optional import optional
 from rerank_core.options import of_world
@@ -24,6 +25,7 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
         typer.Option(
             "--model",
             "-m",
+            autocompletion=model_names,
             help="What to serve; may be repeated. NAME=MODEL serves MODEL under another name.",
             rich_help_panel=_MODELS,
         ),
