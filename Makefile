@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-lowest-extras test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks clean
+.PHONY: demo test test-fast test-lowest test-lowest-extras test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks docs clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -90,6 +90,10 @@ compat: $(VENV)/.dev
 # Wheel and sdist in dist/, built twice to the same hash and checked, every extra installed from them.
 release:
 	PYTHON=$(PYTHON) .ci/release
+
+# The documentation as a site, in build/site; a warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -q docs build/site
 
 # The notebooks' outputs, made again; the tests run them as well, and compare.
 notebooks: $(VENV)/.dev
