@@ -220,10 +220,13 @@ def _qwen3(folder: Path, _labels: int) -> None:
     answering(folder, ("yes", "no"))
 
 
+_LINEAR = {2: ("num_key_heads", "num_value_heads"), 8: ("key_head_dim", "value_head_dim")}  # of Qwen3.5's layers
+
+
 def language_model(
     folder: Path, *, answers: tuple[str, ...], template: str | None, max_tokens: int, family: str = "Qwen3"
 ) -> Path:
-    """A bare language model, of the family ``Qwen3`` or ``Qwen2``: nothing says that its answers are scores."""
+    """A bare language model of the family ``Qwen2``, ``Qwen3`` or ``Qwen3_5``: nothing says its answers are scores."""
     import torch
     import transformers
 
@@ -232,9 +235,11 @@ def language_model(
     tokenizer = bytelevel(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *answers])
     chat = {} if template is None else {"chat_template": template}
     size = _save(tokenizer, folder, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="left", **chat)
-    own = {"head_dim": 8} if family == "Qwen3" else {}
+    linear = {f"linear_{name}": number for number in (2, 8) for name in _LINEAR[number]}
+    own = {"Qwen2": {}, "Qwen3": {"head_dim": 8}, "Qwen3_5": {"head_dim": 8, "num_hidden_layers": 4, **linear}}[family]
+    config = "Qwen3_5Text" if family == "Qwen3_5" else family
     model = getattr(transformers, f"{family}ForCausalLM")(
-        getattr(transformers, f"{family}Config")(
+        getattr(transformers, f"{config}Config")(
             vocab_size=size,
             max_position_embeddings=max_tokens + MAX_TOKENS,
             num_key_value_heads=2,
@@ -242,8 +247,7 @@ def language_model(
             pad_token_id=0,
             eos_token_id=2,
             bos_token_id=None,
-            **own,
-            **_SIZES,
+            **_SIZES | own,
         )
     )
     _sharpen(model)
@@ -266,10 +270,10 @@ def answering(folder: Path, answers: tuple[str, ...]) -> Path:
 
 
 def _ettin(folder: Path, _labels: int) -> None:
-    """A modular cross-encoder, as the ettin rerankers are: encoder, [CLS] pooling, dense head."""
+    """A modular cross-encoder, as the ettin rerankers are: encoder, [CLS] pooling, dense, layer norm, dense."""
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder.modules import Dense, Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
+    from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
     from torch import nn
 
     body = folder.parent / f"{folder.name}-body"
@@ -280,10 +284,11 @@ def _ettin(folder: Path, _labels: int) -> None:
         transformer,
         Pooling(_SIZES["hidden_size"], pooling_mode="cls"),
         Dense(_SIZES["hidden_size"], 16, activation_function=nn.GELU()),
+        LayerNorm(16),
         Dense(16, 1, activation_function=nn.Identity(), module_output_name="scores"),
     ]
     model = CrossEncoder(modules=modules, device="cpu")
-    for head in (model[2], model[3]):
+    for head in (model[2], model[4]):
         _sharpen(head)
     model.save_pretrained(str(folder))
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from checkpoints import QUERY, TEXTS, answering, language_model
+from checkpoints import _CHAT_TEMPLATE, QUERY, TEXTS, answering, language_model
 from rerank_core import InvalidRequestError, Reranker
 from rerank_core.models import REGISTRY
 
@@ -207,12 +207,40 @@ def test_the_difference_of_two_answers_is_taken_in_float32(folder):
     backend.close()
 
 
+def test_lighton_through_its_own_modules_on_its_hybrid_layers(hub, tmp_path):
+    """Three layers of four are recurrent: padding on the left must not reach their state."""
+    import torch
+    import transformers
+    from sentence_transformers import CrossEncoder
+
+    if not hasattr(transformers, "Qwen3_5ForCausalLM"):
+        pytest.skip("this version of transformers does not know the architecture")
+    spec = REGISTRY["LightOn-rerank-PW-4B"]
+    folder = language_model(
+        tmp_path, answers=(*spec.answers, "yes", "no"), template=_CHAT_TEMPLATE, max_tokens=MAX_TOKENS, family="Qwen3_5"
+    )
+    hub.publish(spec.repository, answering(folder, spec.answers), spec.revision)
+    model = CrossEncoder(str(folder), device="cpu", activation_fn=torch.nn.Identity())
+    expected = model.predict([(QUERY, text) for text in TEXTS], batch_size=1)
+    reranker = Reranker(spec.name, device="cpu", max_tokens=MAX_TOKENS)
+    np.testing.assert_allclose(logits(reranker), expected, atol=1e-4, rtol=0)
+    alone = [reranker.rerank(QUERY, [text])[0].logit for text in TEXTS]
+    np.testing.assert_allclose(logits(reranker), alone, atol=1e-4, rtol=0)
+
+
+def test_ettins_scores_are_its_heads_and_no_probabilities(checkpoint, hub):
+    spec = REGISTRY["ettin-reranker-32m-v1"]
+    folder = checkpoint("ettin")
+    hub.publish(spec.repository, folder, spec.revision)
+    reranker = Reranker(spec.name, device="cpu", max_tokens=64)
+    np.testing.assert_allclose(logits(reranker), logits(Reranker(folder, device="cpu")), atol=1e-5, rtol=0)
+    assert reranker.loaded.probability == "uncalibrated"
+
+
 @pytest.mark.parametrize("answers", [("Yes", "No"), ("1", "0")])
 def test_answers_that_a_checkpoint_states_itself_are_used(tmp_path, answers):
     import torch
     from sentence_transformers import CrossEncoder
-
-    from checkpoints import _CHAT_TEMPLATE
 
     language_model(tmp_path, answers=(*answers, "yes", "no"), template=_CHAT_TEMPLATE, max_tokens=MAX_TOKENS)
     answering(tmp_path, answers)
@@ -222,8 +250,6 @@ def test_answers_that_a_checkpoint_states_itself_are_used(tmp_path, answers):
 
 
 def test_one_answer_of_an_unknown_model_has_no_probability(tmp_path):
-    from checkpoints import _CHAT_TEMPLATE
-
     language_model(tmp_path, answers=("Yes", "yes", "no"), template=_CHAT_TEMPLATE, max_tokens=MAX_TOKENS)
     reranker = Reranker(answering(tmp_path, ("Yes",)), device="cpu")
     reranker.warm_up()

@@ -37,6 +37,21 @@ follows.
 
 *Uncalibrated*: the sigmoid keeps the order and is no probability. Fit one with `rerank calibrate` before you use a
 threshold. `reranker.loaded.probability` says which it is.
+
+A language model that is not listed needs a `modules.json` that states its answers, as sentence-transformers writes it;
+without one it is refused.
+"""
+
+_INSTRUCTIONS = """## Instructions
+
+The table says which models follow instructions. Give one with a call, or `prompt=` for all calls of a reranker:
+
+```text
+reranker.rerank(query, documents, instruction="Find what contradicts the query.")
+```
+
+Over HTTP it is the field `instruction` (`instruct` of DashScope); [http-fields.md](http-fields.md) has all paths. A
+model or service that takes none refuses it. Kept scores of different instructions are kept apart.
 """
 
 
@@ -44,7 +59,7 @@ def page() -> str:
     """The page, in Markdown."""
     specs = list(REGISTRY.values())
     parts = [_TOP, *_by_language(specs), "\n## What each one is\n", *_facts(specs), "", _SCORES, *_scores(specs), ""]
-    return "\n".join([*parts, *_licence_notes(specs), *_training(specs), ""])
+    return "\n".join([*parts, _INSTRUCTIONS, *_licence_notes(specs), *_training(specs), ""])
 
 
 def _by_language(specs: list[ModelSpec]) -> Iterator[str]:
