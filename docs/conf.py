@@ -24,3 +24,4 @@ suppress_warnings = [
 html_theme = "furo"
 html_title = "rerank-plugins"
 html_copy_source = False
+html_show_copyright = False

@@ -49,7 +49,7 @@ def page() -> str:
 
 def _synopsis(name: str, command: Any) -> Iterator[str]:
     arguments = (each for each in command.params if each.param_type_name == "argument")
-    shown = " ".join(f"[{_metavar(each)}]" if not each.required else _metavar(each) for each in arguments)
+    shown = " ".join(f"[{metavar(each)}]" if not each.required else metavar(each) for each in arguments)
     yield f".B rerank {_text(name)}"
     yield f"[OPTIONS] {_text(shown)}".rstrip()
     yield ".br"
@@ -67,10 +67,10 @@ def _options(command: Any) -> Iterator[str]:
     for each in command.params:
         help_text = getattr(each, "help", None)
         if each.param_type_name == "argument":
-            yield from (".TP", f"\\fI{_text(_metavar(each))}\\fR", _text(help_text or ""))
+            yield from (".TP", f"\\fI{_text(metavar(each))}\\fR", _text(help_text or ""))
             continue
         names = ", ".join(f"\\fB{_text(name)}\\fR" for name in [*each.opts, *each.secondary_opts])
-        value = "" if each.is_flag or each.count else f" \\fI{_text(_metavar(each))}\\fR"
+        value = "" if each.is_flag or each.count else f" \\fI{_text(metavar(each))}\\fR"
         default = each.default
         shown = default.value if hasattr(default, "value") else default
         named = isinstance(shown, str | int | float) and not (
@@ -79,7 +79,7 @@ def _options(command: Any) -> Iterator[str]:
         yield from (".TP", names + value, _text((help_text or "") + (f" Default: {shown}." if named else "")))
 
 
-def _metavar(parameter: Any) -> str:
+def metavar(parameter: Any) -> str:
     """What stands for a value: its choices, or a word for its kind."""
     if parameter.metavar:
         return str(parameter.metavar)

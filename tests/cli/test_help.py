@@ -110,3 +110,11 @@ def test_the_package_runs_as_a_module(tmp_path):
         arguments, capture_output=True, text=True, timeout=BOUND, check=True, cwd=tmp_path, env=environment
     )
     assert seen.stdout.startswith("rerank-plugins ")
+
+
+def test_the_page_of_commands_is_the_helps():
+    made = importlib.import_module("docs.make_commands")
+    page = made.page()
+    assert made.PAGE.read_text(encoding="utf-8") == page, "run python -m docs.make_commands"
+    for name in GROUP.commands:
+        assert f"## `rerank {name}`" in page
