@@ -21,6 +21,8 @@ suppress_warnings = [
     "misc.highlighting_failure",  # a placeholder in an example only loses its colours
 ]
 
+smartquotes = False  # --option must stay as it is typed
+
 html_theme = "furo"
 html_title = "rerank-plugins"
 html_copy_source = False

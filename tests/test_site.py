@@ -43,6 +43,10 @@ def test_the_site_fetches_nothing_from_elsewhere(site):
     assert [address for address in fetched if re.match(r"(?:https?:)?//", address)] == []
 
 
+def test_options_read_as_they_are_typed(site):
+    assert "use --pool" in (site / "commands.html").read_text(encoding="utf-8")
+
+
 def test_search_knows_every_page_without_a_server(site):
     index = (site / "searchindex.js").read_text(encoding="utf-8")
     assert [page for page in PAGES if f'"{page}"' not in index] == []
