@@ -368,8 +368,9 @@ import json, os, sys
 from pathlib import Path
 from rerank_core import RerankError
 from rerank_core.cli.evaluate import _check_outputs
-from rerank_core.reading import read
+from rerank_core.reading import Selection, read
 from rerank_core.evaluation import load_data, systems
+b"a".decode("utf-8-sig")  # loads the codec while it may
 os.setgroups([]); os.setgid(54321); os.setuid(54321)
 attempts = {
     "a folder": lambda: read(["secret/a.txt"], split="file"),
@@ -384,6 +385,8 @@ for what, attempt in attempts.items():
         attempt()
     except RerankError as error:
         print(json.dumps([what, type(error).__name__, str(error)]))
+found = read(["."], selection=Selection(exclude=("*.jsonl", "*.p*")))
+print(json.dumps(["the rest", {document.metadata["file"] for document in found.documents}.pop(), *found.left_out]))
 """
 
 
@@ -397,7 +400,11 @@ def test_what_may_not_be_read_and_a_home_nobody_has(files):
     (files / "locked.txt").chmod(0o000)
     clean = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_CACHE_HOME"}}
     done = subprocess.run([sys.executable, "-c", NOBODY], cwd=files, env=clean, capture_output=True, check=False)
-    seen = {what: (kind, message) for what, kind, message in map(json.loads, done.stdout.splitlines())}
+    *attempts, rest = map(json.loads, done.stdout.splitlines())
+    assert rest[:2] == ["the rest", "a.txt"], done.stderr.decode()
+    assert [message for message in rest[2:] if "secret" in message or "locked" in message] == rest[2:]
+    assert len(rest) == 4
+    seen = {what: (kind, message) for what, kind, message in attempts}
     assert list(seen) == ["a folder", "a file", "data", "locked data", "a place", "a home"], done.stderr.decode()
     assert {kind for kind, _ in seen.values()} == {"InvalidRequestError"}
     assert "name a file with --cache" in seen.pop("a home")[1]

@@ -174,7 +174,7 @@ def _place(result: RerankResult, corpus: Corpus) -> Text:
     metadata = result.document.metadata
     file, line = metadata["file"], _line(result, corpus)
     link = "" if file == STDIN else Path(file).absolute().as_uri()
-    shown = "standard input" if file == STDIN else str(file)
+    shown = "standard input" if file == STDIN else str(file).replace("\n", "\\n")
     shown += f", page {metadata['page']}" if "page" in metadata else f":{line}"
     return Text(shown, Style(color="cyan", link=link or None))
 

@@ -149,19 +149,20 @@ def _add_path(corpus: Corpus, name: str, split: str, field: str, selection: Sele
         if not path.is_dir():
             _add_file(corpus, path, split, field)
             return
-    files = selection.files(path, lambda file: file.suffix.lower() in KNOWN)
+    problems: list[InvalidRequestError] = []
+    files = selection.files(path, lambda file: file.suffix.lower() in KNOWN, problems)
+    folders = len(problems)
     if not files:
         raise InvalidRequestError(
             f"the folder {path} holds no files of a known kind that .gitignore and patterns leave; known: {_known()}."
         )
-    problems: list[InvalidRequestError] = []
     for file in files:
         try:
             _add_file(corpus, file, split, field)
         except InvalidRequestError as problem:
             problems.append(problem)
-    if len(problems) == len(files):
-        raise problems[0]
+    if len(problems) - folders == len(files):
+        raise problems[-1]
     corpus.left_out.extend(map(str, problems))
 
 

@@ -31,12 +31,13 @@ class Selection:
     exclude: tuple[str, ...] = ()
     ignored: bool = False
 
-    def files(self, folder: Path, known: Callable[[Path], bool]) -> list[Path]:
+    def files(self, folder: Path, known: Callable[[Path], bool], unreadable: list[InvalidRequestError]) -> list[Path]:
         """The files below a folder, sorted; hidden ones, environments and what tools make are left out.
 
         Args:
             folder: where to look. Links to folders are not followed.
             known: whether a file is of a kind that can be read.
+            unreadable: takes what is wrong with each folder below that cannot be read.
 
         Raises:
             InvalidRequestError: when a pattern is none, or the folder cannot be read.
@@ -44,14 +45,14 @@ class Selection:
         wanted = _patterns(self.glob, "glob") if self.glob else None
         unwanted = _patterns(self.exclude, "exclude")
         found = []
-        for file, relative in self._walk(folder):
+        for file, relative in self._walk(folder, unreadable):
             if wanted is not None and not wanted.match_file(relative):
                 continue
             if not unwanted.match_file(relative) and known(file) and file.is_file():
                 found.append(file)
         return sorted(found)
 
-    def _walk(self, folder: Path) -> Iterator[tuple[Path, str]]:
+    def _walk(self, folder: Path, unreadable: list[InvalidRequestError]) -> Iterator[tuple[Path, str]]:
         """Every file that is not ignored, with its path relative to ``folder``."""
         ignores = [] if self.ignored else _above(folder)
         pending = [(folder, ignores)]
@@ -59,8 +60,14 @@ class Selection:
             place, ignores = pending.pop()
             if not self.ignored:
                 ignores = [*ignores, *_read_ignores(place)]
-            with accessing(place):
-                entries = list(os.scandir(place))
+            try:
+                with accessing(place):
+                    entries = list(os.scandir(place))
+            except InvalidRequestError as problem:
+                if place == folder:
+                    raise
+                unreadable.append(problem)
+                continue
             for entry in entries:
                 path = place / entry.name
                 is_folder = entry.is_dir(follow_symlinks=False)
@@ -68,7 +75,7 @@ class Selection:
                     continue
                 if not is_folder:
                     yield path, path.relative_to(folder).as_posix()
-                elif entry.name not in _MADE_BY_TOOLS and not (path / _VIRTUAL_ENVIRONMENT).exists():
+                elif entry.name not in _MADE_BY_TOOLS and not _is_there(path / _VIRTUAL_ENVIRONMENT):
                     pending.append((path, ignores))
 
 
@@ -76,11 +83,16 @@ _Ignore = tuple[str, GitIgnoreSpec]
 """The folder of a .gitignore, absolute, and what it says."""
 
 
+def _is_there(path: Path) -> bool:
+    """Whether a path exists, as far as may be seen."""
+    return os.path.exists(path)  # noqa: PTH110  (Path.exists raises where that may not be seen)
+
+
 def _above(folder: Path) -> list[_Ignore]:
     """The .gitignore files that hold for a folder from above it: those of its repository, outermost first."""
     place = Path(os.path.abspath(folder))  # noqa: PTH100  (without following links)
     above = [place, *place.parents]
-    root = next((i for i, each in enumerate(above) if (each / ".git").exists()), 0)
+    root = next((i for i, each in enumerate(above) if _is_there(each / ".git")), 0)
     return [ignore for each in reversed(above[1 : root + 1]) for ignore in _read_ignores(each)]
 
 
