@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -12,7 +14,7 @@ from mcp import Client, StdioServerParameters
 
 from fresh import environment, fresh
 from rerank_core import Reranker
-from waiting import BOUND
+from waiting import BOUND, ended
 
 TEXTS = ["Cats purr.", "Paris is the capital of France.", "Berlin is a city."]
 QUERY = "What is the capital of France?"
@@ -133,6 +135,22 @@ def started(*arguments, **options):
 def test_it_ends_with_its_input(notes):
     done = started("--root", str(notes), input="")
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_ctrl_c_ends_it_at_once(notes):
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+    }
+    command = [sys.executable, "-c", START, "mcp", "--root", str(notes)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
+        process.stdin.write(json.dumps(hello).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["result"]["serverInfo"]["name"] == "rerank"
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == -signal.SIGINT
 
 
 def test_a_folder_that_is_none_is_a_usage_error(notes):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rerank_core.cli.app import api_key_from, app, import_heavy_libraries
-from rerank_core.cli.commands import interruptible
 from rerank_core.cli.completions import model_names
 from rerank_core.cli.engine_options import described, takes
 from rerank_core.errors import InvalidRequestError
@@ -56,5 +56,6 @@ def mcp(
         from rerank_core.cli.mcp_server import make_server
     if not root.is_dir():
         raise InvalidRequestError(f"--root {root} is not a folder.")
-    with interruptible(), Reranker(model, api_key=api_key_from(api_key_env), **options) as reranker:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # standard input is read in a thread, which an exception does not end
+    with Reranker(model, api_key=api_key_from(api_key_env), **options) as reranker:
         make_server(Tools(reranker, root, max_documents)).run()
