@@ -27,14 +27,17 @@ from rerank_core.errors import (
 )
 from rerank_core.fusion import fuse_lists
 from rerank_core.packing import Packed, Piece, pack
+from rerank_core.probe import CheckReport, Finding
 from rerank_core.reranker import Reranker
 from rerank_core.results import Document, Highlight, RerankResponse, RerankResult, Span, Timings, Usage
 
 __all__ = [
     "AuthenticationError",
+    "CheckReport",
     "ClosedError",
     "ConnectionError",
     "Document",
+    "Finding",
     "Highlight",
     "InferenceError",
     "InvalidRequestError",

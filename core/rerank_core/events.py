@@ -23,6 +23,8 @@ __all__ = [
     "ModelLoaded",
     "Retried",
     "Scored",
+    "ShadowCompared",
+    "ShadowDropped",
     "Truncated",
     "emit",
     "log_event",
@@ -128,7 +130,47 @@ class Failed:
     code: str
 
 
-Event = ModelLoaded | Encoded | BatchScored | Scored | Truncated | CacheUsed | Degraded | Retried | Failed
+@dataclass(frozen=True, slots=True)
+class ShadowCompared:
+    """A candidate scored the same ``documents`` texts as the live model.
+
+    ``moved`` of them have another place; of the first ``top_n`` both rankings have the share ``overlap`` (0..1).
+    ``seconds`` is how long the candidate took, ``live_seconds`` the live model.
+    """
+
+    live: str
+    candidate: str
+    documents: int
+    moved: int
+    top_n: int
+    overlap: float
+    first_differs: bool
+    seconds: float
+    live_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowDropped:
+    """A request was not compared: its code is ``queue_full``, ``degraded``, or that of the candidate's error."""
+
+    live: str
+    candidate: str
+    code: str
+
+
+Event = (
+    ModelLoaded
+    | Encoded
+    | BatchScored
+    | Scored
+    | Truncated
+    | CacheUsed
+    | Degraded
+    | Retried
+    | Failed
+    | ShadowCompared
+    | ShadowDropped
+)
 Hook = Callable[[Event], None]
 
 

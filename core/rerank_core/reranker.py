@@ -15,6 +15,7 @@ from rerank_core.fusion import resolved
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_world, with_options
+from rerank_core.probe import CheckReport, check
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
 from rerank_core.rules import SOURCE_FIELD, RankingRules
@@ -244,6 +245,20 @@ class Reranker:
             RerankError: when it cannot be loaded or fails.
         """
         self._scorer.warm_up()
+
+    def check(self) -> CheckReport:
+        """Whether this model or server really ranks: a dozen English pairs whose answers are known.
+
+        It finds a model without its head or template, and a server that mixes up or invents scores. It takes
+        16 requests, about 4,000 tokens.
+
+        Returns:
+            What was found; ``report.require()`` raises where something is wrong.
+
+        Raises:
+            RerankError: when nothing can be scored: a model that cannot be loaded, a server that cannot be reached.
+        """
+        return check(self._scorer)
 
     def close(self) -> None:
         """Let go of the model. Closing twice is fine; ranking afterwards raises ``ClosedError``."""

@@ -6,7 +6,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +17,13 @@ from rerank_core.cli.app import api_key_from, app
 from rerank_core.cli.commands import EXIT_NOTHING, interruptible
 from rerank_core.cli.completions import model_names, providers
 from rerank_core.cli.terminal import Terminal, say, say_text
-from rerank_core.errors import InvalidRequestError
+from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.files import accessing, resolved
 from rerank_core.models.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rerank_core.evaluation import FusionFit, Report
+    from rerank_core.evaluation.scored import System
     from rerank_core.evaluation.systems import Stores
 
 _CACHE_HELP = (
@@ -117,6 +119,14 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     base_url: _BaseUrl = None,
     api_key_env: _KeyVariable = None,
     windows: _Windows = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check/--no-check",
+            help="First see whether each model ranks at all: a dozen English pairs, about 4,000 tokens.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = True,
     price: Annotated[
         float | None, typer.Option(help="Dollars per million tokens, for the cost.", rich_help_panel=_OUTPUT)
     ] = None,
@@ -148,6 +158,10 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    shadow_log: Annotated[
+        Path | None,
+        typer.Option(help="Instead of all this: sum up a log of a shadow on trial.", rich_help_panel=_DATA),
+    ] = None,
     cache: _Cache = None,
 ) -> None:
     """Does reranking help on my data? Measures a first stage and every model on top of it, and says so.
@@ -162,6 +176,9 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     Measures are trec_eval's (-c): what nobody judged is not relevant, and a query without a relevant result counts 0.
     Documents to which a model gives equal scores stay in the first stage's order.
     """
+    if shadow_log is not None:
+        _say_shadow(shadow_log)
+        return
     from rerank_core.cli.progress import query_progress
     from rerank_core.evaluation import Plan, Report, evaluate, load_data
     from rerank_core.evaluation.conditions import Condition
@@ -191,6 +208,8 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         stores = Stores(cache)
         access = Access(provider, base_url, api_key_from(api_key_env), windows)
         systems = read_systems(models or [DEFAULT_MODEL], access, stores, keep=keep)
+        if check:
+            _warn_of_those_that_do_not_rank(systems)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         found = []
         for plan in plans:
@@ -208,6 +227,24 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     if condition is not None and (reason := condition.failure(report)):
         say(f"--fail-if {fail_if}: {reason}", error=True)
         raise typer.Exit(EXIT_NOTHING)
+
+
+def _say_shadow(log: Path) -> None:
+    from rerank_core.evaluation.shadow import read_shadow_log
+
+    for summary in read_shadow_log(log):
+        say(str(summary))
+
+
+def _warn_of_those_that_do_not_rank(systems: Sequence[System]) -> None:
+    """An hour of figures is worth nothing where a server mixes up its scores. A cascade's parts may have stores."""
+    from rerank_core import Reranker
+
+    for system in (each for each in systems if each.scorer.pointwise):
+        with suppress(RerankError):  # the evaluation itself says what it is
+            report = Reranker(scorer=system.scorer).check()
+            if not report.passed:
+                say(f"Warning: {report}. Its figures may mean nothing; --no-check skips this check.", error=True)
 
 
 def _first_stages(

@@ -83,6 +83,13 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     cache_entries: Annotated[
         int | None, typer.Option(help="Scores to remember. Default: 0.", rich_help_panel=_ENGINE)
     ] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(help="A model on trial: it scores beside the first one, unseen.", rich_help_panel=_MODELS),
+    ] = None,
+    shadow_log: Annotated[
+        Path | None, typer.Option(help="File for how its answers differ, without texts.", rich_help_panel=_MODELS)
+    ] = None,
     options: Annotated[
         list[str] | None,
         typer.Option(

@@ -11,6 +11,7 @@ from rerank_core.scoring.instructed import InstructableScorer, InstructedScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.options import ApiOptions, LocalOptions
+from rerank_core.scoring.shadow import ShadowScorer
 
 __all__ = [
     "ApiOptions",
@@ -29,4 +30,5 @@ __all__ = [
     "Score",
     "Scorer",
     "Scores",
+    "ShadowScorer",
 ]

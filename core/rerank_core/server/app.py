@@ -15,9 +15,11 @@ from starlette.responses import Response
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.reranker import Reranker
+from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.options import LocalOptions
+from rerank_core.scoring.shadow import ShadowScorer
 from rerank_core.server.admission import Admission
 from rerank_core.server.answers import error_response
 from rerank_core.server.discovery import model_routes, open_routes
@@ -136,11 +138,14 @@ def _served_models(settings: ServerSettings, metrics: Metrics, rerankers: Mappin
 
 
 def _reranker(name: str, source: str, settings: ServerSettings, hooks: Sequence[Hook]) -> Reranker:
-    """One model's reranker, with a cache if the settings ask for one."""
-    scorer = LocalScorer(source, LocalOptions(**settings.options_of(name)), hooks=hooks)
-    if not settings.cache_entries:
-        return Reranker(scorer=scorer)
-    return Reranker(scorer=CachedScorer(scorer, LRUCache(settings.cache_entries), hooks=hooks))
+    """One model's reranker, with a cache if the settings ask for one, and the first one's with its candidate."""
+    scorer: Scorer = LocalScorer(source, LocalOptions(**settings.options_of(name)), hooks=hooks)
+    if settings.cache_entries:
+        scorer = CachedScorer(scorer, LRUCache(settings.cache_entries), hooks=hooks)
+    if settings.shadow is not None and name == next(iter(settings.served)):
+        candidate = LocalScorer(settings.shadow, LocalOptions())
+        scorer = ShadowScorer(scorer, candidate, log=settings.shadow_log, hooks=hooks)
+    return Reranker(scorer=scorer)
 
 
 def _rerank_error(request: Request, error: Exception) -> Response:

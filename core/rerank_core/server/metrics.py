@@ -6,9 +6,20 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from rerank_core.events import BatchScored, CacheUsed, Event, Failed, Hook, Scored, Truncated
+from rerank_core.events import (
+    BatchScored,
+    CacheUsed,
+    Event,
+    Failed,
+    Hook,
+    Scored,
+    ShadowCompared,
+    ShadowDropped,
+    Truncated,
+)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _TOKENS = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
@@ -55,6 +66,23 @@ class Metrics:
         self._cache = Counter("rerank_cache", "Scores looked up.", ["model", "outcome"], registry=registry)
         self._failures = Counter("rerank_failures", "Requests the model failed.", ["model", "code"], registry=registry)
 
+        self._shadow = Counter(
+            "rerank_shadow_requests", "Requests by what came of the candidate.", ["model", "outcome"], registry=registry
+        )
+        self._shadow_moved = Counter(
+            "rerank_shadow_moved_documents", "Documents that the candidate puts elsewhere.", model, registry=registry
+        )
+        self._shadow_overlap = Histogram(
+            "rerank_shadow_overlap",
+            "Share of the first results that live model and candidate have both.",
+            model,
+            buckets=_SHARES,
+            registry=registry,
+        )
+        self._shadow_seconds = Histogram(
+            "rerank_shadow_seconds", "Time of the candidate.", model, buckets=_SECONDS, registry=registry
+        )
+
     def hook(self, model: str) -> Hook:
         """A hook that counts what the engine reports, under the model's public name."""
         return partial(self._count, model)
@@ -76,6 +104,13 @@ class Metrics:
                 self._cache.labels(model, "miss").inc(event.misses)
             case Failed():
                 self._failures.labels(model, event.code).inc()
+            case ShadowCompared():
+                self._shadow.labels(model, "other_first" if event.first_differs else "same_first").inc()
+                self._shadow_moved.labels(model).inc(event.moved)
+                self._shadow_overlap.labels(model).observe(event.overlap)
+                self._shadow_seconds.labels(model).observe(event.seconds)
+            case ShadowDropped():
+                self._shadow.labels(model, event.code).inc()
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -71,6 +71,9 @@ class ServerSettings(LocalOptionFields, BaseSettings):
             of this machine and to these only: web pages could otherwise call it under a name of their own.
         cors_origins: origins whose web pages may call the API; ``*`` for all.
         cache_entries: how many scores to remember for each model; 0 for none.
+        shadow: a model that scores the first served model's requests as well, on trial: nobody gets its answers, and
+            the metrics say how they differ.
+        shadow_log: a file for these differences, a line of JSON per request, without texts.
         options: options of single models, by the name they are served under; they win over those of all models, which
             are settings of their own: every option of :class:`~rerank_core.scoring.LocalOptions`.
         log_format: ``text`` for people, ``json`` for programs.
@@ -96,6 +99,8 @@ class ServerSettings(LocalOptionFields, BaseSettings):
     allowed_hosts: Strings = ()
     cors_origins: Strings = ()
     cache_entries: Annotated[int, Field(ge=0)] = 0
+    shadow: str | None = None
+    shadow_log: Path | None = None
     options: Annotated[dict[str, ModelOptions], NoDecode, BeforeValidator(read_options)] = Field(default_factory=dict)
     log_format: Literal["text", "json"] = "text"
 

@@ -1,0 +1,156 @@
+"""The check finds models and servers that do not rank, each broken in its own way."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import pytest
+
+from apiserver import ApiServer, body_of, message, reply
+from rerank_core import ModelLoadError, Reranker
+from rerank_core.models.source import BUNDLED
+from rerank_core.scoring import FakeScorer, FallbackScorer, KeepOrderScorer, LocalScorer, Score, Scores
+
+
+@pytest.fixture(scope="module")
+def model():
+    with Reranker("rerank-tiny-en-v1") as reranker:
+        yield reranker
+
+
+@pytest.fixture
+def checked_server(model):
+    """The report on a server that scores with a real model and then does something to the results."""
+    server = ApiServer()
+
+    def check(change):
+        def act(request, connection):
+            scores = model.score(request.json["query"], request.documents)
+            results = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
+            data = json.dumps(body_of(request) | {"results": change(results, request)}).encode()
+            connection.sendall(message(200, data))
+            return True
+
+        server.default = act
+        with Reranker("served", base_url=server.url, max_retries=0) as reranker:
+            return reranker.check()
+
+    yield check
+    server.stop()
+
+
+def with_scores(results, scores):
+    return [result | {"relevance_score": score} for result, score in zip(results, scores, strict=True)]
+
+
+def failed(report):
+    return {finding.name: finding.detail for finding in report.findings if not finding.passed}
+
+
+@pytest.mark.parametrize("name", ["rerank-tiny-en-v1", "rerank-mini-en-v1"])
+def test_models_that_rank_pass(name):
+    with Reranker(name, when_cold="keep_order", on_failure="keep_order") as reranker:
+        report = reranker.check()
+    assert report.passed, report
+    report.require()
+    assert [finding.name for finding in report.findings] == ["answers", "order", "margin", "batch"]
+    assert str(report) == f"{name} ranks as it should"
+
+
+def test_a_server_that_ranks_passes(checked_server):
+    assert checked_server(lambda results, _: results).passed
+
+
+def test_a_server_with_its_scores_upside_down(checked_server):
+    report = checked_server(lambda results, _: with_scores(results, [1 - r["relevance_score"] for r in results]))
+    assert "upside down" in failed(report)["order"]
+    with pytest.raises(ModelLoadError, match=r"served does not rank: .*upside down") as caught:
+        report.require()
+    assert caught.value.code == "check_failed"
+
+
+def test_a_server_that_shuffles_the_indices(checked_server):
+    shuffle = random.Random(7)
+
+    def shuffled(results, _):
+        places = shuffle.sample(range(len(results)), len(results))
+        return [result | {"index": place} for result, place in zip(results, places, strict=True)]
+
+    assert "mixed up" in failed(checked_server(shuffled))["order"]
+
+
+@pytest.mark.parametrize("garbage", ["nan", None, 7.5, "high"], ids=str)
+def test_a_server_whose_scores_are_garbage(checked_server, garbage):
+    value = float("nan") if garbage == "nan" else garbage
+    report = checked_server(lambda results, _: with_scores(results, [value] * len(results)))
+    assert list(failed(report)) in (["answers"], ["order", "margin"])
+
+
+def test_a_server_that_answers_with_something_else():
+    server = ApiServer()
+    server.default = reply(b"<html>It works!</html>", kind="text/html")
+    try:
+        with Reranker("served", base_url=server.url, max_retries=0) as reranker:
+            assert list(failed(reranker.check())) == ["answers"]
+    finally:
+        server.stop()
+
+
+def test_a_server_that_invents_scores(checked_server):
+    invent = random.Random(5)
+    report = checked_server(lambda results, _: with_scores(results, [invent.random() for _ in results]))
+    assert "margin" in failed(report)
+
+
+def test_a_prompt_without_the_query(checked_server):
+    report = checked_server(lambda results, request: with_scores(results, [len(d) / 100 for d in request.documents]))
+    assert {"order", "margin"} <= failed(report).keys()
+
+
+def test_a_score_that_depends_on_the_batch(checked_server):
+    report = checked_server(
+        lambda results, _: with_scores(results, [r["relevance_score"] ** len(results) for r in results])
+    )
+    assert list(failed(report)) == ["batch"]
+
+
+def test_a_tokenizer_whose_template_has_no_query(tmp_path):
+    folder = shutil.copytree(BUNDLED["rerank-tiny-en-v1"], tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    pair = tokenizer["post_processor"]["pair"]
+    tokenizer["post_processor"]["pair"] = [each for each in pair if each.get("Sequence", {}).get("id") != "A"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with Reranker(folder, backend="onnx") as reranker, pytest.raises(ModelLoadError):
+        reranker.check()
+
+
+def test_a_graph_without_a_head(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    import numpy as np
+
+    folder = shutil.copytree(BUNDLED["rerank-tiny-en-v1"], tmp_path / "model")
+    graph = onnx.load(folder / "model.onnx")
+    scores = graph.graph.output[0].name
+    for node in graph.graph.node:
+        node.output[:] = ["headless" if name == scores else name for name in node.output]
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
+    graph.graph.node.append(onnx.helper.make_node("Mul", ["headless", "nothing"], [scores]))
+    onnx.save(graph, folder / "model.onnx")
+    with Reranker(folder, backend="onnx") as reranker:
+        assert "all scores are equal" in failed(reranker.check())["order"]
+
+
+def test_a_fallback_does_not_pass_for_the_model():
+    class Broken(FakeScorer):
+        def score(self, _query, texts):
+            return Scores((Score(2.0),) * len(texts), self.model)
+
+    with Reranker(scorer=FallbackScorer([Broken(), KeepOrderScorer()])) as reranker:
+        assert failed(reranker.check()) == {"answers": "a fallback answered in its place"}
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(tmp_path):
+    with pytest.raises(ModelLoadError):
+        Reranker(scorer=LocalScorer(tmp_path)).check()
