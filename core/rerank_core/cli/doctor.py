@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_core.cli.app import _import_heavy_libraries, api_key_from, app
+from rerank_core.cli.app import api_key_from, app, import_heavy_libraries
 from rerank_core.cli.commands import EXIT_FAILED, interruptible
+from rerank_core.cli.completions import model_names
 from rerank_core.cli.engine_options import described, takes
 from rerank_core.cli.terminal import say, say_json
 from rerank_core.errors import RerankError
@@ -24,7 +25,10 @@ _TEXT = "A reranker reads the query and the document together and says how relev
 @app.command()
 @takes(OPTIONS, {"both": _MODEL, "http": _HTTP, "local": _LOCAL})
 def doctor(
-    model: Annotated[str | None, typer.Option("--model", "-m", help=described(MODEL), rich_help_panel=_MODEL)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=described(MODEL), autocompletion=model_names, rich_help_panel=_MODEL),
+    ] = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +49,7 @@ def doctor(
     """
     local = effective_provider(options["provider"], options["base_url"]) == "local"
     if local:
-        _import_heavy_libraries()
+        import_heavy_libraries()
     from rerank_core.cli.machine import facts
 
     with interruptible():

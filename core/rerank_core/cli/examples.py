@@ -19,5 +19,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "calibrate": ("rerank calibrate questions.jsonl -o calibration.json",),
     "serve": ("rerank serve", "rerank serve --model fast=rerank-tiny-en-v1 --port 9000"),
+    "pull": ("rerank pull rerank-mini-en-v1 --to my-model",),
+    "cache": ("rerank cache", "rerank cache --json"),
+    "doctor": ("rerank doctor --model rerank-tiny-en-v1",),
     "mcp": ("rerank mcp --root docs",),
 }
