@@ -35,8 +35,8 @@ SHARED_WITH_ADAPTERS = {
 
 def test_the_public_names_are_these():
     assert sorted(rerank_core.__all__) == [
-        "AuthenticationError", "ClosedError", "ConnectionError", "Document", "Highlight", "InferenceError",
-        "InvalidRequestError",
+        "AuthenticationError", "CheckReport", "ClosedError", "ConnectionError", "Document", "Finding", "Highlight",
+        "InferenceError", "InvalidRequestError",
         "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "OverloadedError", "Packed", "Piece",
         "ProtocolError", "RateLimitError", "RerankError", "RerankResponse", "RerankResult", "Reranker", "Span",
         "TimeoutError", "Timings", "Usage", "__version__", "fuse_lists", "pack",
