@@ -29,7 +29,7 @@ def variables():
     return dict(pair.split("=", 1) for pair in one("ENV").split())
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DEPLOY.glob("*Dockerfile")))
+@pytest.mark.parametrize("name", ["Dockerfile", "ray/Dockerfile"])
 def test_the_dockerfiles_are_clean(name):
     lint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([lint, DEPLOY / name], capture_output=True, text=True, timeout=BOUND, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 import pytest
@@ -14,7 +15,7 @@ from rerank_core.cli import serve
 from rerank_core.server import create_app, run
 from rerank_core.server.admission import Admission
 from rerank_core.server.environment import check_environment
-from rerank_core.server.keys import KeyRing, TokenBucket
+from rerank_core.server.keys import KeyRing, LocalLimits, TokenBucket
 from rerank_core.server.settings import ServerSettings, load_settings
 
 
@@ -24,6 +25,10 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+def admitted(ring, headers):
+    return asyncio.run(ring.admit(headers))
 
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 5), max_size=200))
@@ -48,27 +53,27 @@ def test_a_bucket_keeps_its_promise():
 
 
 def test_an_empty_ring_lets_everybody_in():
-    KeyRing().admit({})
+    admitted(KeyRing(), {})
 
 
 def test_a_ring_knows_its_keys_only_by_digest():
     ring = KeyRing()
     ring.add("sesame-4711")
-    ring.admit({"authorization": "Bearer sesame-4711"})
+    admitted(ring, {"authorization": "Bearer sesame-4711"})
     with pytest.raises(AuthenticationError):
-        ring.admit({"authorization": "Bearer sesame"})
+        admitted(ring, {"authorization": "Bearer sesame"})
     assert "sesame" not in repr(ring) + repr(vars(ring))
 
 
 def test_a_key_that_is_used_too_often_waits():
     clock = Clock()
-    ring = KeyRing(rate_limit=1, clock=clock)
+    ring = KeyRing(rate_limit=1, limits=LocalLimits(clock))
     ring.add("a")
-    ring.admit({"x-api-key": "a"})
+    admitted(ring, {"x-api-key": "a"})
     with pytest.raises(RateLimitError) as caught:
-        ring.admit({"x-api-key": "a"})
+        admitted(ring, {"x-api-key": "a"})
     clock.now += caught.value.retry_after + 1e-6
-    ring.admit({"x-api-key": "a"})
+    admitted(ring, {"x-api-key": "a"})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
     file.write_text("sesame-4711 5\n", encoding="utf-8-sig")
     ring = KeyRing()
     ring.add_file(file)
-    ring.admit({"x-api-key": "sesame-4711"})
+    admitted(ring, {"x-api-key": "sesame-4711"})
 
 
 @pytest.mark.parametrize("key", ["schl\u00fcssel", "two words", "", "tab\t"])
@@ -108,10 +113,10 @@ def test_a_key_may_hold_a_number_sign(tmp_path):
     file.write_text("ab#cdef 5 # whose it is\n#commented\n")
     ring = KeyRing()
     ring.add_file(file)
-    ring.admit({"x-api-key": "ab#cdef"})
+    admitted(ring, {"x-api-key": "ab#cdef"})
     for wrong in ("ab", "commented", "#commented"):
         with pytest.raises(AuthenticationError):
-            ring.admit({"x-api-key": wrong})
+            admitted(ring, {"x-api-key": wrong})
 
 
 def test_a_key_file_that_is_missing(tmp_path):
@@ -357,5 +362,5 @@ def test_a_loopback_address_needs_no_keys(host):
 
 def test_every_setting_is_an_option_of_the_command():
     command = typer.main.get_command(serve.app).commands["serve"]
-    options = {parameter.name for parameter in command.params} - {"config", "help"}
+    options = {parameter.name for parameter in command.params} - {"config", "help", "ray", "replicas"}
     assert options == set(ServerSettings.model_fields) - {"api_keys"}  # keys are never on a command line

@@ -14,7 +14,7 @@ from rerank_core.cli.engine_options import takes
 from rerank_core.optional import optional
 from rerank_core.options import of_world
 
-_MODELS, _ACCESS, _LIMITS, _ENGINE = "Models", "Access", "Limits", "Engine"
+_MODELS, _ACCESS, _LIMITS, _ENGINE, _RAY = "Models", "Access", "Limits", "Engine", "Ray"
 
 
 @app.command()
@@ -100,6 +100,13 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
         ),
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. Default: text.")] = None,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="Ray Serve: several processes behind one address.", rich_help_panel=_RAY),
+    ] = False,
+    replicas: Annotated[
+        int, typer.Option(min=1, help="Processes with --ray, which share this machine's CPUs.", rich_help_panel=_RAY)
+    ] = 1,
     **engine: Any,
 ) -> None:
     """Serve the rerank HTTP API; with no option at all, the default model on http://127.0.0.1:8000.
@@ -111,11 +118,17 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     settings = dict(locals())
     settings |= settings.pop("engine")
     file = settings.pop("config")
+    del settings["ray"], settings["replicas"]
     with interruptible():
         with optional("rerank serve", extra="server"):
             from rerank_core.server.run import end_process
             from rerank_core.server.run import serve as serve_until_stopped
             from rerank_core.server.settings import load_settings
         given = {name: value for name, value in settings.items() if value not in (None, [])}
-        serve_until_stopped(load_settings(file, **given))
-        end_process()
+        if ray:
+            from rerank_core.server.ray_process import serve_on_ray
+
+            serve_on_ray(load_settings(file, **given), replicas)
+        else:
+            serve_until_stopped(load_settings(file, **given))
+            end_process()

@@ -27,6 +27,7 @@ from rerank_core.server.docs import docs_routes
 from rerank_core.server.exchange import Exchange, ExchangeMiddleware
 from rerank_core.server.guard import GuardMiddleware
 from rerank_core.server.handler import Server, rerank_endpoint
+from rerank_core.server.keys import RateLimits
 from rerank_core.server.lifecycle import Lifecycle
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.openapi import document
@@ -42,7 +43,12 @@ _NOT_FOUND = (
 _BY_PATH = {route.path.replace("{model}", "{model:path}"): route for route in ROUTES}
 
 
-def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, Reranker] | None = None) -> FastAPI:
+def create_app(
+    settings: ServerSettings | None = None,
+    rerankers: Mapping[str, Reranker] | None = None,
+    *,
+    limits: RateLimits | None = None,
+) -> FastAPI:
     """The rerank HTTP API as an ASGI application.
 
     Models are loaded in the background when the application starts; mounted in another application, whose start it
@@ -53,19 +59,21 @@ def create_app(settings: ServerSettings | None = None, rerankers: Mapping[str, R
         settings: what to serve; None for the environment's ``RERANK_*`` variables and the defaults.
         rerankers: ready engines (with a cascade, a fallback) by the name they are served under, before the models
             of the settings, and instead of one of the same name. Closing them is their owner's business.
+        limits: where the requests of each API key are counted, when several processes serve one limit; None for this
+            process.
 
     Raises:
         InvalidRequestError: when the API keys cannot be read.
     """
     settings = load_settings() if settings is None else settings
-    ring, metrics = settings.key_ring(), Metrics()
+    ring, metrics = settings.key_ring(limits), Metrics()
     served = _served_models(settings, metrics, rerankers or {})
     # Twice what the models accept: as many bodies may be arriving as there are requests being worked on.
     lifecycle = Lifecycle(2 * settings.max_in_flight_requests * len(served.models))
     server = Server(settings, served, metrics, lifecycle)
 
     async def admit(request: Request) -> None:
-        ring.admit(request.headers)
+        await ring.admit(request.headers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from rerank_core.errors import AuthenticationError, InvalidRequestError, RateLimitError
 from rerank_core.files import accessing
@@ -43,6 +44,32 @@ class TokenBucket:
         return (1 - self._tokens) / self._rate
 
 
+class RateLimits(Protocol):
+    """Where the requests of each key are counted: in this process, or in one place for several."""
+
+    async def take(self, key: bytes, per_minute: int) -> float:
+        """Count a request of the key with this digest: 0.0, or the seconds until it may make one."""
+
+
+class LocalLimits:
+    """Requests counted in this process.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[tuple[bytes, int], TokenBucket] = {}
+
+    async def take(self, key: bytes, per_minute: int) -> float:
+        """Count a request of the key with this digest: 0.0, or the seconds until it may make one."""
+        bucket = self._buckets.get((key, per_minute))
+        if bucket is None:  # another limit of the same key begins anew
+            bucket = self._buckets[key, per_minute] = TokenBucket(per_minute, self._clock)
+        return bucket.take()
+
+
 class KeyRing:
     """The keys that are let in. An empty ring lets everybody in.
 
@@ -50,16 +77,16 @@ class KeyRing:
 
     Args:
         rate_limit: requests per minute of a key that has no limit of its own; None for no limit.
-        clock: for the rate limits.
+        limits: where requests are counted; None for this process.
     """
 
-    def __init__(self, *, rate_limit: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, rate_limit: int | None = None, limits: RateLimits | None = None) -> None:
         self._rate_limit = rate_limit
-        self._clock = clock
-        self._buckets: dict[bytes, TokenBucket | None] = {}
+        self._limits = LocalLimits() if limits is None else limits
+        self._limit_of: dict[bytes, int | None] = {}
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._limit_of)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} keys)"
@@ -74,8 +101,7 @@ class KeyRing:
             raise InvalidRequestError(
                 "an API key must be of printable ASCII characters, without spaces.", param="api_keys"
             )
-        limit = self._rate_limit if rate_limit is None else rate_limit
-        self._buckets[_digest(key)] = None if limit is None else TokenBucket(limit, self._clock)
+        self._limit_of[_digest(key)] = self._rate_limit if rate_limit is None else rate_limit
 
     def add_file(self, file: Path) -> None:
         """Let the keys of a file in: one per line, optionally followed by its requests per minute.
@@ -109,7 +135,7 @@ class KeyRing:
         if len(self) == before:  # an empty file must not let everybody in
             raise InvalidRequestError(f"{file} holds no API keys.", param="api_keys_file")
 
-    def admit(self, headers: Mapping[str, str]) -> None:
+    async def admit(self, headers: Mapping[str, str]) -> None:
         """Let a request with these headers in, or say why not.
 
         Raises:
@@ -123,11 +149,11 @@ class KeyRing:
             raise AuthenticationError("No API key. Send it as 'Authorization: Bearer KEY'.")
         digest = _digest(key)
         # Every key is compared, so that the time taken says nothing about which one came close.
-        found = [known for known in self._buckets if hmac.compare_digest(known, digest)]
+        found = [known for known in self._limit_of if hmac.compare_digest(known, digest)]
         if not found:
             raise AuthenticationError("The API key is not valid.")
-        bucket = self._buckets[found[0]]
-        wait = bucket.take() if bucket is not None else 0.0
+        limit = self._limit_of[found[0]]
+        wait = 0.0 if limit is None else await self._limits.take(digest, limit)
         if wait:
             raise RateLimitError("Too many requests with this API key.", retry_after=wait)
 

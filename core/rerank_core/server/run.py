@@ -18,7 +18,6 @@ from rerank_core.server.app import create_app
 from rerank_core.server.exchange import JsonFormatter, TextFormatter
 from rerank_core.server.handler import Server
 from rerank_core.server.protocol import MAX_HEADER_BYTES, ConnectionLimits, bounded_protocol
-from rerank_core.server.served import State
 from rerank_core.server.settings import ServerSettings
 from rerank_core.server.watchdog import Watchdog
 
@@ -28,7 +27,6 @@ _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 5  # after the drain, for answers that are being written
 _FETCH_SECONDS = 4.0  # of these, for the other side to fetch one
 _THREAD_SECONDS = 3.0  # after the last answer, for threads that are still at work
-_POLL_SECONDS = 0.05
 _BACKLOG = 256  # connections that wait to be accepted; an event loop accepts so many at once
 _BACKLOGS = 4  # so many of them are accepted before the first one is counted, and excess connections are closed
 _OTHER_FILES = 128  # files and sockets of ours that are no connections
@@ -47,7 +45,7 @@ def serve(settings: ServerSettings) -> None:
     """
     ring = settings.key_ring()
     settings.check_address(ring)
-    _configure_logging(settings)
+    configure_logging(settings)
     connections, backlog = _connections_allowed(settings.max_connections)
     app = create_app(settings.guarded(ring))
     config = uvicorn.Config(
@@ -155,15 +153,13 @@ class _Process(uvicorn.Server):
         self.should_exit = True
 
     async def _watch_loading(self) -> None:
-        models = self._server.served.models
-        while any(model.state is not State.READY for model in models):
-            failed = next((model for model in models if model.state is State.FAILED), None)
-            if failed is not None:
-                self.failure = failed.error
-                self.should_exit = True
-                return
-            await asyncio.sleep(_POLL_SECONDS)
-        logger.info("ready")
+        try:
+            await self._server.served.loaded()
+        except RerankError as error:
+            self.failure = error
+            self.should_exit = True
+        else:
+            logger.info("ready")
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -171,7 +167,8 @@ class _Process(uvicorn.Server):
         task.add_done_callback(self._background.discard)
 
 
-def _configure_logging(settings: ServerSettings) -> None:
+def configure_logging(settings: ServerSettings) -> None:
+    """The server's own lines on standard error, as ``log_format`` says."""
     logging.getLogger("uvicorn.access").disabled = True  # its lines hold query strings; ours do not
     handler = logging.StreamHandler(sys.stderr)
     text = TextFormatter("%(asctime)s %(levelname)s %(message)s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from rerank_core.server.admission import Admission
 logger = logging.getLogger("rerank_core.server")
 
 _LOADING_RETRY_SECONDS = 5.0
+_POLL_SECONDS = 0.05
 
 
 class State(StrEnum):
@@ -156,6 +158,19 @@ class ServedModels:
     def ready(self) -> bool:
         """Whether every model can answer."""
         return all(model.answers for model in self._models.values())
+
+    async def loaded(self) -> None:
+        """Load every model, and return when all are loaded.
+
+        Raises:
+            RerankError: that of the first model that could not be loaded.
+        """
+        self.start()
+        while any(model.state is not State.READY for model in self.models):
+            for model in self.models:
+                if model.error is not None:
+                    raise model.error
+            await asyncio.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
         """Let go of the models, except those that somebody else closes."""

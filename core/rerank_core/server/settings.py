@@ -17,7 +17,7 @@ from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.option_fields import LocalOptionFields
 from rerank_core.server.environment import PREFIX, check_environment
 from rerank_core.server.guard import LOOPBACK_HOSTS
-from rerank_core.server.keys import KeyRing
+from rerank_core.server.keys import KeyRing, RateLimits
 from rerank_core.server.model_options import ModelOptions, read_options
 from rerank_core.spelling import did_you_mean
 
@@ -146,13 +146,13 @@ class ServerSettings(LocalOptionFields, BaseSettings):
         """Public name to model."""
         return dict(map(split_model, self.models))
 
-    def key_ring(self) -> KeyRing:
-        """The keys that are let in, hashed.
+    def key_ring(self, limits: RateLimits | None = None) -> KeyRing:
+        """The keys that are let in, hashed; ``limits`` counts their requests, or else this process.
 
         Raises:
             InvalidRequestError: when the file cannot be read, or holds a line that is no key.
         """
-        ring = KeyRing(rate_limit=self.rate_limit)
+        ring = KeyRing(rate_limit=self.rate_limit, limits=limits)
         for key in self.api_keys:
             ring.add(key.get_secret_value())
         if self.api_keys_file is not None:
