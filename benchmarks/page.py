@@ -12,7 +12,7 @@ from measure import RESULTS
 
 PAGE = RESULTS.parent / "README.md"
 ORDER = (
-    "throughput", "throughput_base", "peers", "peers_1000", "roof", "norms", "growth", "cold_start", "cache",
+    "throughput", "throughput_base", "peers", "peers_1000", "roof", "norms", "growth", "cold_start", "cache", "zipf",
     "long_documents", "cascade", "memory", "long_texts", "server_load",
 )  # fmt: skip
 HEAD = """# Speed, measured

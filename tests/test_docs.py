@@ -150,3 +150,8 @@ def test_the_demo_ranks_the_specifications_example(capsys):
 def test_the_page_of_benchmarks_is_made_from_their_results():
     made = fresh("sys.path.insert(0, 'benchmarks'); import page; print(page.page(), end='')", cwd=ROOT)
     assert made == (ROOT / "benchmarks" / "README.md").read_text()
+
+
+def test_the_page_about_scaling_is_made_from_results():
+    code = "sys.path.insert(0, 'benchmarks'); import scaling; print(scaling.page(scaling.Assumptions()), end='')"
+    assert fresh(code, cwd=ROOT) == (ROOT / "docs" / "scaling.md").read_text()

@@ -97,7 +97,7 @@ def _listen(host: str, port: int) -> None:
     """Start Serve, and return when its proxy takes connections."""
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     options = {"host": host, "port": port}
-    with suppress(ray.exceptions.GetTimeoutError):  # of Serve's own, a minute; a busy machine takes longer
+    with suppress(TimeoutError):  # of Serve's own, a minute; a busy machine takes longer
         serve.start(proxy_location=ProxyLocation.HeadOnly, http_options=options, logging_config=quiet)
     end = time.monotonic() + _START_SECONDS
     while True:
