@@ -39,7 +39,7 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 NEEDS = {
     "server": "fastapi",
     "server/test_openapi.py": "schemathesis",
-    "server/test_ray_serve.py": "ray.serve",
+    "server/test_ray_serve.py": "ray",
     "client/test_our_server.py": "fastapi",
     "conversion/test_export.py": "onnx",
     "inference/test_openvino.py": "openvino",
