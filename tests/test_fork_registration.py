@@ -44,6 +44,7 @@ STATEFUL = {
 RENEWED = {
     "core/rerank_core/forks.py": "it is the place",
     "core/rerank_core/inference/workers.py": "Workers._renew",
+    "core/rerank_core/server/ray_process.py": "made in the process that starts Ray, which does not fork afterwards",
     "core/rerank_core/server/served.py": "ServedModels._begin_anew",
     "core/rerank_core/server/watchdog.py": "made in the process that serves, which does not fork afterwards",
     "core/rerank_core/client/threads.py": "threads of one call, which end with it; only their own call waits for them",
