@@ -14,8 +14,9 @@ from rerank_core.wire.routes import ROUTES
 from serving import SPEC_BODY, serving
 from waiting import wait_for
 
+PAGE = {"/", "/page/page.css", "/page/page.js"}
 DOCS = {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"}
-OPEN = {"/health", "/ping", "/ready", "/metrics"} | DOCS
+OPEN = {"/health", "/ping", "/ready", "/metrics"} | DOCS | PAGE
 MODELS = {f"{base}/models" for base in base_paths()} | {f"{base}/models/{{model:path}}" for base in base_paths()}
 SPOKEN = [
     pytest.param(route, dialect, id=f"{route.path} {dialect.name}") for route in ROUTES for dialect in route.dialects
@@ -81,7 +82,7 @@ def test_only_post_is_taken(api, path):
     assert response.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/v1/rerank", "/v1/v2/rerank", "/nothing", "/v1/rerank/"])
+@pytest.mark.parametrize("path", ["/v1/v1/rerank", "/v1/v2/rerank", "/nothing", "/v1/rerank/"])
 def test_unknown_paths_have_the_same_body(api, path):
     response = api.http.post(path, json=SPEC_BODY)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")

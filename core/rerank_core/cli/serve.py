@@ -99,6 +99,7 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
             rich_help_panel=_ENGINE,
         ),
     ] = None,
+    page: Annotated[bool | None, typer.Option("--page/--no-page", help="The playground at /. Default: --page.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. Default: text.")] = None,
     ray: Annotated[
         bool,
@@ -110,6 +111,8 @@ def serve(  # noqa: PLR0917  (typer reads them by name)
     **engine: Any,
 ) -> None:
     """Serve the rerank HTTP API; with no option at all, the default model on http://127.0.0.1:8000.
+
+    Opened in a browser, this address is a playground for queries and documents of your own.
 
     Every option is also an environment variable (RERANK_PORT, RERANK_MODELS=a,b, ...) and a name in the TOML file of
     --config; options win over the environment, which wins over the file. API keys come from RERANK_API_KEYS

@@ -11,6 +11,15 @@ from starlette.responses import Response
 from rerank_core.errors import AuthenticationError, RerankError
 from rerank_core.wire.dialect import error_body
 
+# Pages reach this server only, run only its scripts, and stand in no other page.
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 _WRONG_MEDIA = 415
 _UNREAD = (408, 413)  # the rest of the body is not waited for
 

@@ -31,6 +31,7 @@ from rerank_core.server.keys import RateLimits
 from rerank_core.server.lifecycle import Lifecycle
 from rerank_core.server.metrics import Metrics
 from rerank_core.server.openapi import document
+from rerank_core.server.page import page_routes
 from rerank_core.server.served import ServedModel, ServedModels
 from rerank_core.server.settings import ServerSettings, load_settings
 from rerank_core.wire.routes import ROUTES
@@ -105,6 +106,8 @@ def create_app(
     app.include_router(open_routes(server))
     app.openapi = document(app, server)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.include_router(docs_routes(app.openapi))
+    if settings.page:
+        app.include_router(page_routes())
     return app
 
 

@@ -13,18 +13,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from rerank_core.server.answers import json_response
+from rerank_core.server.answers import PAGE_HEADERS, json_response
 
 _VIEWER = files("rerank_core.server") / "static" / "swagger-ui"
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 # Addresses are relative: the application may be mounted below any path.
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -63,15 +55,15 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> APIRouter:
     async def openapi(request: Request) -> Response:
         # Where this application is mounted: its paths are below it.
         root = request.scope.get("root_path", "").rstrip("/") or "/"
-        return json_response({**document(), "servers": [{"url": root}]}, headers=dict(_HEADERS))
+        return json_response({**document(), "servers": [{"url": root}]}, headers=dict(PAGE_HEADERS))
 
     @router.get("/docs")
     async def page() -> Response:
-        return Response(_PAGE, media_type="text/html", headers=_HEADERS)
+        return Response(_PAGE, media_type="text/html", headers=PAGE_HEADERS)
 
     @router.get("/docs/start.js")
     async def start() -> Response:
-        return Response(_START, media_type="text/javascript", headers=_HEADERS)
+        return Response(_START, media_type="text/javascript", headers=PAGE_HEADERS)
 
     for name, kind in _ASSETS.items():
         router.add_api_route(f"/docs/{name}", _asset_endpoint(name, kind), methods=["GET"], response_model=None)
@@ -80,7 +72,7 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> APIRouter:
 
 def _asset_endpoint(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
     async def asset() -> Response:
-        return Response(_read(name), media_type=kind, headers={**_HEADERS, "Cache-Control": "max-age=86400"})
+        return Response(_read(name), media_type=kind, headers={**PAGE_HEADERS, "Cache-Control": "max-age=86400"})
 
     return asset
 

@@ -76,6 +76,7 @@ class ServerSettings(LocalOptionFields, BaseSettings):
         shadow_log: a file for these differences, a line of JSON per request, without texts.
         options: options of single models, by the name they are served under; they win over those of all models, which
             are settings of their own: every option of :class:`~rerank_core.scoring.LocalOptions`.
+        page: whether ``/`` answers with the playground, a page on which queries can be tried in a browser.
         log_format: ``text`` for people, ``json`` for programs.
     """
 
@@ -102,6 +103,7 @@ class ServerSettings(LocalOptionFields, BaseSettings):
     shadow: str | None = None
     shadow_log: Path | None = None
     options: Annotated[dict[str, ModelOptions], NoDecode, BeforeValidator(read_options)] = Field(default_factory=dict)
+    page: bool = True
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("models")

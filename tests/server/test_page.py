@@ -1,0 +1,246 @@
+"""``/``: the playground in a real browser that reaches nothing but the server. One browser for all tests."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from rerank_core import Reranker
+from rerank_core.scoring import FakeScorer
+from serving import serving
+from waiting import BOUND
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE = Path(__file__).resolve().parents[2] / "build" / "axe" / "package" / "axe.min.js"
+QUERY = "What is machine learning?"
+DOCUMENTS = [
+    "Cats are popular pets.",
+    "The weather is sunny.",
+    "Machine learning is a subset of AI.",
+]
+LANGUAGES = ("python", "llama_index", "langchain", "haystack")
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens a server's page; what the browser had to complain about fails the test."""
+    contexts, complaints = [], []
+
+    def open_page(url, *, fragment="", **options):
+        contexts.append(browser.new_context(bypass_csp=False, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(BOUND * 1000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+        page.on("dialog", lambda dialog: complaints.append("a dialog") or dialog.dismiss())
+        page.goto(f"{url}/{fragment}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def fill(page, query=QUERY, documents=DOCUMENTS):
+    page.get_by_label("Query").fill(query)
+    page.get_by_label("Documents", exact=True).fill("\n".join(documents))
+
+
+def rank(page, **given):
+    page.locator("#models input").first.wait_for()
+    fill(page, **given)
+    page.keyboard.press("Control+Enter")
+    page.locator("#columns li").first.wait_for()
+
+
+def violations(page):
+    if not AXE.exists():
+        pytest.skip("there is no axe-core in build/axe")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def test_the_page_and_its_files_come_from_the_server_alone(api):
+    page = api.http.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert not re.search(r"https?://|<script>|<style| style=| on\w+=", page.text)
+    for name in re.findall(r'(?:src|href)="((?!data:)[^"]+)"', page.text):
+        reply = api.http.get(f"/{name}")
+        assert reply.status_code == 200, name
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    assert not re.search("innerHTML|outerHTML|insertAdjacentHTML|document.write", api.http.get("/page/page.js").text)
+
+
+def test_without_the_page_its_address_is_an_unknown_one():
+    with serving(page=False, wait=False) as served:
+        for path in ("/", "/page/page.js", "/page/page.css"):
+            reply = served.http.get(path)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+        assert served.http.get("/docs").status_code == 200
+
+
+@needs_browser
+def test_documents_are_ranked_with_scores_and_moves(api, opened):
+    page = opened(api.url)
+    rank(page)
+    items = page.locator("#columns li")
+    assert items.count() == 3
+    assert "Machine learning is a subset" in items.first.inner_text()
+    assert items.first.get_by_role("img", name="up 2").is_visible()
+    meters = [float(meter.get_attribute("aria-valuenow")) for meter in page.get_by_role("meter").all()]
+    assert meters == sorted(meters, reverse=True)
+    assert [float(score) for score in page.locator(".score").all_inner_texts()] == meters
+    assert re.search(r"\d+ ms · \d+ tokens", page.locator(".column p").first.inner_text())
+    assert "Ranked 3 documents" in page.get_by_role("status").inner_text()
+    page.get_by_label("Threshold").fill("0.5")
+    assert page.locator("li.below").count() == sum(meter < 0.5 for meter in meters) == 2
+    assert "1 of 3 stay" in page.locator(".stay").inner_text()
+
+
+@needs_browser
+def test_models_stand_side_by_side(api, opened):
+    page = opened(api.url)
+    page.get_by_label("rerank-mini-en-v1").check()
+    rank(page)
+    page.locator(".column").nth(1).wait_for()
+    assert page.get_by_role("heading", level=3).all_inner_texts() == ["bge-reranker-v2", "rerank-mini-en-v1"]
+
+
+@needs_browser
+def test_results_are_walked_through_with_the_keyboard(api, opened):
+    page = opened(api.url)
+    rank(page)
+    page.get_by_role("button", name="Rank").focus()
+    for key, place in (("j", 0), ("j", 1), ("k", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate("[...document.querySelectorAll('#columns li')].indexOf(document.activeElement)") == place
+    page.keyboard.press("Enter")
+    assert page.locator(".text.whole").count() == 1
+
+
+@needs_browser
+def test_what_is_cut_is_said(api, opened):
+    page = opened(api.url)
+    rank(page, documents=["word " * 2000, "short"])
+    assert page.get_by_text("longer than the model reads").count() == 1
+
+
+@needs_browser
+def test_the_address_keeps_all_but_the_key(api, opened):
+    page = opened(api.url)
+    page.get_by_label("API key").fill("sesame-4711")
+    rank(page)
+    assert "sesame" not in page.url
+    again = opened(api.url, fragment="#" + page.url.partition("#")[2])
+    assert again.get_by_label("Query").input_value() == QUERY
+    assert again.get_by_label("Documents", exact=True).input_value() == "\n".join(DOCUMENTS)
+    assert not again.get_by_label("API key").input_value()
+
+
+@needs_browser
+def test_hostile_texts_are_shown_as_they_are(api, opened):
+    hostile = ["<img src=x onerror=alert(1)>", "</textarea><script>alert(2)</script>", "'; alert(3); //", "$(id) `id`"]
+    page = opened(api.url, fragment=f"#q={quote(hostile[0])}&d={quote(hostile[1])}&m={quote(hostile[0])}")
+    rank(page, query=hostile[0], documents=hostile)
+    assert sorted(page.locator(".text").all_inner_texts()) == sorted(hostile)
+    assert page.locator("main img, main script").count() == 0
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("query", "documents", "by", "said"),
+    [
+        ("", "one", "line", "There is no query"),
+        ("q", "", "line", "There are no documents"),
+        ("q", "{", "json", "no valid JSON"),
+        ("q", "{}", "json", "no array"),
+        ("q", "\n".join(map(str, range(101))), "line", "100"),
+    ],
+)
+def test_what_is_wrong_is_said(api, opened, query, documents, by, said):
+    page = opened(api.url, fragment=f"#q={query}&d={quote(documents)}&f={by}")
+    page.locator("#models input").first.wait_for()
+    page.get_by_role("button", name="Rank").click()
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert said in alert.inner_text()
+
+
+@needs_browser
+def test_a_locked_server_asks_for_a_key(opened):
+    with serving(api_keys=("sesame-4711",), rerankers={"fake": Reranker(scorer=FakeScorer())}) as served:
+        page = opened(served.url)
+        page.get_by_role("status").get_by_text("API key is missing").wait_for()
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_label("API key").blur()
+        page.get_by_role("status").get_by_text("refused").wait_for()
+        page.get_by_label("API key").fill("sesame-4711")
+        page.get_by_label("API key").blur()
+        rank(page)
+        assert "$RERANK_API_KEY" in page.locator("#call").inner_text()
+        assert "sesame" not in page.locator("#call").inner_text()
+
+
+@needs_browser
+def test_a_slow_model_can_be_cancelled(opened, gated):
+    with serving(rerankers={"slow": Reranker(scorer=gated)}) as served:
+        page = opened(served.url)
+        page.get_by_label("slow").wait_for()
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        page.get_by_text("Ranking 3 documents").wait_for()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("Cancelled.").wait_for()
+        gated.open.set()
+        page.get_by_role("button", name="Rank").click()
+        page.locator("#columns li").first.wait_for()
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_is_accessible_and_fits(api, opened, scheme, width):
+    page = opened(api.url, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
+    page.get_by_label("rerank-mini-en-v1").check()
+    rank(page)
+    page.get_by_label("Threshold").fill("0.5")
+    assert overflow(page) <= 0
+    assert violations(page) == []
+
+
+@needs_browser
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_code_shown_runs_and_ranks_the_same(api, opened, language, capsys):
+    page = opened(api.url)
+    rank(page, query='What is "machine learning"?\\')
+    page.get_by_label("Threshold").fill("0")
+    page.get_by_label("Language").select_option(language)
+    code = page.locator("#call").inner_text()
+    exec(compile(code, language, "exec"), {})  # noqa: S102  (the code is ours)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3
+    assert printed[0].startswith("2 ") if language == "python" else "subset of AI" in printed[0]
