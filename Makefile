@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-lowest-extras test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks docs clean
+.PHONY: demo test test-fast test-lowest test-lowest-extras test-ray test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks docs clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -33,6 +33,11 @@ SEED := $(or $(SEED),$(shell date +%s))
 test-random: $(VENV)/.dev
 	@echo "SEED=$(SEED)"
 	$(BIN)/python -m pytest $(PARALLEL) --random-order --random-order-seed=$(SEED) -q
+
+# Ray Serve's replicas and updates: processes that want some two minutes of an idle machine, hence apart.
+test-ray: $(VENV)/.dev
+	$(PIP) --editable '.[ray,server]'
+	$(BIN)/python -m pytest -q tests/server/test_ray_serve.py
 
 # The built wheel with the lower bounds of pyproject.toml, and the tests that need no torch. What a wheel requires counts
 # as indirect for uv, which would take the newest of it; hence the list first.
