@@ -38,6 +38,8 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 # What needs an extra that is not installed: the base must pass its tests without them.
 NEEDS = {
     "server": "fastapi",
+    "scoring/test_cold.py": "fastapi",
+    "scoring/test_shadow.py": "fastapi",
     "server/test_openapi.py": "schemathesis",
     "server/test_ray_serve.py": "ray",
     "client/test_our_server.py": "fastapi",

@@ -91,6 +91,7 @@ def test_models_and_providers_are_completed():
 
 
 def test_the_manual_page_is_the_helps():
+    pytest.importorskip("myst_parser", reason="pages are made with what the documentation needs, not with lower bounds")
     made = importlib.util.spec_from_file_location("make_man", ROOT / "docs" / "make_man.py")
     module = importlib.util.module_from_spec(made)
     made.loader.exec_module(module)
@@ -113,6 +114,7 @@ def test_the_package_runs_as_a_module(tmp_path):
 
 
 def test_the_page_of_commands_is_the_helps():
+    pytest.importorskip("myst_parser", reason="pages are made with what the documentation needs, not with lower bounds")
     made = importlib.import_module("docs.make_commands")
     page = made.page()
     assert made.PAGE.read_text(encoding="utf-8") == page, "run python -m docs.make_commands"

@@ -207,7 +207,7 @@ def test_other_work_passes_between_the_pieces(monkeypatch):
         return encode(self, text)
 
     monkeypatch.setattr(TextTokenizer, "encode", spy)
-    steps = scorer._steps(scorer._loaded, "machine", [DENSE["English"][: 20 * PIECE]], Future)
+    steps = scorer._steps(scorer._loaded, "machine", [DENSE["English"][: 20 * PIECE]], Future, None)
     future = next(steps)
     while len(pieces) < 10:
         future = steps.send(future.result(BOUND))

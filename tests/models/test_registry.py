@@ -65,7 +65,8 @@ def test_models_are_selected_by_every_condition():
 def test_the_commit_a_record_pins_is_what_is_loaded_unless_another_is_named(hub, tmp_path):
     spec = REGISTRY["ms-marco-MiniLM-L6-v2"]
     (tmp_path / "config.json").write_text("{}")
-    commit = hub.publish(spec.repository, tmp_path)
+    hub.publish(spec.repository, tmp_path, spec.revision)
     assert locate(spec.name).revision == locate(spec.repository).revision == spec.revision
     assert any(spec.revision in line for line in hub.requests)
+    commit = hub.publish(spec.repository, tmp_path, "1" * 40)
     assert locate(spec.name, revision=commit).revision == commit

@@ -30,7 +30,8 @@ gates.hold_loading({gate!r})
 QUERY, TEXTS = "capital of France", ["Berlin is in Germany.", "Paris is the capital of France.", "Rome"]
 def order(reranker): return [result.index for result in reranker.rerank(QUERY, TEXTS)]
 def is_warm(reranker): return not reranker.rerank(QUERY, TEXTS).degraded
-def loads(): return pathlib.Path({gate!r} + ".loads").read_text().count("load")
+LOADS = pathlib.Path({gate!r} + ".loads")
+def loads(): return LOADS.read_text().count("load") if LOADS.exists() else 0
 """
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.models.digests import cache_folder
+from rerank_core.optional import optional
 
 _PACKAGE = "rerank-plugins"
 _LIBRARIES = ("onnxruntime", "tokenizers", "openvino", "torch", "transformers", "sentence-transformers")
@@ -70,7 +71,8 @@ def _providers() -> list[str]:
 def _accelerator() -> str:
     if find_spec("torch") is None:
         return "unknown: torch is not installed"
-    import torch
+    with optional("rerank doctor", extra="torch"):
+        import torch
 
     if torch.cuda.is_available():
         return f"cuda: {torch.cuda.get_device_name()}"

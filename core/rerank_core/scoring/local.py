@@ -144,8 +144,12 @@ class LocalScorer:
             InvalidRequestError: when ``max_tokens`` does not fit the model, or it takes no ``instruction``.
             InferenceError: when the model fails.
         """
+        return self._scored(query, texts, instruction, wait=False)
+
+    def _scored(self, query: str, texts: Sequence[str], instruction: str | None, *, wait: bool) -> Scores:
+        """The scores; ``wait`` for the model, whatever ``when_cold`` says."""
         try:
-            if self._is_cold():
+            if not wait and self._is_cold():
                 return self._unscored(query, texts)
             with _droppable() as make_future:
                 steps = self._steps(self._load(), query, texts, make_future, instruction)
@@ -186,8 +190,7 @@ class LocalScorer:
 
     def warm_up(self) -> None:
         """Load the model and run it once, whatever ``when_cold`` says."""
-        self._load()
-        self.score("warm up", ["warm up"])
+        self._scored("warm up", ["warm up"], None, wait=True)
 
     def close(self) -> None:
         """Release the model; it leaves memory when no other scorer uses it and no request is running."""
