@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -325,7 +326,9 @@ def run(hand_written, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        return CliRunner().invoke(app, ["evaluate", str(hand_written), "--cache", "s.db", *arguments])
+        line = ["evaluate", str(hand_written), "--cache", "s.db", *arguments]
+        monkeypatch.setattr(sys, "argv", ["rerank", *line])  # the report says what was called
+        return CliRunner().invoke(app, line)
 
     return call
 

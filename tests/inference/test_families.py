@@ -258,6 +258,8 @@ def test_one_answer_of_an_unknown_model_has_no_probability(tmp_path):
 
 def test_a_script_of_none_of_the_models_languages_is_said_once(caplog):
     with caplog.at_level(logging.WARNING, "rerank_core"), Reranker() as reranker:
+        reranker.warm_up()
+        reranker.scorer._loaded.shared.warned_of_script = False  # by another test of this process
         reranker.score("什么是机器学习", ["机器学习是人工智能的一个分支。"])
         reranker.score("什么是机器学习", ["天气很好。"])
     said = [record.getMessage() for record in caplog.records if "script" in record.getMessage()]
