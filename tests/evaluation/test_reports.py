@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 import re
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
