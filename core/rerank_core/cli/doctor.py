@@ -10,33 +10,21 @@ import typer
 
 from rerank_core.cli.app import api_key_from, app, import_heavy_libraries
 from rerank_core.cli.commands import EXIT_FAILED, interruptible
-from rerank_core.cli.completions import model_names
-from rerank_core.cli.engine_options import described, takes
+from rerank_core.cli.engine_options import PANELS, KeyVariable, ModelName, takes
 from rerank_core.cli.terminal import say, say_json
 from rerank_core.errors import RerankError
-from rerank_core.options import MODEL, OPTIONS, effective_provider
+from rerank_core.options import OPTIONS, effective_provider
 
-_MODEL, _HTTP, _LOCAL = "Model", "Models reached over HTTP", "Models in this process"
 _SECONDS = 3.0  # for the speed of one model
 _BATCH = 32
 _TEXT = "A reranker reads the query and the document together and says how relevant the one is to the other. " * 5
 
 
 @app.command()
-@takes(OPTIONS, {"both": _MODEL, "http": _HTTP, "local": _LOCAL})
+@takes(OPTIONS, PANELS)
 def doctor(
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help=described(MODEL), autocompletion=model_names, rich_help_panel=_MODEL),
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VAR",
-            help="The environment variable that holds the API key, if not the provider's own.",
-            rich_help_panel=_HTTP,
-        ),
-    ] = None,
+    model: ModelName = None,
+    api_key_env: KeyVariable = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     **options: Any,
 ) -> None:

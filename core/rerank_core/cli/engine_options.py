@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
-from rerank_core.cli.completions import providers
+from rerank_core.cli.completions import model_names, providers
 from rerank_core.options import MODEL, OPTIONS, Declared
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,6 +66,26 @@ def described(declared: Declared) -> str:
     option = declared.option
     default = option.unset if option.default is None else option.default
     return f"{option.help} Default: {default}." if default not in {"", False} else option.help
+
+
+PANELS = {"both": "Model", "http": "Models reached over HTTP", "local": "Models in this process"}
+"""The headings of the help of a command that takes all options of an engine, by the world an option belongs to."""
+
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help=described(MODEL), autocompletion=model_names, rich_help_panel=PANELS["both"]),
+]
+"""The model of such a command; None is the default one."""
+
+KeyVariable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VAR",
+        help="The environment variable that holds the API key, if not the provider's own.",
+        rich_help_panel=PANELS["http"],
+    ),
+]
+"""Where such a command finds the key: never on the command line."""
 
 
 def _flag(name: str) -> str:

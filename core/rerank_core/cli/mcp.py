@@ -9,34 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from rerank_core.cli.app import api_key_from, app, import_heavy_libraries
-from rerank_core.cli.completions import model_names
-from rerank_core.cli.engine_options import described, takes
+from rerank_core.cli.engine_options import PANELS, KeyVariable, ModelName, takes
 from rerank_core.errors import InvalidRequestError
 from rerank_core.optional import optional
-from rerank_core.options import MODEL, OPTIONS, effective_provider
-
-_MODEL, _HTTP, _LOCAL = "Model", "Models reached over HTTP", "Models in this process"
+from rerank_core.options import OPTIONS, effective_provider
 
 
 @app.command()
-@takes(OPTIONS, {"both": _MODEL, "http": _HTTP, "local": _LOCAL})
+@takes(OPTIONS, PANELS)
 def mcp(
     root: Annotated[
         Path, typer.Option(help="The folder that rank_files may read, with all below it. Default: this one.")
     ] = Path(),
     max_documents: Annotated[int, typer.Option(min=1, help="Most texts or passages of one call.")] = 5000,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help=described(MODEL), autocompletion=model_names, rich_help_panel=_MODEL),
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VAR",
-            help="The environment variable that holds the API key, if not the provider's own.",
-            rich_help_panel=_HTTP,
-        ),
-    ] = None,
+    model: ModelName = None,
+    api_key_env: KeyVariable = None,
     **options: Any,
 ) -> None:
     """Give a language model two tools, by the Model Context Protocol: rank_texts and rank_files.

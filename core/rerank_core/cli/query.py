@@ -16,10 +16,9 @@ import typer
 
 from rerank_core.cli.app import OutputFile, api_key_from, app, import_heavy_libraries
 from rerank_core.cli.commands import EXIT_FOUND, EXIT_NOTHING, interruptible
-from rerank_core.cli.completions import model_names
-from rerank_core.cli.engine_options import described, takes
+from rerank_core.cli.engine_options import PANELS, KeyVariable, ModelName, takes
 from rerank_core.cli.terminal import note, say, say_json, writing_to
-from rerank_core.options import MODEL, OPTIONS, effective_provider
+from rerank_core.options import OPTIONS, effective_provider
 
 if TYPE_CHECKING:
     from rerank_core.cli.hits import View
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MODEL, _HTTP, _LOCAL = "Model", "Models reached over HTTP", "Models in this process"
 _READING, _OUTPUT = "What is read", "Output"
 _HERE = "."
 
@@ -42,7 +40,7 @@ class Split(StrEnum):
 
 
 @app.command()
-@takes(OPTIONS, {"both": _MODEL, "http": _HTTP, "local": _LOCAL})
+@takes(OPTIONS, PANELS)
 def query(  # noqa: PLR0917  (typer reads them by name)
     text: Annotated[
         str | None, typer.Argument(metavar="QUERY", help="What you are looking for; left out with --queries.")
@@ -117,22 +115,12 @@ def query(  # noqa: PLR0917  (typer reads them by name)
     as_jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print one JSON object per result.", rich_help_panel=_OUTPUT)
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help=described(MODEL), autocompletion=model_names, rich_help_panel=_MODEL),
-    ] = None,
+    model: ModelName = None,
     windows: Annotated[
         bool,
-        typer.Option("--windows", help="The same as --long-documents windows.", rich_help_panel=_LOCAL),
+        typer.Option("--windows", help="The same as --long-documents windows.", rich_help_panel=PANELS["local"]),
     ] = False,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VAR",
-            help="The environment variable that holds the API key, if not the provider's own.",
-            rich_help_panel=_HTTP,
-        ),
-    ] = None,
+    api_key_env: KeyVariable = None,
     **options: Any,
 ) -> None:
     """Rank the passages of files by relevance to QUERY: a semantic grep.
