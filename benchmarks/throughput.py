@@ -67,10 +67,10 @@ def compare(folder: Path, texts: list[str], rounds: int, *, base: bool) -> Resul
     if "bfloat16" in precisions():
         forms.append(("OpenVINO", "openvino", "bfloat16"))
     for runtime, backend, dtype in forms:
-        competitors[f"`Reranker` ({runtime}, {dtype})"] = _ours(Reranker(exported, dtype=dtype, backend=backend), texts)
+        competitors[f"`Reranker` ({runtime}, {dtype})"] = timed(Reranker(exported, dtype=dtype, backend=backend), texts)
     same_checkpoint = tuple(competitors)
     for name in () if base else BUNDLED:
-        competitors[f"`{name}`, as it is bundled"] = _ours(Reranker(name), texts)
+        competitors[f"`{name}`, as it is bundled"] = timed(Reranker(name), texts)
     expected = next(iter(competitors.values()))()
     seconds = medians(turns(competitors, rounds))
     differences = {label: float(np.abs(competitors[label]() - expected).max()) for label in same_checkpoint}
@@ -94,7 +94,8 @@ def compare(folder: Path, texts: list[str], rounds: int, *, base: bool) -> Resul
     )
 
 
-def _ours(reranker: Reranker, texts: list[str]) -> Callable[[], Any]:
+def timed(reranker: Reranker, texts: list[str]) -> Callable[[], Any]:
+    """A run whose logits are in the order of the texts; the model is loaded by then."""
     reranker.warm_up()
 
     def run() -> Any:

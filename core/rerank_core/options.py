@@ -84,7 +84,7 @@ class ModelOption(TypedDict, total=False):
         Option(
             None,
             "A name of `rerank models`, a local folder or .onnx file, any Hugging Face Hub id, or a model's name at a "
-            "service.",
+            "service. CHEAP>EXPENSIVE is a cascade of two: the second reads only the first one's best 20.",
             "both",
             unset=f"{DEFAULT_MODEL}, or what a server chooses",
             field=str | None,

@@ -109,6 +109,10 @@ class Tree:
         return failures[-1]
 
     def _cascade(self, texts):
+        if len(texts) <= self.keep:
+            alone = self.parts[1].expected(texts)
+            if isinstance(alone, Failed) or alone.judged == frozenset(texts):
+                return alone
         cheap = self.parts[0].expected(texts)
         if isinstance(cheap, Failed):
             return cheap

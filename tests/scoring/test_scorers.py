@@ -386,6 +386,23 @@ def test_a_cascade_shows_the_expensive_scorer_only_the_best(mode):
     assert scores.tokens > cheap.score(QUERY, TEXTS).tokens
 
 
+@both
+def test_a_cascade_of_few_texts_asks_the_expensive_scorer_alone(mode):
+    cheap, expensive = FakeScorer("cheap"), FakeScorer("expensive")
+    scores = ask(CascadeScorer(cheap, expensive, keep=len(TEXTS)), mode)
+    assert scores.keys() == expensive.score(QUERY, TEXTS).keys()
+    assert cheap.calls == []
+
+
+@both
+def test_a_cascade_of_few_texts_asks_the_cheap_scorer_where_the_expensive_one_judges_nothing(mode):
+    silent = FallbackScorer([FakeScorer("expensive", error=DOWN), KeepOrderScorer()])
+    cheap = FakeScorer("cheap")
+    scores = ask(CascadeScorer(cheap, silent, keep=len(TEXTS)), mode)
+    assert scores.keys() == cheap.score(QUERY, TEXTS).keys()
+    assert all(score.degraded for score in scores.items)
+
+
 @given(
     st.lists(st.floats(-30, 30), min_size=1, max_size=12),
     st.lists(st.floats(-30, 30), min_size=12, max_size=12),

@@ -8,6 +8,7 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from rerank_core.scoring import CascadeScorer
 from rerank_core.server.discovery import base_paths
 from rerank_core.wire.messages import WireRequest
 from rerank_core.wire.routes import ROUTES
@@ -193,6 +194,16 @@ def test_the_settings_own_limit_is_reported_with_a_cache_too():
     with serving(models=("rerank-mini-en-v1",), cache_entries=10, max_tokens=64) as served:
         assert served.http.get("/v1/models/rerank-mini-en-v1").json()["max_tokens"] == 64
         assert served.http.get("/info").json()["max_input_length"] == 64
+
+
+def test_a_cascade_is_served_under_a_name_with_a_cache_for_each_model():
+    asked = {"query": "a refund", "documents": [f"Refund {number}, a parcel." for number in range(25)]}
+    with serving(models=("two=rerank-tiny-en-v1>rerank-mini-en-v1",), cache_entries=100) as served:
+        first, again = (served.http.post("/v1/rerank", json=asked | {"model": "two"}).json() for _ in range(2))
+        (model,) = served.server.served.models
+    assert first["results"] == again["results"]
+    assert len(first["results"]) == 25
+    assert isinstance(model.reranker.scorer, CascadeScorer)
 
 
 def test_info_says_what_a_tei_client_wants_to_know(api):

@@ -254,6 +254,10 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
             r"^models: unknown model 'rerank-mini-v1'\. Did you mean 'rerank-mini-en-v1'\? Known",
         ),
         ({"models": ("=x",)}, "NAME=MODEL"),
+        (
+            {"models": ("two=rerank-tiny-en-v1>rerank-mini-v1",)},
+            r"^models: unknown model 'rerank-mini-v1'\. Did you mean 'rerank-mini-en-v1'\?.* CHEAP>EXPENSIVE",
+        ),
         ({"models": ("a=rerank-mini-en-v1", "a=bge-reranker-v2")}, "twice"),
         ({"models": ()}, "at least one"),
         ({"port": 70_000}, "port"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rerank_core.errors import InvalidRequestError
+from rerank_core.scoring.cascade import ABOVE
 from rerank_core.wire.registry import CLIENT_DIALECTS
 
 LOCAL = "local"
-_ABOVE = ">"
 _WINDOWS, _FUSION = "+windows", "+fusion"
 
 
@@ -46,7 +46,7 @@ def read_models(text: str) -> list[NamedModel]:
         InvalidRequestError: when a model of this process, or of no provider in particular, has no name (a server's
             model may have none: many serve a single one), or ``+fusion`` is not at the end.
     """
-    specs = [NamedModel.read(part) for part in text.split(_ABOVE)]
+    specs = [NamedModel.read(part) for part in text.split(ABOVE)]
     if any(spec.fusion for spec in specs[:-1]):
         raise InvalidRequestError(
             f"--model {text!r}: {_FUSION} is of the whole cascade; write it at the end.", param="model"

@@ -12,9 +12,8 @@ from rerank_core.evaluation.scored import TIMED_SERVICE, System
 from rerank_core.evaluation.store import ScoreStore
 from rerank_core.models import digests
 from rerank_core.reranker import Reranker
-from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
-from rerank_core.scoring.cascade import CascadeScorer
+from rerank_core.scoring.cascade import KEEP, stacked
 
 FUSION = 0.5
 """The first stage's share in a system that is written with ``+fusion``."""
@@ -67,7 +66,7 @@ class Stores:
                 store.close()
 
 
-def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: int = 20) -> list[System]:
+def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: int = KEEP) -> list[System]:
     """The systems that users write as ``[PROVIDER:]NAME[+windows]``, or ``CHEAP>EXPENSIVE`` of two such; ``+fusion``.
 
     Args:
@@ -91,13 +90,15 @@ def read_systems(texts: Sequence[str], access: Access, stores: Stores, *, keep: 
     for text, each in models.items():
         scorers = [Reranker(model.name or None, **access.options(model, owner)).scorer for model in each]
         local = [access.provider_of(model) == LOCAL for model in each]
-        caches = [(scorer, stores.store(local=here)) for scorer, here in zip(scorers, local, strict=True)]
         fusion = FUSION if each[-1].fusion else None
         # Services are not asked twice: that may cost money.
-        uncached = _stacked([(scorer, None) for scorer in scorers], keep) if all(local) else None
+        uncached = stacked(scorers, keep=keep) if all(local) else None
         timed = None if all(local) else TIMED_SERVICE
-        scorer, store = _stacked(caches, keep), stores.store(local=all(local))
-        systems.append(System(text, scorer, store, fusion, uncached, timed))
+        stores_of = [stores.store(local=here) for here in local]
+        # A cascade's caches are inside: what a part scores depends on the rest of a request.
+        parts = scorers if len(scorers) == 1 else list(map(CachedScorer, scorers, stores_of))
+        store = stores.store(local=all(local))
+        systems.append(System(text, stacked(parts, keep=keep), store, fusion, uncached, timed))
     return systems
 
 
@@ -126,16 +127,3 @@ def default_file() -> Path:
             param="cache",
         )
     return folder / "evaluation.db"
-
-
-def _stacked(parts: Sequence[tuple[Scorer, ScoreStore | None]], keep: int) -> Scorer:
-    """One scorer, or cascades of them. Caches are inside: what a part scores depends on the rest of a request."""
-    (first, _), *rest = parts
-    if not rest:
-        return first
-    expensive = _cached(*rest[0]) if len(rest) == 1 else _stacked(rest, keep)
-    return CascadeScorer(_cached(*parts[0]), expensive, keep=keep)
-
-
-def _cached(scorer: Scorer, store: ScoreStore | None) -> Scorer:
-    return scorer if store is None else CachedScorer(scorer, store)

@@ -12,13 +12,19 @@ from rerank_core.scores import Score, Scores
 from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 from rerank_core.scoring.wrapper import WrappingScorer
 
+KEEP = 20
+"""How many texts the expensive scorer scores where nothing else is said (``benchmarks/cascade.py``)."""
+
+ABOVE = ">"
+"""Between the names of a cascade's models, the cheap one first."""
+
 
 class CascadeScorer(WrappingScorer):
     """Lets ``cheap`` score all texts and ``expensive`` the best ``keep`` of them.
 
     The scores of two models cannot be compared, so texts that the expensive one did not score come after all that it
     did, in the cheap one's order: their logits are moved down by a constant until the highest is below the expensive
-    scorer's lowest.
+    scorer's lowest. Of ``keep`` texts or fewer the expensive one scores all, and the cheap one is not asked.
 
     Where the expensive scorer's own fallback scores nothing (:class:`~rerank_core.scoring.KeepOrderScorer`), the cheap
     one's scores are kept, marked ``degraded`` for the texts that the expensive one should have scored.
@@ -32,7 +38,7 @@ class CascadeScorer(WrappingScorer):
         InvalidRequestError: when ``keep`` is below 1.
     """
 
-    def __init__(self, cheap: Scorer, expensive: Scorer, *, keep: int = 20) -> None:
+    def __init__(self, cheap: Scorer, expensive: Scorer, *, keep: int = KEEP) -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise InvalidRequestError(f"keep must be a whole number of at least 1, got {keep!r}.", param="keep")
         super().__init__(expensive, cheap)
@@ -58,6 +64,11 @@ class CascadeScorer(WrappingScorer):
         Raises:
             RerankError: whatever either scorer raises.
         """
+        if len(texts) <= self._keep:
+            scores = checked_scores(self._main, query, texts)
+            if all(score.judged for score in scores.items):
+                return scores
+            return _merge(checked_scores(self._cheap, query, texts), scores, range(len(texts)))
         cheap = checked_scores(self._cheap, query, texts)
         best = self._best(cheap)
         return _merge(cheap, checked_scores(self._main, query, [texts[i] for i in best]), best)
@@ -68,12 +79,28 @@ class CascadeScorer(WrappingScorer):
         Raises:
             RerankError: whatever either scorer raises.
         """
+        if len(texts) <= self._keep:
+            scores = await achecked_scores(self._main, query, texts)
+            if all(score.judged for score in scores.items):
+                return scores
+            return _merge(await achecked_scores(self._cheap, query, texts), scores, range(len(texts)))
         cheap = await achecked_scores(self._cheap, query, texts)
         best = self._best(cheap)
         return _merge(cheap, await achecked_scores(self._main, query, [texts[i] for i in best]), best)
 
     def _best(self, cheap: Scores) -> list[int]:
         return order(cheap.keys(), [score.relevance_score for score in cheap.items], top_n=self._keep)
+
+
+def stacked(scorers: Sequence[Scorer], *, keep: int = KEEP) -> Scorer:
+    """The only one of ``scorers``, or a cascade of all, the cheapest first.
+
+    Args:
+        scorers: at least one.
+        keep: how many texts each one hands on to the next.
+    """
+    first, *rest = scorers
+    return CascadeScorer(first, stacked(rest, keep=keep), keep=keep) if rest else first
 
 
 def _merge(cheap: Scores, expensive: Scores, best: Sequence[int]) -> Scores:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import Hook
 from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.models.source import local_path
 from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer
+from rerank_core.scoring.cascade import ABOVE, stacked
 from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.options import ApiOptions, LocalOptions
 
@@ -31,7 +33,7 @@ def make_scorer(
                 f"{name} is for models reached over HTTP; give provider= or base_url= as well, or leave it out.",
                 param=name,
             )
-        return LocalScorer(DEFAULT_MODEL if model is None else model, local, hooks=hooks)
+        return local_scorer(DEFAULT_MODEL if model is None else model, local, hooks)
     for name in changed(local):
         raise InvalidRequestError(
             f"{name} is for models in this process; provider={provider!r} decides it by itself. Leave it out.",
@@ -40,6 +42,40 @@ def make_scorer(
     if isinstance(model, Path):
         raise InvalidRequestError(f"model must be a name that {provider!r} knows, not a path.", param="model")
     return ApiScorer(model, provider, api, hooks=hooks)
+
+
+def local_scorer(
+    model: str | Path,
+    options: LocalOptions,
+    hooks: Sequence[Hook],
+    around: Callable[[Scorer], Scorer] = lambda scorer: scorer,
+) -> Scorer:
+    """The scorer of a model in this process, or of ``CHEAP>EXPENSIVE``, a cascade of such.
+
+    Args:
+        model: a name, a path or a Hub id, or several names with ``>`` between them, the cheapest first.
+        options: how to load and run each of them.
+        hooks: called with each event.
+        around: wraps the scorer of each model, in a cache for example; a cascade itself cannot be cached per text.
+
+    Raises:
+        InvalidRequestError: when a name is blank, or a revision is given for several models.
+    """
+    names = model_names(model)
+    if len(names) > 1 and options.revision is not None:
+        raise InvalidRequestError(
+            f"revision= is of one model, and {model!r} is a cascade of {len(names)}. Leave it out, or make the cascade "
+            "with CascadeScorer.",
+            param="revision",
+        )
+    return stacked([around(LocalScorer(name, options, hooks=hooks)) for name in names])
+
+
+def model_names(model: str | Path) -> list[str | Path]:
+    """The models of a cascade that is written as ``CHEAP>EXPENSIVE``, or the only one; a path may have a ``>``."""
+    if isinstance(model, str) and ABOVE in model and local_path(model) is None:
+        return [name.strip() for name in model.split(ABOVE)]
+    return [model]
 
 
 def changed(options: LocalOptions | ApiOptions) -> list[str]:

@@ -17,7 +17,7 @@ from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.reranker import Reranker
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
-from rerank_core.scoring.local import LocalScorer
+from rerank_core.scoring.making import local_scorer
 from rerank_core.scoring.options import LocalOptions
 from rerank_core.scoring.shadow import ShadowScorer
 from rerank_core.server.admission import Admission
@@ -150,11 +150,14 @@ def _served_models(settings: ServerSettings, metrics: Metrics, rerankers: Mappin
 
 def _reranker(name: str, source: str, settings: ServerSettings, hooks: Sequence[Hook]) -> Reranker:
     """One model's reranker, with a cache if the settings ask for one, and the first one's with its candidate."""
-    scorer: Scorer = LocalScorer(source, LocalOptions(**settings.options_of(name)), hooks=hooks)
-    if settings.cache_entries:
-        scorer = CachedScorer(scorer, LRUCache(settings.cache_entries), hooks=hooks)
+
+    def cached(scorer: Scorer) -> Scorer:
+        entries = settings.cache_entries
+        return CachedScorer(scorer, LRUCache(entries), hooks=hooks) if entries else scorer
+
+    scorer = local_scorer(source, LocalOptions(**settings.options_of(name)), hooks, cached)
     if settings.shadow is not None and name == next(iter(settings.served)):
-        candidate = LocalScorer(settings.shadow, LocalOptions())
+        candidate = local_scorer(settings.shadow, LocalOptions(), DEFAULT_HOOKS)
         scorer = ShadowScorer(scorer, candidate, log=settings.shadow_log, hooks=hooks)
     return Reranker(scorer=scorer)
 

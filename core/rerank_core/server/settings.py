@@ -15,6 +15,7 @@ from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
 from rerank_core.option_fields import LocalOptionFields
+from rerank_core.scoring.making import model_names
 from rerank_core.server.environment import PREFIX, check_environment
 from rerank_core.server.guard import LOOPBACK_HOSTS
 from rerank_core.server.keys import KeyRing, RateLimits
@@ -117,11 +118,8 @@ class ServerSettings(LocalOptionFields, BaseSettings):
                 raise ValueError(f"{name}={source} is not NAME=MODEL")
             if names.count(name) > 1:
                 raise ValueError(f"the name {name} is given twice")
-            if source not in REGISTRY and "/" not in source and not Path(source).exists():
-                raise ValueError(
-                    f"unknown model {source!r}.{did_you_mean(source, REGISTRY)} Known are {', '.join(REGISTRY)}, any "
-                    "folder, and any Hub id (owner/name)"
-                )
+            for model in model_names(source):
+                _check_known(str(model))
         return models
 
     @field_validator("options")
@@ -213,6 +211,14 @@ def split_model(text: str) -> tuple[str, str]:
     """``NAME=MODEL`` as (name, model); a plain MODEL is served under its own name."""
     name, equals, source = text.partition("=")
     return (name, source) if equals else (text, text)
+
+
+def _check_known(model: str) -> None:
+    if model not in REGISTRY and "/" not in model and not Path(model).exists():
+        raise ValueError(
+            f"unknown model {model!r}.{did_you_mean(model, REGISTRY)} Known are {', '.join(REGISTRY)}, any folder, any "
+            "Hub id (owner/name), and CHEAP>EXPENSIVE of two such"
+        )
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
