@@ -480,7 +480,7 @@ def test_a_cascade_whose_first_half_came_from_the_store_is_timed_anew(hand_writt
     for models, retimed in ((["rerank-mini-en-v1", cascade], 5), ([cascade], None)):
         arguments = [part for model in models for part in ("-m", model)]
         store = tmp_path / f"{len(models)}.db"
-        done = command(hand_written, *arguments, "--cache", store, "-o", saved)
+        done = command(hand_written, *arguments, "--keep", 1, "--cache", store, "-o", saved)
         assert done.exit_code == 0, done.output
         assert Evaluation.load(saved).rerankers[-1].retimed == retimed
         assert Evaluation.load(saved).rerankers[-1].seconds > 0
