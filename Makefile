@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # All cores; a worker that has nothing left takes tests from the one with the most.
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: demo test test-fast test-lowest test-lowest-extras test-ray test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks docs clean
+.PHONY: demo test test-fast test-lowest test-lowest-extras test-ray test-alone test-random lint lint-workflows types format train bundle compat release notebooks benchmarks docs linkcheck clean
 
 # The base install is all the demo needs.
 demo: $(VENV)/.base
@@ -99,6 +99,10 @@ release:
 # The documentation as a site, in build/site; a warning, such as a link that leads nowhere, is an error.
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -b html -E -W --keep-going -q docs build/site
+
+# Asks every address that the documentation links to, hence the network: .github/workflows/links.yml, once a week.
+linkcheck: $(VENV)/.dev
+	$(BIN)/python -m sphinx -b linkcheck -E -q docs build/linkcheck
 
 # The notebooks' outputs, made again; the tests run them as well, and compare.
 notebooks: $(VENV)/.dev

@@ -7,6 +7,7 @@ modules list is described on the page of the first, and linked from the other.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,8 @@ MODULES = (
 )
 NOTE = "Made from the docstrings: `python docs/make_reference.py`.\n"
 ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?([\w.]+)`")
-LABELS = {"parameters": "Parameters", "attributes": "Attributes", "raises": "Raises"}
+LABELS = {"parameters": "Parameters", "raises": "Raises"}
+NOT_OURS = {"model_config"}  # pydantic's
 
 
 def pages() -> dict[str, str]:
@@ -65,7 +67,7 @@ def public_names(module: griffe.Module) -> list[str]:
 
 
 def _page(module: griffe.Module, described: dict[str, str]) -> Iterator[str]:
-    yield from (f"# `{module.path}`", "", *_text(_docstring(module)), NOTE)
+    yield from (f"# `{module.path}`", "", *_sections(module), NOTE)
     for name in public_names(module):
         if name == "__version__":
             yield from ("## `__version__`", "", "The installed version, a string.", "")
@@ -89,7 +91,7 @@ def _described(thing: griffe.Object, name: str, level: int) -> Iterator[str]:
     yield from _sections(thing)
     if isinstance(thing, griffe.Class):
         own = [member for key, member in thing.members.items() if not key.startswith("_") and not member.is_alias]
-        yield from _attributes([member for member in own if isinstance(member, griffe.Attribute)])
+        yield from _attributes(thing, [member for member in own if isinstance(member, griffe.Attribute)])
         for member in own:
             if isinstance(member, griffe.Function):
                 yield from _described(member, f"{name}.{member.name}", level + 1)
@@ -128,27 +130,39 @@ def _call(name: str, parameters: griffe.Parameters) -> str:
     return f"{name}(\n" + "".join(f"    {part},\n" for part in shown) + ")"
 
 
-def _attributes(attributes: list[griffe.Attribute]) -> Iterator[str]:
-    if not attributes:
-        return
-    yield from ("Attributes:", "")
+def _attributes(owner: griffe.Class, attributes: list[griffe.Attribute]) -> Iterator[str]:
+    """Each attribute once, with what the class or its own docstring says of it."""
+    said = {item.name: item.description for section in _parsed(owner, "attributes") for item in section.value}
+    lines = []
     for attribute in attributes:
-        about = " ".join(_plain(_docstring(attribute)).split())
+        if attribute.name in NOT_OURS:
+            continue
+        about = " ".join(_plain(said.get(attribute.name) or _docstring(attribute)).split())
         kind = f": {attribute.annotation}" if attribute.annotation else f" = {attribute.value}"
-        yield f"- `{attribute.name}{kind}`" + (f" - {about}" if about else "")
-    yield ""
+        lines.append(f"- `{attribute.name}{kind}`" + (f" - {about}" if about else ""))
+    if lines:
+        yield from ("Attributes:", "", *lines, "")
+
+
+def _parsed(thing: griffe.Object, *kinds: str) -> list[griffe.DocstringSection]:
+    """The sections of a docstring: those of some kinds, or all but a class's attributes."""
+    if thing.docstring is None:
+        return []
+    sections = thing.docstring.parse(griffe.Parser.google)
+    return [each for each in sections if (each.kind.value in kinds if kinds else each.kind.value != "attributes")]
 
 
 def _sections(thing: griffe.Object) -> Iterator[str]:
     """The docstring, with its lists of parameters and errors as lists."""
-    if thing.docstring is None:
-        return
-    for section in thing.docstring.parse(griffe.Parser.google):
+    for section in _parsed(thing):
         if section.kind.value in LABELS:
             yield from (f"{LABELS[section.kind.value]}:", "")
             for item in section.value:
-                name = getattr(item, "name", None) or item.annotation
-                yield f"- `{name}`: " + " ".join(_plain(item.description).split())
+                name = str(getattr(item, "name", None) or item.annotation)
+                words = f"`{name}`: {item.description}"
+                if not re.fullmatch(r"[\w.*]+", name):  # "The same as :meth:`x`.", taken apart at its colon
+                    words = f"{name}:{item.description}"
+                yield "- " + " ".join(_plain(words).split())
             yield ""
         elif section.kind.value == "returns":
             yield from ("Returns: " + " ".join(_plain(item.description) for item in section.value), "")
@@ -175,7 +189,7 @@ def _text(text: str) -> list[str]:
         code = block.startswith(("    ", " ", ">>> "))
         if block.strip() == "::":
             continue
-        lines += ["```text", block, "```"] if code else [re.sub(r"::$", ":", _plain(block))]
+        lines += ["```text", textwrap.dedent(block), "```"] if code else [re.sub(r"::$", ":", _plain(block))]
         lines.append("")
     return lines
 

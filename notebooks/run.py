@@ -1,7 +1,7 @@
 """Runs notebooks in fresh kernels and stores their outputs: ``python notebooks/run.py [NOTEBOOK ...]``.
 
-Kernels reach no address but this machine's own, and read no settings of whoever runs them. A notebook that begins its
-first cell with :data:`TEXTS_HERE` has the texts of ``corpus`` in that cell, so that it runs without any file beside it.
+Kernels reach no address but this machine's own, and read no settings of whoever runs them. A cell that begins with a
+line of :data:`WRITTEN_HERE` has files of ``corpus`` in it, so that a notebook runs without any file beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -29,6 +30,7 @@ OFFLINE = {
 }
 
 TEXTS_HERE = "# The texts of notebooks/corpus, written here by notebooks/run.py."
+AGREEMENT_HERE = "# The agreement of notebooks/corpus, written here by notebooks/run.py."
 
 # Runs in the kernel before the first cell.
 STARTUP = """
@@ -64,6 +66,15 @@ def texts() -> str:
     return "\n".join([*lines, "}", 'print(len(TEXTS), "texts,", len(QUESTIONS), "questions")'])
 
 
+def agreement() -> str:
+    """The cell with the rental agreement, which is too long for a model to read at once."""
+    text = (FOLDER / "corpus" / "agreement.md").read_text(encoding="utf-8")
+    return f'{AGREEMENT_HERE}\nAGREEMENT = """\\\n{text}"""'
+
+
+WRITTEN_HERE: dict[str, Callable[[], str]] = {TEXTS_HERE: texts, AGREEMENT_HERE: agreement}
+
+
 def _literal(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -80,8 +91,8 @@ def execute(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     """
     notebook: nbformat.NotebookNode = nbformat.read(file, as_version=4)
     for cell in notebook.cells:
-        if cell.source.startswith(TEXTS_HERE):
-            cell.source = texts()
+        if written := WRITTEN_HERE.get(cell.source.partition("\n")[0]):
+            cell.source = written()
     with tempfile.TemporaryDirectory() as settings:
         startup = Path(settings, "profile_default", "startup")
         startup.mkdir(parents=True)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"\d+\.\d+")
-LINK = re.compile(r"\]\(([^)#:]+)\)")
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
 WRITTEN = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
 PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "training/README.md", *WRITTEN)
 # Pages whose examples run from top to bottom, in one namespace; docs/integrations.md has a test of its own.
@@ -124,10 +125,37 @@ def test_the_readmes_sentences_are_short():
     assert not [sentence for sentence in sentences(README) if len(sentence.split()) > 30]
 
 
+def anchors(page: str) -> set[str]:
+    """What a link may name on a page, as GitHub and the site make it from headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_headings_are_what_anchors_name():
+    page = "# What `top_n` does (and not)\n\n```bash\n# no heading\n```\n\n## C-1\n"
+    assert anchors(page) == {"what-top_n-does-and-not", "c-1"}
+
+
+def test_pypi_shows_the_readme_without_links_to_files():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    made = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    whole, ending = made["fragments"]
+    text = README[: README.index(whole["end-before"])] + ending["text"]
+    for replaced in made["substitutions"]:
+        text = re.sub(replaced["pattern"], replaced["replacement"], text)
+    assert LINK.findall(text) == []
+    assert "![" not in text
+    assert BLOCK.findall(text) == BLOCK.findall(README)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    for target in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
-        assert ((ROOT / page).parent / target).exists(), target
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target, anchor in LINK.findall(text):
+        there = (ROOT / page).parent / target
+        assert not target or there.exists(), target
+        if anchor and there.suffix in {"", ".md"}:
+            assert anchor in anchors(there.read_text(encoding="utf-8") if target else text), f"{target}#{anchor}"
 
 
 def test_the_architecture_names_only_what_exists():

@@ -27,7 +27,6 @@ NEEDS = {
     ),
 }
 NAMES = sorted(NEEDS)
-ALONE = ("haystack", "langchain", "llama_index")  # they have their texts with them
 NUMBER = re.compile(r"-?\d+\.\d+")
 
 
@@ -72,8 +71,7 @@ def test_there_is_one_for_each_framework_and_one_for_the_engine():
 def test_the_outputs_are_what_comes_out(name, runner, tmp_path):
     for package in NEEDS[name]:
         pytest.importorskip(package)
-    # Whoever has only the file runs it anywhere; the others need the repository, in either folder.
-    fresh = runner.execute(FOLDER / f"{name}.ipynb", tmp_path if name in ALONE else ROOT)
+    fresh = runner.execute(FOLDER / f"{name}.ipynb", tmp_path)  # whoever has only the file runs it anywhere
     for before, after in zip(code(stored(name)), code(fresh), strict=True):
         assert pictures(after) == pictures(before)
         for (kind, printed), (kind_now, printed_now) in zip(texts(before), texts(after), strict=True):
@@ -84,9 +82,13 @@ def test_the_outputs_are_what_comes_out(name, runner, tmp_path):
             assert figures[1] == pytest.approx(figures[0], abs=0.021)
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_texts_are_the_corpus(name, runner):
     assert code(stored(name))[0].source == runner.texts()
+
+
+def test_the_agreement_is_the_corpus(runner):
+    assert runner.agreement() in [cell.source for cell in code(stored("engine_and_server"))]
 
 
 @pytest.mark.notebooks

@@ -52,7 +52,8 @@ def test_the_image_is_built_from_what_the_package_needs():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = {folder.split("/")[0] for folder in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
     licenses = {name for name in project["project"]["license-files"] if "/" not in name}
-    assert packages | licenses | {"pyproject.toml", "constraints.txt", project["project"]["readme"]} == let_in
+    readme = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"][0]["path"]
+    assert packages | licenses | {"pyproject.toml", "constraints.txt", readme} == let_in
 
 
 def test_the_image_runs_as_nobody_in_particular():
