@@ -41,6 +41,15 @@ _Data = Annotated[
 _Queries = Annotated[Path | None, typer.Option(help="Queries: JSONL or id<TAB>text.", rich_help_panel=_DATA)]
 _Texts = Annotated[Path | None, typer.Option(help="Documents: the same.", rich_help_panel=_DATA)]
 _Qrels = Annotated[Path | None, typer.Option(help="Judgments, TREC's or BEIR's.", rich_help_panel=_DATA)]
+_Name = Annotated[
+    str | None,
+    typer.Option(
+        "--data-name",
+        help="What DATA is called, where its own name does not say: of a public set (msmarco), the report says which "
+        "models were trained on it.",
+        rich_help_panel=_DATA,
+    ),
+]
 _Grade = Annotated[int, typer.Option(help="Least grade that counts as relevant.", rich_help_panel=_DATA)]
 _Sample = Annotated[int | None, typer.Option(help="Use a sample of so many queries.", rich_help_panel=_DATA)]
 _Run = Annotated[Path | None, typer.Option(help="A TREC run.", rich_help_panel=_FIRST)]
@@ -91,6 +100,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
     queries: _Queries = None,
     texts: _Texts = None,
     qrels: _Qrels = None,
+    data_name: _Name = None,
     relevant_grade: _Grade = 1,
     max_queries: _Sample = None,
     depth: _Depth = 100,
@@ -204,7 +214,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
             Plan(**rest, **stage)
             for stage in _first_stages(given=given, bm25=bm25, pool=pool, runs=run, retrievers=retriever)
         ]
-        labelled = load_data(data, queries=queries, texts=texts, qrels=qrels)
+        labelled = load_data(data, queries=queries, texts=texts, qrels=qrels, name=data_name)
         stores = Stores(cache)
         access = Access(provider, base_url, api_key_from(api_key_env), windows)
         systems = read_systems(models or [DEFAULT_MODEL], access, stores, keep=keep)

@@ -17,6 +17,7 @@ from rerank_core.evaluation.report import Loss, SystemReport
 from rerank_core.evaluation.scored import Answer, System
 from rerank_core.evaluation.significance import Comparison, compare
 from rerank_core.evaluation.thresholds import suggest_threshold
+from rerank_core.evaluation.zero_shot import trained_on
 
 DEPTHS = (10, 20, 50, 100)
 _LOSSES = 5
@@ -85,6 +86,7 @@ def report(
         outcomes=_outcomes(experiment, known, ranking, answers),
         cuts=cuts(every),
         reliability=reliability(every),
+        trained_on=trained_on(system.scorer, experiment.data.name),
         **_latency(answers.values()),
     )
 

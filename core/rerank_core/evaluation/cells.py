@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from rerank_core.documents import one_line
 from rerank_core.evaluation.breakdowns import breakdown
-from rerank_core.evaluation.decision import retimed_note
+from rerank_core.evaluation.decision import NOT_ZERO_SHOT, retimed_note
 from rerank_core.evaluation.measures import MAIN
 from rerank_core.evaluation.report import Evaluation, SystemReport
 from rerank_core.evaluation.significance import Verdict, mean_interval, p_value_text
@@ -58,7 +58,8 @@ def pair_cells(found: Evaluation) -> list[list[str]]:
 def quality_cells(found: Evaluation) -> list[list[str]]:
     """The means of every measure, and the interval of the first: a head, and a row for each system.
 
-    Recall at full depth is not among them: reranking does not change it.
+    Recall at full depth is not among them: reranking does not change it. Behind the name of a system that was trained
+    on the data it is said that its figures are not zero-shot.
     """
     measures = list(found.baseline.measures)[:-1]
     rows = []
@@ -66,8 +67,12 @@ def quality_cells(found: Evaluation) -> list[list[str]]:
         interval = mean_interval(list(system.measures[MAIN].values()))
         shown = UNKNOWN if interval is None else "{:.3f} to {:.3f}".format(*interval)
         main, *others = (f"{system.mean(measure):.3f}" for measure in measures)
-        rows.append([system.name, main, shown, *others])
+        rows.append([_marked(system), main, shown, *others])
     return [["system", MAIN, INTERVAL, *measures[1:]], *rows]
+
+
+def _marked(system: SystemReport) -> str:
+    return f"{system.name} ({NOT_ZERO_SHOT})" if system.trained_on else system.name
 
 
 def recall_line(found: Evaluation) -> str:
@@ -99,7 +104,7 @@ def stage_cells(report: Report) -> list[list[str]]:
     """nDCG@10 of every system behind every first stage: a head, and a row for each system."""
     rows = [["alone", *(f"{found.baseline.mean():.3f}" for found in report.evaluations)]]
     for position, system in enumerate(report.evaluations[0].rerankers):
-        rows.append([system.name, *(f"{found.rerankers[position].mean():.3f}" for found in report.evaluations)])
+        rows.append([_marked(system), *(f"{found.rerankers[position].mean():.3f}" for found in report.evaluations)])
     return [["system", *(found.first_stage for found in report.evaluations)], *rows]
 
 

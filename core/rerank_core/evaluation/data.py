@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
@@ -33,6 +34,7 @@ def load_data(
     queries: Path | None = None,
     texts: Path | None = None,
     qrels: Path | None = None,
+    name: str | None = None,
 ) -> LabelledData:
     """Read labelled data.
 
@@ -44,13 +46,24 @@ def load_data(
         queries: queries in place of the source's own: JSONL with ``_id`` and ``text``, or ``id<TAB>text`` lines.
         texts: documents in place of the source's own, in the same formats.
         qrels: judgments in place of the source's own: TREC's four columns, or BEIR's three with a header.
+        name: what the data is called; None for the source's own name. Where it is that of a public set (``msmarco``),
+            the report says which models were trained on it.
 
     Raises:
         InvalidRequestError: when something is missing or malformed, or said twice and differently; the message has file
-            and line. Also when ``ir_datasets`` cannot fetch or read what is asked for.
+            and line. Also when ``name`` is blank, or ``ir_datasets`` cannot fetch or read what is asked for.
         MissingDependencyError: when ``ir_datasets`` is asked for and not installed.
     """
-    given = {"queries": queries, "texts": texts, "qrels": qrels}
+    found = _read(source, {"queries": queries, "texts": texts, "qrels": qrels})
+    if name is None:
+        return found
+    if not name.strip():
+        raise InvalidRequestError("the data's name is blank; give one, or leave it out.", param="name")
+    return replace(found, name=name.strip())
+
+
+def _read(source: str | Path | None, given: Mapping[str, Path | None]) -> LabelledData:
+    """The data under the source's own name."""
     if source is not None and str(source).startswith(_IR_DATASETS):
         _refuse(given, "a data set of ir_datasets")
         return read_ir_dataset(str(source).removeprefix(_IR_DATASETS))

@@ -20,6 +20,9 @@ _NEAR = 0.005
 _PRECISE = 0.5
 _FUSED = "+fusion"
 
+NOT_ZERO_SHOT = "not zero-shot here"
+"""Said of a system that was trained on the data it is measured on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -66,7 +69,7 @@ def decide(found: Evaluation) -> Decision:
     helping = [system for system in found.rerankers if effects[system.name].effect == "helps"]
     if few or not helping:
         choice: Choice = "too few queries to tell" if few else "leave it off"
-        facts = (*_without(found, effects, few=few), *_ceiling(found))
+        facts = (*_without(found, effects, few=few), *_trained(found), *_ceiling(found))
         return Decision(choice, None, None, None, facts)
     best = max(helping, key=SystemReport.mean)
     depth = enough_candidates(best)
@@ -77,6 +80,7 @@ def decide(found: Evaluation) -> Decision:
         Fact("candidates", _candidates(best, depth)),
         *_threshold(best),
         *_cost(found, best, depth),
+        *_trained(found),
         *_ceiling(found),
     )
     value = best.threshold.value if best.threshold is not None else None
@@ -189,6 +193,17 @@ def _cost(found: Evaluation, best: SystemReport, depth: int) -> Iterator[Fact]:
     yield Fact(
         "cost", f"{time_of(best, times[depth]).rstrip('*')} per query here, median, {depth} candidates{noted}{price}"
     )
+
+
+def _trained(found: Evaluation) -> Iterator[Fact]:
+    """Systems whose figures say less about other data."""
+    for system in found.rerankers:
+        if system.trained_on:
+            sets = " and ".join(system.trained_on)
+            yield Fact(
+                NOT_ZERO_SHOT,
+                f"{system.name} was trained on {sets}: it may gain less on data it has not seen",
+            )
 
 
 def _ceiling(found: Evaluation) -> Iterator[Fact]:

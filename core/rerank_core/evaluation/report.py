@@ -95,6 +95,8 @@ class SystemReport:
         outcomes: what became of each query, by its id.
         cuts: precision and recall among the candidates at thresholds.
         reliability: mean score and share of relevant candidates, by tenths of the score.
+        trained_on: the public sets in the name of the data that the system was trained on, as far as that is known:
+            where there are any, its figures are not zero-shot.
     """
 
     name: str
@@ -115,6 +117,7 @@ class SystemReport:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     cuts: tuple[Cut, ...] = ()
     reliability: tuple[Bin, ...] = ()
+    trained_on: tuple[str, ...] = ()
 
     def mean(self, measure: str = MAIN) -> float:
         """The mean of a measure over all queries."""
@@ -144,11 +147,12 @@ class SystemReport:
                 "outcomes": {name: Outcome.from_dict(each) for name, each in known.get("outcomes", {}).items()},
                 "cuts": tuple(Cut(*each) for each in known.get("cuts", ())),
                 "reliability": tuple(Bin(*each) for each in known.get("reliability", ())),
+                "trained_on": tuple(map(str, known.get("trained_on", ()))),
             }
         )
 
 
-_ADDED = {"bands", "retimed", "outcomes", "cuts", "reliability", "cases", "texts", "ceiling"}
+_ADDED = {"bands", "retimed", "outcomes", "cuts", "reliability", "trained_on", "cases", "texts", "ceiling"}
 """What files of the first format do not have."""
 
 

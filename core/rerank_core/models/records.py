@@ -22,6 +22,7 @@ _MINI = ModelSpec(
     description="bundled: works offline, int8 on the CPU",
     backend="onnx",
     dtype="int8",
+    trained_on=("msmarco", "nq", "squad", "selqa", "medquad"),
 )
 
 _MS_MARCO = ModelSpec(
@@ -167,6 +168,7 @@ RECORDS: tuple[ModelSpec, ...] = (
         parameters=31.1,
         size_mb=32,
         description="bundled: twelve layers, more exact, half as fast",
+        trained_on=("msmarco", "nq", "squad", "medquad"),
     ),
     replace(_MINI, name="rerank-mini-en-v2", description="bundled: as exact as rerank-mini-en-v1, harder to trick"),
     ModelSpec(

@@ -41,7 +41,8 @@ class ModelSpec:
         template: a language model's chat template, in Jinja, for a checkpoint that does not bring its own modules.
         instruction: the instruction in the template unless another is given.
         takes_instruction: whether the model was trained with instructions.
-        trained_on: public data sets it was trained on, in lower case: measures on these are not zero-shot.
+        trained_on: public data sets that it, or what it was made from, was trained on, in lower case: measures on these
+            are not zero-shot.
         superseded_by: the model that its authors name instead, by its name here or its Hub id.
     """
 

@@ -46,6 +46,11 @@ class CascadeScorer(WrappingScorer):
         self._keep = keep
 
     @property
+    def cheap(self) -> Scorer:
+        """The scorer of every text."""
+        return self._cheap
+
+    @property
     def identity(self) -> str:
         """Both identities, and how many texts the expensive scorer scores."""
         return f"cascade({self._cheap.identity} > {self._main.identity}, {self._keep})"
