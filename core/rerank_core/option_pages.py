@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from rerank_core.options import MODEL, OPTIONS, PLAIN, Declared, World, of_world
+from rerank_core.options import MODEL, OPTIONS, PLAIN, Declared, World, of_scorer, of_world
 from rerank_core.scoring.options import POSITIONAL
 
 _MADE = "# Made of the declaration in rerank_core/options.py: python -m rerank_core.option_pages\n"
@@ -70,9 +70,8 @@ def scorers_stub() -> str:
         "from pydantic import SecretStr\n",
         "POSITIONAL: tuple[str, ...]\n",
     ]
-    classes: Mapping[str, World] = {"LocalOptions": "local", "ApiOptions": "http"}
-    for name, world in classes.items():
-        options = of_world(world)
+    classes = {"LocalOptions": of_scorer("local"), "ApiOptions": of_scorer("http")}
+    for name, options in classes.items():
         first = [options[each] for each in POSITIONAL if each in options]
         rest = [each for each in options.values() if each not in first]
         lines += ["@dataclass(frozen=True, slots=True)", f"class {name}:"]
@@ -85,7 +84,7 @@ def fields_stub() -> str:
     saved = [each for each in (MODEL, *OPTIONS.values()) if each.option.field is not False]
     lines = [_MADE, "from typing import Literal\n", "from pydantic import BaseModel, SecretStr\n"]
     lines += ["class OptionFields(BaseModel):", *_attributes(saved, " = ..."), ""]
-    lines += ["class LocalOptionFields(BaseModel):", *_attributes(of_world("local").values(), " = ..."), ""]
+    lines += ["class LocalOptionFields(BaseModel):", *_attributes(of_scorer("local").values(), " = ..."), ""]
     lines += ["class PlainAttributes:", *_attributes(PLAIN.values()), ""]
     return "\n".join(lines)
 

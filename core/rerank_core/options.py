@@ -62,6 +62,7 @@ class Option(NamedTuple):
         field: its type as a field of an adapter, in a settings file and on a command line; None for the same type,
             ``False`` where it cannot be one.
         secret: whether it is never shown, saved or taken from a command line.
+        scorers: whether scorers of both worlds have it, each in its own way; only with world "both".
     """
 
     default: Any
@@ -74,6 +75,7 @@ class Option(NamedTuple):
     most: int | None = None
     field: Any = None
     secret: bool = False
+    scorers: bool = False
 
 
 class ModelOption(TypedDict, total=False):
@@ -174,6 +176,17 @@ class PlainOptions(TypedDict, total=False):
             least=1,
         ),
     ]
+    prompt: Annotated[
+        str | None,
+        Option(
+            None,
+            "The instruction of every call that brings none, for models trained with one; an empty one means none.",
+            "both",
+            unset="the checkpoint's or the server's own",
+            more="Over HTTP it goes in the field that the API has for it; an API without one refuses it.",
+            scorers=True,
+        ),
+    ]
     base_url: Annotated[
         str | None,
         Option(
@@ -267,15 +280,6 @@ class PlainOptions(TypedDict, total=False):
     device_map: Annotated[
         str | None,
         Option(None, "Passed to transformers as it is, to spread a model over devices.", "local", unset="one device"),
-    ]
-    prompt: Annotated[
-        str | None,
-        Option(
-            None,
-            "The instruction, for models trained with one; an empty one means none.",
-            "local",
-            unset="the checkpoint's own",
-        ),
     ]
     revision: Annotated[
         str | None,
@@ -427,6 +431,11 @@ PLAIN: Mapping[str, Declared] = MappingProxyType({name: OPTIONS[name] for name i
 def of_world(world: World) -> Mapping[str, Declared]:
     """The options that apply there, and nowhere else."""
     return {name: each for name, each in OPTIONS.items() if each.option.world == world}
+
+
+def of_scorer(world: Literal["http", "local"]) -> Mapping[str, Declared]:
+    """The options of the scorers there: those that apply nowhere else, and those that all scorers have."""
+    return {name: each for name, each in OPTIONS.items() if each.option.world == world or each.option.scorers}
 
 
 def effective_provider(provider: str | None, base_url: str | None) -> str:

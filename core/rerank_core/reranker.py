@@ -14,7 +14,7 @@ from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.fusion import resolved
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
-from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_world, with_options
+from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_scorer, with_options
 from rerank_core.probe import CheckReport, check
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
@@ -115,7 +115,8 @@ class Reranker:
                 the results, and count where ``fusion`` says so. The order of the documents stands in for them where
                 they are not given, or one is None.
             instruction: what the model is asked besides the query in this call, for models that follow instructions; an
-                empty one means none, None what ``prompt`` says.
+                empty one means none, None what ``prompt`` says. The model of a ``scorer`` has to take it; its
+                fallbacks and the first stage of a cascade follow it where they can.
 
         Returns:
             The results, best first; documents with equal scores keep their order. An empty list of documents
@@ -287,8 +288,8 @@ class Reranker:
 
 def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
     """The scorer that is given, or that model and options stand for; after a check of all options."""
-    local = LocalOptions(**{name: given[name] for name in of_world("local")})
-    api = ApiOptions(**{name: given[name] for name in of_world("http")})
+    local = LocalOptions(**{name: given[name] for name in of_scorer("local")})
+    api = ApiOptions(**{name: given[name] for name in of_scorer("http")})
     OPTIONS["on_failure"].check(given["on_failure"])
     scorer: Scorer | None = given["scorer"]
     if scorer is None:

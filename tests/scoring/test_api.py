@@ -147,7 +147,7 @@ def test_the_provider_alone_means_its_own_service():
         ({"model": "m", "provider": "cohere", "dtype": "int8"}, "dtype"),
         ({"model": "m", "provider": "cohere", "max_tokens": 9}, "max_tokens"),
         ({"model": "m", "provider": "cohere", "trust_remote_code": True}, "trust_remote_code"),
-        ({"model": "m", "provider": "cohere", "prompt": ""}, "prompt"),
+        ({"model": "m", "provider": "cohere", "prompt": "x"}, "prompt"),
         ({"model": "m", "provider": "cohere", "long_documents": "windows"}, "long_documents"),
     ],
 )

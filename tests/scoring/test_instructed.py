@@ -9,6 +9,7 @@ import pytest
 from checkpoints import QUERY, TEXTS
 from rerank_core import ConnectionError as NoConnection
 from rerank_core import InvalidRequestError, Reranker
+from rerank_core.events import Failed
 from rerank_core.scoring import (
     ApiOptions,
     ApiScorer,
@@ -78,7 +79,38 @@ def test_a_cache_keeps_scores_of_instructions_apart():
     assert answers[0][0].relevance_score != answers[1][0].relevance_score
 
 
-def test_a_fallback_answers_without_it():
+def test_a_fallback_and_a_first_stage_follow_it_where_they_can():
+    gone = Following(error=NoConnection("gone"))
+    told = scores(FallbackScorer([gone, CachedScorer(Following("second"))]), OTHER)
+    assert told == scores(Following(), OTHER) != scores(Following(), None)
+    told, plain = (scores(CascadeScorer(Following("cheap"), Following(), keep=1), given) for given in (OTHER, None))
+    assert told[0] > plain[0]
+
+
+@pytest.mark.parametrize("around", [lambda scorer: scorer, CachedScorer])
+def test_a_model_that_takes_none_scores_without_it_as_a_fallback(around):
+    events = []
+    gone, mini = Following(error=NoConnection("gone")), LocalScorer(hooks=[events.append])
+    reranker = Reranker(scorer=FallbackScorer([gone, around(mini)]))
+    expected = Reranker().score("rainy", DOCUMENTS)
+    assert mini.takes_instruction is None
+    assert reranker.score("rainy", DOCUMENTS, instruction=OTHER) == expected
+    assert mini.takes_instruction is False
+    events.clear()
+    assert reranker.score("rainy", DOCUMENTS, instruction=OTHER) == expected
+    assert asyncio.run(reranker.ascore("rainy", DOCUMENTS, instruction=OTHER)) == expected
+    assert not [event for event in events if isinstance(event, Failed)]
+
+
+def test_the_first_stage_of_a_cascade_may_have_no_use_for_it():
+    with Reranker(scorer=CascadeScorer(LocalScorer(), Following(), keep=1)) as reranker:
+        (first, _) = reranker.rerank("rainy", DOCUMENTS, instruction=OTHER)
+        assert first.text == "a rainy day"
+        with pytest.raises(InvalidRequestError, match="takes no instruction"):
+            Reranker(scorer=CascadeScorer(Following(), LocalScorer())).rerank("rainy", DOCUMENTS, instruction=OTHER)
+
+
+def test_a_fallback_without_instructions_answers():
     failing = Following(error=NoConnection("gone"))
     response = Reranker(scorer=FallbackScorer([failing, FakeScorer("second")])).rerank(
         "rainy", DOCUMENTS, instruction=OTHER
@@ -133,3 +165,16 @@ def test_an_api_without_a_field_for_it_refuses_before_anything_is_sent(provider)
     with pytest.raises(InvalidRequestError, match=f"provider='{provider}' has no field for an instruction"):
         scorer.score("q", ["a"], instruction=OTHER)
     assert scorer.identity_with(OTHER) != scorer.identity
+
+
+def test_an_option_gives_it_with_every_call_of_an_api():
+    def asked(prompt):
+        return ApiScorer("m", "native", ApiOptions("http://127.0.0.1:9", "k", prompt=prompt))
+
+    assert asked(OTHER).identity == asked(None).identity_with(OTHER) != asked(None).identity
+    assert asked(OTHER).identity_with("") == asked(None).identity_with("")
+    with pytest.raises(InvalidRequestError, match=r"provider='cohere' has no field .* leave prompt= out") as caught:
+        Reranker("m", provider="cohere", api_key="k", prompt=OTHER)
+    assert caught.value.param == "prompt"
+    assert OTHER not in str(caught.value)
+    assert Reranker("m", provider="cohere", api_key="k", prompt="").provider == "cohere"

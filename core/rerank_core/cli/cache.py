@@ -15,7 +15,7 @@ from rerank_core.cli.engine_options import takes
 from rerank_core.cli.terminal import say, say_json
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
-from rerank_core.options import of_world
+from rerank_core.options import of_scorer
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo
@@ -24,7 +24,7 @@ _LOADING = "Loading"
 
 
 @app.command()
-@takes(of_world("local"), {"local": _LOADING})
+@takes(of_scorer("local"), {"local": _LOADING, "both": _LOADING})
 def pull(
     model: Annotated[str, typer.Argument(help="A model of `rerank models` or a Hub id.", autocompletion=model_names)],
     to: Annotated[

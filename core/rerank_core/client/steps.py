@@ -20,6 +20,7 @@ from rerank_core.client.split import halves, split
 from rerank_core.client.urls import beside
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.scores import Score, Scores
+from rerank_core.wire.dialect import Dialect
 from rerank_core.wire.messages import WireRequest, WireResponse
 
 Steps = Generator[list[Request], list[Any], Scores]
@@ -75,7 +76,7 @@ class Client:
                 over several requests of a list-wise model.
             RerankError: when the server refuses, or its answer is invalid.
         """
-        self._check(instruction)
+        check_instruction(self.service.dialect, instruction, "instruction")
         yield from self.prepare()
         scores: dict[int, Score] = {}
         responses: list[WireResponse] = []
@@ -93,15 +94,6 @@ class Client:
             pending = again
         items = tuple(scores[position] for position in range(len(texts)))
         return Scores(items, self._model(responses), sum(response.tokens for response in responses))
-
-    def _check(self, instruction: str | None) -> None:
-        dialect = self.service.dialect
-        if instruction and not dialect.takes_instruction:
-            raise InvalidRequestError(
-                f"provider={dialect.name!r} has no field for an instruction; leave instruction= out.",
-                code="unsupported_parameter",
-                param="instruction",
-            )
 
     def _split(self, texts: Sequence[str], scores: dict[int, Score]) -> list[Sequence[int]]:
         dialect = self.service.dialect
@@ -163,6 +155,25 @@ class Client:
         """The name of the model that scored: the server's, if it gives one."""
         name = next((response.model for response in responses if response.model), None)
         return self.service.name if name is None or not name.isprintable() else name[:_MODEL_NAME_LENGTH]
+
+
+def check_instruction(dialect: Dialect, instruction: str | None, param: str) -> None:
+    """Whether an instruction can be sent; an empty one is not.
+
+    Args:
+        dialect: the API's.
+        instruction: the instruction.
+        param: the argument that it comes from.
+
+    Raises:
+        InvalidRequestError: when the dialect has no field for one.
+    """
+    if instruction and not dialect.takes_instruction:
+        raise InvalidRequestError(
+            f"provider={dialect.name!r} has no field for an instruction; leave {param}= out.",
+            code="unsupported_parameter",
+            param=param,
+        )
 
 
 def _read_info(reply: Reply, service: Service) -> tuple[int | None]:

@@ -51,7 +51,8 @@ reranker.rerank(query, documents, instruction="Find what contradicts the query."
 ```
 
 Over HTTP it is the field `instruction` (`instruct` of DashScope); [http-fields.md](http-fields.md) has all paths. A
-model or service that takes none refuses it. Kept scores of different instructions are kept apart.
+model or service that takes none refuses it. A fallback or the first stage of a cascade that takes none scores without
+it. Kept scores of different instructions are kept apart.
 """
 
 

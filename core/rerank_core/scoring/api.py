@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rerank_core.client.exchange import Request, Service
     from rerank_core.client.retry import Deadline
-    from rerank_core.client.steps import Client
+    from rerank_core.client.steps import Client, Steps
     from rerank_core.client.transport import AsyncTransport, SyncTransport
     from rerank_core.wire.dialect import Dialect
 
@@ -98,16 +98,22 @@ class ApiScorer:
         return self._service.shown
 
     @property
+    def takes_instruction(self) -> bool:
+        """Whether the API has a field for one; the model behind it may refuse it all the same."""
+        return self._service.dialect.takes_instruction
+
+    @property
     def identity(self) -> str:
         """Dialect, address and model: all that is known here about what decides a score."""
         return self.identity_with(None)
 
     def identity_with(self, instruction: str | None) -> str:
-        """:attr:`identity` under an instruction."""
+        """:attr:`identity` under an instruction; None for that of the options."""
         query = self._service.url.partition("?")[2]
         digest = sha256(query.encode()).hexdigest()[:16] if query else ""
         known = ("api", self._service.dialect.name, self.url, digest, self._model)
-        return repr(known if instruction is None else (*known, instruction))
+        asked = self._instruction(instruction)
+        return repr(known if asked is None else (*known, asked))
 
     @property
     def pointwise(self) -> bool:
@@ -128,7 +134,7 @@ class ApiScorer:
         """
         started = time.perf_counter()
         with self._failures():
-            return self._report(self._run(self._client.score(query, texts, instruction)), started)
+            return self._report(self._run(self._steps(query, texts, instruction)), started)
 
     async def ascore(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
         """Score every text without blocking the event loop; cancelling closes the connections in use.
@@ -138,7 +144,7 @@ class ApiScorer:
         """
         started = time.perf_counter()
         with self._failures():
-            return self._report(await self._arun(self._client.score(query, texts, instruction)), started)
+            return self._report(await self._arun(self._steps(query, texts, instruction)), started)
 
     def warm_up(self) -> None:
         """Make the HTTP client, and get the server's limits where the dialect has a page for them. Scores nothing.
@@ -178,6 +184,13 @@ class ApiScorer:
         certificates = Certificates()
         self._sync: SyncTransport = SyncTransport(settings, certificates)
         self._async: AsyncTransport = AsyncTransport(settings, certificates)
+
+    def _instruction(self, instruction: str | None) -> str | None:
+        """That of the call, else of the options."""
+        return self.options.prompt if instruction is None else instruction
+
+    def _steps(self, query: str, texts: Sequence[str], instruction: str | None) -> Steps:
+        return self._client.score(query, texts, self._instruction(instruction))
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -238,6 +251,7 @@ class ApiScorer:
 def _service(model: object, provider: object, options: ApiOptions) -> Service:
     """The service to call, from the user's options."""
     from rerank_core.client.exchange import Service
+    from rerank_core.client.steps import check_instruction
     from rerank_core.client.urls import endpoint, host_of
     from rerank_core.wire.native import Assisters, Native
     from rerank_core.wire.registry import CLIENT_DIALECTS
@@ -246,6 +260,7 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
     if not isinstance(provider, str):
         raise InvalidRequestError(f"provider must be a string, got {type(provider).__name__}.", param="provider")
     dialect = find_dialect(provider)
+    check_instruction(dialect, options.prompt, "prompt")
     if model is not None and (not isinstance(model, str) or not model.strip()):
         raise InvalidRequestError(
             f"model must be a name the service knows, got {type(model).__name__ if model else model!r}.", param="model"

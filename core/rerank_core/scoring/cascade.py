@@ -42,18 +42,17 @@ class CascadeScorer(WrappingScorer):
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise InvalidRequestError(f"keep must be a whole number of at least 1, got {keep!r}.", param="keep")
         super().__init__(expensive, cheap)
-        self._cheap = cheap
         self._keep = keep
 
     @property
     def cheap(self) -> Scorer:
         """The scorer of every text."""
-        return self._cheap
+        return self.others[0]
 
     @property
     def identity(self) -> str:
         """Both identities, and how many texts the expensive scorer scores."""
-        return f"cascade({self._cheap.identity} > {self._main.identity}, {self._keep})"
+        return f"cascade({self.cheap.identity} > {self._main.identity}, {self._keep})"
 
     @property
     def pointwise(self) -> bool:
@@ -73,8 +72,8 @@ class CascadeScorer(WrappingScorer):
             scores = checked_scores(self._main, query, texts)
             if all(score.judged for score in scores.items):
                 return scores
-            return _merge(checked_scores(self._cheap, query, texts), scores, range(len(texts)))
-        cheap = checked_scores(self._cheap, query, texts)
+            return _merge(checked_scores(self.cheap, query, texts), scores, range(len(texts)))
+        cheap = checked_scores(self.cheap, query, texts)
         best = self._best(cheap)
         return _merge(cheap, checked_scores(self._main, query, [texts[i] for i in best]), best)
 
@@ -88,8 +87,8 @@ class CascadeScorer(WrappingScorer):
             scores = await achecked_scores(self._main, query, texts)
             if all(score.judged for score in scores.items):
                 return scores
-            return _merge(await achecked_scores(self._cheap, query, texts), scores, range(len(texts)))
-        cheap = await achecked_scores(self._cheap, query, texts)
+            return _merge(await achecked_scores(self.cheap, query, texts), scores, range(len(texts)))
+        cheap = await achecked_scores(self.cheap, query, texts)
         best = self._best(cheap)
         return _merge(cheap, await achecked_scores(self._main, query, [texts[i] for i in best]), best)
 

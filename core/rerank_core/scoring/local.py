@@ -88,6 +88,11 @@ class LocalScorer:
         return replace(loaded.info, max_tokens=self._limit(loaded), long_documents=self.options.long_documents)
 
     @property
+    def takes_instruction(self) -> bool | None:
+        """Whether the model does; None before it is loaded."""
+        return None if self._loaded is None else self._loaded.info.takes_instruction
+
+    @property
     def identity(self) -> str:
         """The digest of the model, and all else that decides a score: how and where it runs, how texts are encoded.
 

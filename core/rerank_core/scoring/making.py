@@ -28,13 +28,13 @@ def make_scorer(
         AuthenticationError: when a hosted service's API key is missing.
     """
     if provider == "local":
-        for name in changed(api):
+        for name in _foreign(api, local):
             raise InvalidRequestError(
                 f"{name} is for models reached over HTTP; give provider= or base_url= as well, or leave it out.",
                 param=name,
             )
         return local_scorer(DEFAULT_MODEL if model is None else model, local, hooks)
-    for name in changed(local):
+    for name in _foreign(local, api):
         raise InvalidRequestError(
             f"{name} is for models in this process; provider={provider!r} decides it by itself. Leave it out.",
             param=name,
@@ -76,6 +76,12 @@ def model_names(model: str | Path) -> list[str | Path]:
     if isinstance(model, str) and ABOVE in model and local_path(model) is None:
         return [name.strip() for name in model.split(ABOVE)]
     return [model]
+
+
+def _foreign(given: LocalOptions | ApiOptions, own: LocalOptions | ApiOptions) -> list[str]:
+    """The names of the options that are not at their defaults, and that the other kind of scorer does not have."""
+    known = {field.name for field in fields(own)}
+    return [name for name in changed(given) if name not in known]
 
 
 def changed(options: LocalOptions | ApiOptions) -> list[str]:

@@ -5,12 +5,12 @@ Type checkers read ``options.pyi``, which is made of the same declaration.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields, make_dataclass
 from functools import wraps
 from typing import Any
 
-from rerank_core.options import OPTIONS, World, check_names, of_world
+from rerank_core.options import OPTIONS, Declared, check_names, of_scorer
 
 POSITIONAL = ("base_url", "api_key")
 """Options that may be given by position."""
@@ -21,8 +21,8 @@ def _check(self: Any) -> None:
         object.__setattr__(self, each.name, OPTIONS[each.name].check(getattr(self, each.name)))
 
 
-def _options(name: str, doc: str, world: World) -> type:
-    """A dataclass of the options that apply in one world only, checked when it is made."""
+def _options(name: str, doc: str, options: Mapping[str, Declared]) -> type:
+    """A dataclass of these options, checked when it is made."""
     made = make_dataclass(
         name,
         [
@@ -35,7 +35,7 @@ def _options(name: str, doc: str, world: World) -> type:
                     kw_only=each.name not in POSITIONAL,
                 ),
             )
-            for each in sorted(of_world(world).values(), key=lambda each: each.name not in POSITIONAL)
+            for each in sorted(options.values(), key=lambda each: each.name not in POSITIONAL)
         ],
         namespace={"__post_init__": _check, "__doc__": doc},
         frozen=True,
@@ -66,5 +66,7 @@ _DOC = """{}. See :class:`~rerank_core.options.RerankerOptions` for each option.
         TypeError: when there is no option of a name; the message has the one that was probably meant.
     """
 
-LocalOptions = _options("LocalOptions", _DOC.format("How a model is loaded and run in this process"), "local")
-ApiOptions = _options("ApiOptions", _DOC.format("How an API is called"), "http")
+LocalOptions = _options(
+    "LocalOptions", _DOC.format("How a model is loaded and run in this process"), of_scorer("local")
+)
+ApiOptions = _options("ApiOptions", _DOC.format("How an API is called"), of_scorer("http"))

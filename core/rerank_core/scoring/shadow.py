@@ -56,7 +56,6 @@ class ShadowScorer(WrappingScorer):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidRequestError(f"{name} must be a whole number of at least 1, got {value!r}.", param=name)
         super().__init__(live, candidate)
-        self._candidate = candidate
         self._top_n = top_n
         self._queue = queue
         self._log = None if log is None else Path(log).absolute()
@@ -135,12 +134,12 @@ class ShadowScorer(WrappingScorer):
     def _compare(self, query: str, texts: Sequence[str], live: Scores, live_seconds: float) -> None:
         started = time.perf_counter()
         try:
-            found = checked_scores(self._candidate, query, texts)
+            found = checked_scores(self.others[0], query, texts)
         except RerankError as error:
             self._drop(error.code)
             return
         except Exception:  # noqa: BLE001  (a candidate may be anything, and must not end the thread)
-            logger.exception("the candidate %r failed", self._candidate.model)
+            logger.exception("the candidate %r failed", self.others[0].model)
             self._drop("internal_error")
             return
         if not (live.genuine and found.genuine):
@@ -148,13 +147,13 @@ class ShadowScorer(WrappingScorer):
             return
         seconds = time.perf_counter() - started
         compared = Comparison.of(live, found, self._top_n)
-        models = (self._main.model, self._candidate.model)
+        models = (self._main.model, self.others[0].model)
         event = ShadowCompared(*models, len(texts), **asdict(compared), seconds=seconds, live_seconds=live_seconds)
         emit(self._hooks, event)
         self._write(asdict(event) | {"live_scores": _rounded(live), "scores": _rounded(found), "tokens": found.tokens})
 
     def _drop(self, code: str) -> None:
-        event = ShadowDropped(self._main.model, self._candidate.model, code)
+        event = ShadowDropped(self._main.model, self.others[0].model, code)
         emit(self._hooks, event)
         self._write(asdict(event))
 

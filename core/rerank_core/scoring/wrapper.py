@@ -30,11 +30,16 @@ class WrappingScorer:
         """The scorer whose model the scores are reported under."""
         return self._main
 
-    def around(self, main: Scorer) -> Self:
-        """The same around another main scorer; everything else, such as a cache's store, is shared."""
+    @property
+    def others(self) -> tuple[Scorer, ...]:
+        """The other wrapped scorers."""
+        return self._parts[1:]
+
+    def around(self, main: Scorer, *others: Scorer) -> Self:
+        """The same around as many other scorers; everything else, such as a cache's store, is shared."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._main, other._parts = main, (main, *self._parts[1:])
+        other._main, other._parts = main, (main, *others)
         return other
 
     @property
