@@ -81,10 +81,10 @@ def test_a_cache_keeps_scores_of_instructions_apart():
 
 def test_a_fallback_and_a_first_stage_follow_it_where_they_can():
     gone = Following(error=NoConnection("gone"))
-    told = scores(FallbackScorer([gone, CachedScorer(Following("second"))]), OTHER)
-    assert told == scores(Following(), OTHER) != scores(Following(), None)
-    told, plain = (scores(CascadeScorer(Following("cheap"), Following(), keep=1), given) for given in (OTHER, None))
-    assert told[0] > plain[0]
+    asked = scores(FallbackScorer([gone, CachedScorer(Following("second"))]), OTHER)
+    assert asked == scores(Following(), OTHER) != scores(Following(), None)
+    asked, plain = (scores(CascadeScorer(Following("cheap"), Following(), keep=1), given) for given in (OTHER, None))
+    assert asked[0] > plain[0]
 
 
 @pytest.mark.parametrize("around", [lambda scorer: scorer, CachedScorer])

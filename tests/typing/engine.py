@@ -76,7 +76,7 @@ Reranker(3)  # type: ignore[arg-type]
 Reranker(devise="cpu")  # type: ignore[call-arg]
 
 ApiOptions("http://localhost", SecretStr("k"), timeout=3.0)
-ApiOptions("http://localhost", "k", 3.0)  # type: ignore[call-arg]
+ApiOptions("http://localhost", "k", "p")  # type: ignore[call-arg]
 LocalOptions(long_documents="windows", dtype="int8", prompt="")
 LocalOptions(dtype="int4")  # type: ignore[arg-type]
 
