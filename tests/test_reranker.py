@@ -195,6 +195,21 @@ def test_every_option_reaches_the_scorer():
     assert {name: defaults[name] for name in options} == {name: getattr(UNTOUCHED, name) for name in options}
 
 
+def test_other_rules_leave_the_rest_as_it_is():
+    texts = ["cats", "cats and dogs", "cats purr", "rust"]
+    reranker = Reranker(scorer=FakeScorer(), diversify=0.5)
+    assert reranker.with_rules() is reranker
+    for rules in ({"fusion": 1}, {"highlights": 1}, {"fusion": "rrf", "highlights": 2}):
+        given = reranker.with_rules(**rules).rerank("cats", texts)
+        made = Reranker(scorer=FakeScorer(), diversify=0.5, **rules).rerank("cats", texts)
+        assert [(each.index, each.fused, each.highlights) for each in given] == [
+            (each.index, each.fused, each.highlights) for each in made
+        ]
+    assert [each.fused for each in reranker.rerank("cats", texts)] == [None] * 4
+    with pytest.raises(InvalidRequestError, match="calibrated"):
+        reranker.with_rules(fusion="calibrated")
+
+
 def test_a_scorer_does_not_go_with_model_options():
     for options in ({"model": "m"}, {"max_tokens": 5}, {"hooks": [print]}):
         with pytest.raises(InvalidRequestError, match="either a scorer"):

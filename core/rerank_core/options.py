@@ -212,6 +212,16 @@ class PlainOptions(TypedDict, total=False):
             most=100,
         ),
     ]
+    return_details: Annotated[
+        bool,
+        Option(
+            False,
+            "Ask the server which part of a long document was best, where it reads them in windows; `rerank serve` "
+            "knows this, other servers may not.",
+            "http",
+            more="The window comes with the result, and highlights are sentences of it.",
+        ),
+    ]
     when_cold: Annotated[
         WhenCold,
         Option(

@@ -184,4 +184,5 @@ class RerankRequest:
             retrieval_score=None if self._retrieval is None else self._retrieval[position],
             retrieval_rank=None if self._retrieval_ranks is None else self._retrieval_ranks[position],
             fused=fused[position] if fused else None,
+            tokens=score.tokens,
         )

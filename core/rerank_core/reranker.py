@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
-from rerank_core.fusion import resolved
+from rerank_core.fusion import Fusion, resolved
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_scorer, with_options
@@ -92,6 +92,22 @@ class Reranker:
         if isinstance(self._base_scorer, ApiScorer):
             where = f", url={self._base_scorer.url!r}"
         return f"{type(self).__name__}(model={self.model!r}, provider={self.provider!r}{where})"
+
+    def with_rules(self, *, fusion: Fusion | None = None, highlights: int | None = None) -> Reranker:
+        """The same model, and the same options but these.
+
+        It shares the scorer: closing one closes both.
+
+        Args:
+            fusion: as the option, but for ``"calibrated"``; None keeps it as it is.
+            highlights: as the option; None keeps it as it is.
+
+        Raises:
+            InvalidRequestError: when one has a value it cannot have.
+        """
+        given = {"fusion": fusion, "highlights": highlights}
+        other = {name: value for name, value in given.items() if value is not None}
+        return Reranker(scorer=self._scorer, **asdict(self._rules) | other) if other else self
 
     def rerank(
         self,

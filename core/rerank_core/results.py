@@ -96,6 +96,7 @@ class RerankResult:
         retrieval_rank: its place by these scores, from 1; None where not every document has one.
         fused: both parts of the score that decided the order; None where it was the model's alone.
         highlights: its best sentences, best first, where the option ``highlights`` asks for them.
+        tokens: how many tokens the model read for it, the query's and those of every window; 0 where that is not known.
     """
 
     index: int
@@ -112,6 +113,7 @@ class RerankResult:
     retrieval_rank: int | None = None
     fused: Fused | None = None
     highlights: tuple[Highlight, ...] = ()
+    tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -145,6 +147,7 @@ class RerankResult:
             "retrieval_rank": self.retrieval_rank,
             "fused": None if self.fused is None else self.fused._asdict(),
             "highlights": [highlight._asdict() for highlight in self.highlights],
+            "tokens": self.tokens,
         }
 
     @classmethod

@@ -33,6 +33,7 @@ class Score:
         degraded: whether a fallback gave it.
         judged: whether relevance was scored; False where the order of the input was kept instead, so that no threshold
             applies.
+        tokens: how many tokens the model read for it, the query's and those of every window; 0 where that is not known.
     """
 
     relevance_score: float
@@ -43,6 +44,7 @@ class Score:
     cached: bool = False
     degraded: bool = False
     judged: bool = True
+    tokens: int = 0
 
     @property
     def log_odds(self) -> float:
@@ -66,14 +68,23 @@ class Score:
             cached=True,
             degraded=self.degraded,
             judged=self.judged,
+            tokens=self.tokens,
         )
 
     @classmethod
     def from_logit(
-        cls, logit: float, *, truncated: bool = False, query_truncated: bool = False, window: Span | None = None
+        cls,
+        logit: float,
+        *,
+        truncated: bool = False,
+        query_truncated: bool = False,
+        window: Span | None = None,
+        tokens: int = 0,
     ) -> Score:
         """The score of a raw model output."""
-        return cls(sigmoid(logit), logit, truncated=truncated, query_truncated=query_truncated, window=window)
+        return cls(
+            sigmoid(logit), logit, truncated=truncated, query_truncated=query_truncated, window=window, tokens=tokens
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +194,7 @@ def check_score(score: object) -> Score:
             "relevance_score": _probability(score.relevance_score),
             "logit": None if score.logit is None else _number(score.logit, "a logit"),
             "window": _span(score.window),
+            "tokens": _tokens(score.tokens),
         }
         values |= {name: _flag(getattr(score, name), name) for name in _FLAGS}
     except AttributeError:  # an object that an earlier version pickled
@@ -199,6 +211,8 @@ def _is_plain(score: Score) -> bool:
         and 0.0 <= value <= 1.0
         and (logit is None or (type(logit) is float and math.isfinite(logit)))
         and score.window is None
+        and type(score.tokens) is int
+        and score.tokens >= 0
         and type(score.truncated) is type(score.query_truncated) is type(score.cached) is bool
         and type(score.degraded) is type(score.judged) is bool
     )
@@ -208,13 +222,10 @@ def _checked(scores: Scores, items: Sequence[Score]) -> Scores:
     """The answer with its checked items; the data about the call are checked as well."""
     if not isinstance(scores.model, str):
         raise InvalidScoreError(f"{type(scores.model).__name__} as its model's name, expected str", "wrong_score_type")
-    tokens: object = scores.tokens
-    if isinstance(tokens, bool) or not isinstance(tokens, numbers.Integral) or tokens < 0:
-        raise InvalidScoreError("a number of tokens that is no whole number from 0", "wrong_score_type")
     return replace(
         scores,
         items=tuple(items),
-        tokens=int(tokens),
+        tokens=_tokens(scores.tokens),
         encode_seconds=_number(scores.encode_seconds, "encode_seconds"),
         inference_seconds=_number(scores.inference_seconds, "inference_seconds"),
     )
@@ -238,6 +249,12 @@ def _number(value: object, what: str) -> float:
     if not math.isfinite(number):
         raise InvalidScoreError("a score that is not a finite number", "non_finite_score")
     return number
+
+
+def _tokens(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise InvalidScoreError("a number of tokens that is no whole number from 0", "wrong_score_type")
+    return int(value)
 
 
 def _flag(value: object, name: str) -> bool:

@@ -247,6 +247,7 @@ def test_the_saved_form():
     assert data["type"] == f"{MODULE}.CrossEncoderRanker"
     untouched = ("provider", "base_url", "api_key", "timeout", "max_retries", "calibration", "fusion")
     nothing = dict.fromkeys((*untouched, "diversify", "max_per_source", "source_field", "highlights"))
+    nothing["return_details"] = False
     assert data["init_parameters"] == OPTIONS | nothing | {"device": {"type": "single", "device": "cuda:1"}}
     secret = {"type": "env_var", "env_vars": ["MY_KEY", "OTHER_KEY"], "strict": False}
     assert CrossEncoderRanker(**API_OPTIONS).to_dict()["init_parameters"]["api_key"] == secret

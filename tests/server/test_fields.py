@@ -68,6 +68,7 @@ def ask(api, route, dialect, field, name, value, **options):
         place = place.setdefault(step, {})
     place.pop(field.names[0], None)
     place[name] = value
+    place |= getattr(field.effect, "beside", {})
     path = route.path.replace("{model}", value if name == "model" else MODEL)
     return api.http.post(path, json=body)
 

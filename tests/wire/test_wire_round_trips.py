@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from rerank_core.documents import clean_text
+from rerank_core.errors import ProtocolError
+from rerank_core.fusion import Fused
+from rerank_core.results import Highlight, Span
 from rerank_core.wire.fields import read_json
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 from rerank_core.wire.registry import CLIENT_DIALECTS
@@ -130,3 +133,36 @@ def test_every_answer_has_the_documented_schema_and_no_null(dialect, wanted, dat
 def test_every_body_and_answer_has_a_json_schema(dialect):
     assert dialect.body.model_json_schema()["type"] == "object"
     assert TypeAdapter(dialect.reply).json_schema(mode="serialization")["type"] in ("object", "array")
+
+
+SPANS = st.tuples(st.integers(0, 99), st.integers(0, 99)).map(lambda ends: Span(min(ends), max(ends)))
+
+
+@settings(max_examples=40)
+@given(window=st.none() | SPANS, tokens=st.integers(0, 10**9), cut=st.booleans(), sentence=SPANS)
+def test_details_arrive(window, tokens, cut, sentence):
+    native = CLIENT_DIALECTS["native"]
+    asked = WireRequest("q", ["a"], model="m", return_details=True, highlights=1, fusion=0, retrieval_scores=[None])
+    request = native.read_request(sent(native.write_request(asked)))
+    assert (request.return_details, request.highlights, request.fusion) == (True, 1, 0)
+    assert request.retrieval_scores == [None]
+    result = WireResult(0, 0.5, 0.0, cut, window, Fused(0.25, 0.5), (Highlight(*sentence, "", 0.75),), tokens)
+    reply = sent(native.write_response(WireResponse((result,), id="rerank-1", model="m"), request))
+    TypeAdapter(native.reply).validate_json(json.dumps(reply), strict=True)
+    (got,) = native.read_response(reply).results
+    assert (got.window, got.tokens) == (window, tokens)
+
+
+@pytest.mark.parametrize(
+    "window", [[1, 2], {"start": 1}, {"start": 2, "end": 1}, {"start": -1, "end": 1}, {"start": 0, "end": 1.5}, "all"]
+)
+def test_a_window_that_is_no_range_is_an_invalid_reply(window):
+    body = {"results": [{"index": 0, "relevance_score": 0.5, "details": {"window": window}}]}
+    with pytest.raises(ProtocolError, match="no range"):
+        CLIENT_DIALECTS["native"].read_response(body)
+
+
+@pytest.mark.parametrize("details", [None, "some", {}, {"tokens": -1}, {"tokens": "many", "window": None}])
+def test_details_of_another_kind_say_nothing(details):
+    body = {"data": [{"index": 0, "relevance_score": 0.5, "details": details}]}
+    assert CLIENT_DIALECTS["native"].read_response(body).results == (WireResult(0, 0.5),)

@@ -21,12 +21,14 @@ class Service:
         url: where requests are posted to.
         model: the model asked for; None for the server's choice.
         api_key: the key, if there is one.
+        return_details: whether results should say what was read of their texts.
     """
 
     dialect: Dialect
     url: str = field(repr=False)
     model: str | None = None
     api_key: SecretStr | None = None
+    return_details: bool = False
 
     @property
     def shown(self) -> str:

@@ -98,7 +98,7 @@ def _scores(response: WireResponse, service: Service, count: int) -> list[Score]
 
 def _score(item: WireResult, truncated: bool, service: Service) -> Score:
     if service.dialect.scores == "logit":
-        return Score(sigmoid(item.score), item.score, truncated=truncated)
+        return Score(sigmoid(item.score), item.score, truncated=truncated, window=item.window, tokens=item.tokens)
     probability = as_probability(item.score)
     if probability is None:
         raise ProtocolError(
@@ -108,7 +108,7 @@ def _score(item: WireResult, truncated: bool, service: Service) -> Score:
             code="score_out_of_range",
             transient=False,
         )
-    return Score(probability, item.logit, truncated=truncated)
+    return Score(probability, item.logit, truncated=truncated, window=item.window, tokens=item.tokens)
 
 
 def _logit_providers() -> str:

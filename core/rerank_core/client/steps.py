@@ -130,7 +130,12 @@ class Client:
 
     def _request(self, query: str, texts: list[str], instruction: str | None) -> Request:
         asked = WireRequest(
-            query, texts, model=self.service.model, return_documents=False, instruction=instruction or None
+            query,
+            texts,
+            model=self.service.model,
+            return_documents=False,
+            instruction=instruction or None,
+            return_details=self.service.return_details,
         )
         characters = sum(map(len, texts))
         most_bytes = _REPLY_BYTES + _BYTES_PER_DOCUMENT * len(texts) + _BYTES_PER_CHARACTER * characters

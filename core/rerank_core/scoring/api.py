@@ -270,6 +270,10 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
         alone = options.base_url is not None and dialect.name == Native.name
         who = "base_url= is the address of a rerank API, which" if alone else f"provider={provider!r}"
         raise InvalidRequestError(f"{who} needs the name of a model: give model=.", code="missing_model", param="model")
+    if options.return_details and not dialect.gives_details:
+        raise InvalidRequestError(
+            f"provider={provider!r} has no field for details; leave return_details= out.", param="return_details"
+        )
     base_url = dialect.base_url if options.base_url is None else options.base_url
     if base_url is None:
         elsewhere = f" The hosted service is provider={Assisters.name!r}." if dialect.name == Native.name else ""
@@ -281,7 +285,7 @@ def _service(model: object, provider: object, options: ApiOptions) -> Service:
     services = {host_of(each.base_url) for each in CLIENT_DIALECTS.values() if each.base_url is not None}
     given = api_key("api_key", options.api_key)
     key = given or _key_of_environment(dialect, provider, required=host_of(url) in services)
-    return Service(dialect, url, model, key)
+    return Service(dialect, url, model, key, options.return_details)
 
 
 def _key_of_environment(dialect: Dialect, provider: str, *, required: bool) -> SecretStr | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -325,8 +326,17 @@ class LocalScorer:
             raise InferenceError(f"{self.model!r} gave a score that is not a finite number.", code="non_finite_score")
         if loaded.info.temperature != 1:
             logits = logits / np.float32(loaded.info.temperature)
+        read = Counter[int]()
+        for item in inputs:
+            read[item.text] += len(item.ids)
         items = tuple(
-            Score.from_logit(logit, truncated=item.truncated, query_truncated=item.query_truncated, window=item.window)
+            Score.from_logit(
+                logit,
+                truncated=item.truncated,
+                query_truncated=item.query_truncated,
+                window=item.window,
+                tokens=read[item.text],
+            )
             for logit, item in best_inputs(inputs, logits)
         )
         self._report_truncation(loaded, items)

@@ -53,8 +53,9 @@ ABOUT: Mapping[str, About] = {
         "Rank documents by relevance to a query",
         "The main endpoint. Send a query and the documents; the answer lists them best first, each with its "
         "`relevance_score` from 0 to 1 and its `index` in your request. Documents are strings, or objects with a "
-        "`text` field whose other fields come back untouched. Clients for Jina, Cohere v1, SiliconFlow, Xinference and "
-        "llama.cpp use this path as well.",
+        "`text` field whose other fields come back untouched. `return_details` and `highlights` ask for the best part "
+        "of each document, and `fusion` lets a retriever's scores count. Clients for Jina, Cohere v1, SiliconFlow, "
+        "Xinference and llama.cpp use this path as well.",
     ),
     "/v2/rerank": About(
         "Rank documents (Cohere v2)",

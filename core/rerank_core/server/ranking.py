@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from rerank_core.reranker import Reranker
-from rerank_core.results import RerankResponse, Timings
+from rerank_core.results import RerankResponse, RerankResult, Timings
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 
 
@@ -40,9 +40,15 @@ async def rank(reranker: Reranker, request: WireRequest, model: str) -> Outcome:
         RerankError: whatever the reranker raises; all work is then dropped.
     """
     groups = _positions_by_query(request)
+    ruled = reranker.with_rules(fusion=request.fusion, highlights=request.highlights or None)
     work = [
         asyncio.ensure_future(
-            reranker.arerank(query, [request.texts[i] for i in positions], instruction=request.instruction)
+            ruled.arerank(
+                query,
+                [request.texts[i] for i in positions],
+                retrieval_scores=request.retrieval_scores or None,
+                instruction=request.instruction,
+            )
         )
         for query, positions in groups.items()
     ]
@@ -71,7 +77,7 @@ def _outcome(
     timings = [ranking.timings for ranking in rankings]
     return Outcome(
         WireResponse(
-            results=tuple(WireResult(index, item.relevance_score, item.logit) for index, item in found[:top_n]),
+            results=tuple(_result(index, item) for index, item in found[:top_n]),
             id=rankings[0].id,
             model=model,
             tokens=sum(ranking.usage.total_tokens for ranking in rankings),
@@ -83,4 +89,17 @@ def _outcome(
             max(each.total for each in timings),
         ),
         degraded=any(ranking.degraded for ranking in rankings),
+    )
+
+
+def _result(index: int, item: RerankResult) -> WireResult:
+    return WireResult(
+        index,
+        item.relevance_score,
+        item.logit,
+        truncated=item.truncated,
+        window=item.window,
+        fused=item.fused,
+        highlights=item.highlights,
+        tokens=item.tokens,
     )

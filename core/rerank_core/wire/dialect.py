@@ -47,6 +47,7 @@ class Dialect:
         too_long: the error message for a text that does not fit into the model's ``{limit}``.
         refuses_empty_text: whether the service refuses the whole request for one empty document.
         takes_instruction: whether a request can hold an instruction for the model.
+        gives_details: whether results can say what was read of their texts.
         listwise: prefixes of the names of models that compare the documents of a request with each other, so that their
             scores cannot be compared across requests.
         body: the request body's schema, for the server's documentation; None where only the client speaks it.
@@ -67,6 +68,7 @@ class Dialect:
     too_long: ClassVar[str] = "A query and document have more than the {limit} tokens that the model reads"
     refuses_empty_text: ClassVar[bool] = False
     takes_instruction: ClassVar[bool] = False
+    gives_details: ClassVar[bool] = False
     listwise: ClassVar[tuple[str, ...]] = ()
     body: ClassVar[type[Body] | None] = None
     reply: ClassVar[Any] = None
@@ -174,13 +176,9 @@ def read_reply(body: Any, *score_fields: str) -> WireResponse:
     Raises:
         ProtocolError: when there are no results, or one of them has no integer index or no finite score.
     """
-    output = nested(body, "output")
     truncated = nested(body, "meta", "truncated_documents")
     return WireResponse(
-        results=read_results(
-            result_list(body if output is None else output, "results", "data", "rankings"),
-            *(score_fields or ("relevance_score", "score")),
-        ),
+        results=read_results(reply_items(body), *(score_fields or ("relevance_score", "score"))),
         id=optional_text(nested(body, "id")) or optional_text(nested(body, "request_id")) or "",
         model=optional_text(nested(body, "model")),
         tokens=token_count(
@@ -193,6 +191,16 @@ def read_reply(body: Any, *score_fields: str) -> WireResponse:
         ),
         truncated=tuple(i for i in truncated if type(i) is int) if isinstance(truncated, list) else (),
     )
+
+
+def reply_items(body: Any) -> list[Any]:
+    """The results of a reply in any of the shapes in use, as they came.
+
+    Raises:
+        ProtocolError: when there are none.
+    """
+    output = nested(body, "output")
+    return result_list(body if output is None else output, "results", "data", "rankings")
 
 
 def result_list(body: Any, *fields: str) -> list[Any]:

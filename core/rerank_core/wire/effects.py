@@ -6,7 +6,7 @@ test sends every field twice: with a value that asks for what is done anyway, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,10 +38,12 @@ class Honoured(Effect):
     Attributes:
         or_fails: whether ``other`` makes a request with a text that is too long fail, with an error that names the
             field.
+        beside: other fields of the same body that it needs to mean anything.
     """
 
     does: ClassVar[str] = "honoured"
     or_fails: bool = False
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rerank_core.fusion import Fused, Fusion
+from rerank_core.results import Highlight, Span
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WireRequest:
@@ -27,6 +30,12 @@ class WireRequest:
         truncate_prompt_tokens: most tokens to read of query and document together; None for the model's limit.
         whole: the name of the field that forbids cutting texts; "" where there is none.
         instruction: what the model is asked besides the query; None for nothing.
+        return_details: whether each result should say what was read of its text, and which part was best.
+        highlights: how many of a text's best sentences should come with each result.
+        fusion: how the retriever's scores count (:data:`rerank_core.fusion.Fusion`); None for what the server does
+            anyway.
+        retrieval_scores: the retriever's score of each text, or None where it has none; empty for the order of the
+            texts.
         chunked: the name of the field that says how to cut documents into pieces that are all read; "" where there is
             none.
     """
@@ -45,6 +54,10 @@ class WireRequest:
     whole: str = ""
     chunked: str = ""
     instruction: str | None = None
+    return_details: bool = False
+    highlights: int = 0
+    fusion: Fusion | None = None
+    retrieval_scores: Sequence[float | None] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.texts)} texts, model={self.model!r}, top_n={self.top_n})"
@@ -58,11 +71,21 @@ class WireResult:
         index: its position in the request.
         score: its score, on the dialect's scale (:attr:`Dialect.scores`).
         logit: the model's raw output; None where a reply does not have it.
+        truncated: whether the model read less than the whole text.
+        window: the characters of the best window; None where the text was read in one piece.
+        fused: both parts of the score that decided the order; None where it was the model's alone.
+        highlights: the best sentences of the text, best first.
+        tokens: how many tokens the model read for it; 0 where that is not known.
     """
 
     index: int
     score: float
     logit: float | None = None
+    truncated: bool = False
+    window: Span | None = None
+    fused: Fused | None = None
+    highlights: tuple[Highlight, ...] = ()
+    tokens: int = 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(index={self.index}, score={self.score:.4f})"

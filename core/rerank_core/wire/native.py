@@ -7,11 +7,13 @@ longer than the model reads are cut, unless the request forbids it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rerank_core.wire.dialect import Dialect, chosen_score, object_document, present
+from rerank_core.wire.details import DetailFields, Details, Sentence, details, highlights, read_details
+from rerank_core.wire.dialect import Dialect, chosen_score, object_document, present, reply_items
 from rerank_core.wire.fields import (
     LIMIT,
     Documents,
@@ -38,8 +40,8 @@ from rerank_core.wire.options import (
 from rerank_core.wire.texts import texts_of
 
 
-class NativeBody(CutBody):
-    """A rerank request."""
+class SharedBody(CutBody):
+    """The fields of a rerank request that other paths share."""
 
     model: ModelName
     query: Query
@@ -56,7 +58,11 @@ class NativeBody(CutBody):
     kwargs: ModelArguments = None
 
 
-class LenientBody(NativeBody):
+class NativeBody(DetailFields, SharedBody):
+    """A rerank request."""
+
+
+class LenientBody(SharedBody):
     """The same, where clients may leave the choice of the model to the server, and ``top_n`` 0 means all (vLLM)."""
 
     model: OptionalModelName = None  # type: ignore[assignment]  # wider than the native field, on purpose
@@ -71,6 +77,10 @@ class NativeResult(BaseModel):
     relevance_score: float = Field(description="From 0 to 1; the model's logit where raw scores are asked for.")
     document: dict[str, Any] | None = Field(
         default=None, description="The document with all its fields; absent when return_documents is false."
+    )
+    details: Details | None = Field(default=None, description="Where return_details asks for them.")
+    highlights: list[Sentence] | None = Field(
+        default=None, description="The best sentences, best first, where highlights asks for them."
     )
 
 
@@ -101,6 +111,7 @@ class Native(Dialect):
     key_variable = "ASSISTERS_API_KEY"
     max_documents = 100
     takes_instruction = True
+    gives_details = True
     body: ClassVar[type[CutBody]] = NativeBody
     reply: ClassVar[Any] = NativeReply
 
@@ -109,8 +120,25 @@ class Native(Dialect):
         return {
             **super().write_request(request),
             "return_documents": False,
-            **present(max_tokens_per_doc=request.max_tokens_per_doc, instruction=request.instruction),
+            **present(
+                max_tokens_per_doc=request.max_tokens_per_doc,
+                instruction=request.instruction,
+                return_details=request.return_details or None,
+                highlights=request.highlights or None,
+                fusion=request.fusion,
+                retrieval_scores=list(request.retrieval_scores) or None,
+            ),
         }
+
+    def read_response(self, body: Any) -> WireResponse:
+        """The response in a reply, with the details in it.
+
+        Raises:
+            ProtocolError: when it does not have this dialect's shape.
+        """
+        response = super().read_response(body)
+        found = zip(response.results, reply_items(body), strict=True)
+        return replace(response, results=tuple(replace(item, **read_details(said)) for item, said in found))
 
     def to_request(self, parsed: Any) -> WireRequest:
         """The request in a parsed body."""
@@ -139,7 +167,8 @@ class Assisters(Native):
 
     name = "assisters"
     base_url = "https://api.assisters.dev"
-    takes_instruction = False  # its specification has no such field
+    takes_instruction = False  # its specification has neither
+    gives_details = False
 
 
 class NativeAlias(Native):
@@ -148,6 +177,7 @@ class NativeAlias(Native):
     name = "native-alias"
     path = "/rerank"
     model_required = False
+    gives_details = False
     body = LenientBody
 
 
@@ -157,7 +187,11 @@ def native_results(response: WireResponse, request: WireRequest) -> list[dict[st
         {
             "index": item.index,
             "relevance_score": chosen_score(item, raw=request.raw_scores),
-            **present(document=object_document(request, item.index)),
+            **present(
+                document=object_document(request, item.index),
+                details=details(item) if request.return_details else None,
+                highlights=highlights(item) if request.highlights else None,
+            ),
         }
         for item in response.results
     ]

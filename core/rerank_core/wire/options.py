@@ -10,6 +10,10 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, WithJ
 from rerank_core.wire.effects import ByModel, Honoured, NoEffect, Refused
 from rerank_core.wire.fields import Body, Count, Flag, wrong
 
+# What a request calls them, too.
+_AS_THEY_ARE = (
+    "max_tokens_per_doc", "max_tokens_per_query", "return_details", "highlights", "fusion", "retrieval_scores",
+)  # fmt: skip
 _CUT = "a text that does not fit fails the request"
 
 
@@ -143,7 +147,7 @@ def options_of(parsed: Body) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if values.get("raw_scores") or values.get("use_activation") is False:
         found["raw_scores"] = True
-    for name in ("max_tokens_per_doc", "max_tokens_per_query"):
+    for name in _AS_THEY_ARE:
         if values.get(name) is not None:
             found[name] = values[name]
     if values.get("truncate_prompt_tokens") not in (None, -1):
