@@ -206,6 +206,20 @@ def test_a_locked_server_asks_for_a_key(opened):
 
 
 @needs_browser
+def test_a_key_counts_as_soon_as_it_is_typed(opened):
+    with serving(api_keys=("sesame-4711",), rerankers={"fake": Reranker(scorer=FakeScorer())}) as served:
+        page = opened(served.url)
+        page.get_by_role("status").get_by_text("API key is missing").wait_for()
+        fill(page)
+        page.get_by_label("API key").fill("wrong")
+        page.keyboard.press("Control+Enter")
+        page.get_by_role("alert").get_by_text("missing or refused").wait_for()
+        page.get_by_label("API key").fill("sesame-4711")
+        page.keyboard.press("Control+Enter")
+        page.locator("#columns li").first.wait_for()
+
+
+@needs_browser
 def test_a_slow_model_can_be_cancelled(opened, gated):
     with serving(rerankers={"slow": Reranker(scorer=gated)}) as served:
         page = opened(served.url)

@@ -133,7 +133,8 @@ class _Process(uvicorn.Server):
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             names = ", ".join(model.name for model in self._server.served.models)
             shown = f"[{host}]" if ":" in host else host
-            logger.info("serving %s on http://%s:%d (documentation at /docs)", names, shown, port)
+            page = "a page to try it there, " if self._server.settings.page else ""
+            logger.info("serving %s on http://%s:%d (%sdocumentation at /docs)", names, shown, port, page)
             self._in_background(self._watch_loading())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

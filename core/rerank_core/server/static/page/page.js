@@ -49,7 +49,7 @@ function readForm() {
   if (!$("query").value.trim()) throw new Error("There is no query. Write what the documents should answer.");
   if (!documents.length) throw new Error("There are no documents. Paste some, or use the sample.");
   const models = chosenModels();
-  if (!models.length) throw new Error("No model is chosen. Choose one to three.");
+  if (!models.length) throw new Error($("models").dataset.missing ? $("status").textContent : "No model is chosen. Choose one to three.");
   return { query: $("query").value, documents, models };
 }
 
@@ -88,6 +88,8 @@ async function rank() {
   fail(null);
   busy(true);
   try {
+    // A key that was typed just now may be the one that the list of models was waiting for.
+    if (!$("models").querySelector("input")) await listModels([]);
     const request = readForm();
     keepState();
     $("status").textContent = `Ranking ${plural(request.documents.length, "document")}…`;
