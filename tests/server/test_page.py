@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from rerank_core import Reranker
+from rerank_core.scores import Score
 from rerank_core.scoring import FakeScorer
 from serving import serving
 from waiting import BOUND
@@ -63,6 +67,13 @@ def fill(page, query=QUERY, documents=DOCUMENTS):
     page.get_by_label("Documents", exact=True).fill("\n".join(documents))
 
 
+def fill_scored(page, scored):
+    """Documents with a retriever's scores, as JSON."""
+    page.get_by_label("item of a JSON array").check()
+    items = [{"text": text, "score": score} for text, score in scored.items()]
+    page.get_by_label("Documents", exact=True).fill(json.dumps(items))
+
+
 def rank(page, **given):
     page.locator("#models input").first.wait_for()
     fill(page, **given)
@@ -92,7 +103,15 @@ def test_the_page_and_its_files_come_from_the_server_alone(api):
         reply = api.http.get(f"/{name}")
         assert reply.status_code == 200, name
         assert reply.headers["x-content-type-options"] == "nosniff"
-    assert not re.search("innerHTML|outerHTML|insertAdjacentHTML|document.write", api.http.get("/page/page.js").text)
+    seen, scripts = set(), ["/page/page.js"]
+    while scripts:
+        reply = api.http.get(scripts.pop())
+        assert reply.status_code == 200
+        assert not re.search("innerHTML|outerHTML|insertAdjacentHTML|document.write|\\beval\\(", reply.text)
+        found = {f"/page/{name}" for name in re.findall(r'from "\./([a-z]+\.js)"', reply.text)}
+        scripts += found - seen
+        seen |= found
+    assert len(seen) > 3
 
 
 def test_without_the_page_its_address_is_an_unknown_one():
@@ -114,7 +133,7 @@ def test_documents_are_ranked_with_scores_and_moves(api, opened):
     meters = [float(meter.get_attribute("aria-valuenow")) for meter in page.get_by_role("meter").all()]
     assert meters == sorted(meters, reverse=True)
     assert [float(score) for score in page.locator(".score").all_inner_texts()] == meters
-    assert re.search(r"\d+ ms · \d+ tokens", page.locator(".column p").first.inner_text())
+    assert re.search(r"\d+ ms, with sentences · \d+ tokens", page.locator(".column p").first.inner_text())
     assert "Ranked 3 documents" in page.get_by_role("status").inner_text()
     page.get_by_label("Threshold").fill("0.5")
     assert page.locator("li.below").count() == sum(meter < 0.5 for meter in meters) == 2
@@ -147,6 +166,114 @@ def test_what_is_cut_is_said(api, opened):
     page = opened(api.url)
     rank(page, documents=["word " * 2000, "short"])
     assert page.get_by_text("longer than the model reads").count() == 1
+
+
+LONG = "The committee met and talked about the budget \U0001f600. " * 20 + "Cats purr, and feline pets need little."
+
+
+@needs_browser
+def test_the_best_window_and_sentence_are_marked(opened):
+    with serving(models=("rerank-mini-en-v1",), long_documents="windows", max_tokens=48) as served:
+        page = opened(served.url)
+        rank(page, query="feline pets", documents=["Dogs bark.", LONG])
+        first = page.locator("#columns li").first
+        assert first.locator("mark.sentence").all_text_contents() == ["Cats purr, and feline pets need little."]
+        window = "".join(first.locator("mark").all_text_contents())
+        assert LONG.endswith(window)
+        assert len(window) < len(LONG) / 2
+        assert first.locator(".text").text_content().replace("… ", "") == LONG
+        assert first.locator("mark.sentence").is_visible()
+        assert first.locator(".lead").is_hidden()
+        assert re.search(r"Document 2 · \d+ tokens · best sentence 0\.\d+ · best window marked", first.inner_text())
+        whole = first.get_by_role("button", name="Whole text")
+        assert whole.get_attribute("aria-expanded") == "false"
+        whole.click()
+        assert first.locator(".lead").is_visible()
+        assert first.get_by_role("button", name="Less").get_attribute("aria-expanded") == "true"
+        assert page.locator("#columns li").nth(1).locator("mark, button:visible").count() == 0
+
+
+@needs_browser
+def test_nothing_is_marked_unasked(api, opened):
+    page = opened(api.url)
+    page.get_by_label("Mark the best").uncheck()
+    rank(page, documents=["One. Two about machine learning.", "Three."])
+    assert page.locator("#columns mark").count() == 0
+    assert re.match(r"\d+ ms · ", page.locator(".column p").first.inner_text())
+    assert "return_details" not in page.locator("#call").inner_text()
+
+
+SCORED = {"cats": 0.1, "cats and dogs": 0.9, "rust": 0.5}
+
+
+@needs_browser
+@pytest.mark.parametrize(("order", "first"), [("", "cats"), ("0.75", "cats and dogs")])
+def test_scores_of_a_retriever_count_where_wanted(opened, order, first):
+    with serving(rerankers={"fake": Reranker(scorer=FakeScorer())}) as served:
+        page = opened(served.url)
+        page.get_by_label("fake").wait_for()
+        page.get_by_label("Query").fill("cats")
+        fill_scored(page, SCORED)
+        page.get_by_label("Order by").select_option(order)
+        page.get_by_role("button", name="Rank").click()
+        page.locator("#columns li").first.wait_for()
+        assert page.locator(".text").first.inner_text() == first
+        assert page.get_by_text("fused with the scores given").count() == bool(order)
+        assert [
+            f"retriever {SCORED[text]}" in page.locator("#columns li").nth(place).inner_text()
+            for place, text in enumerate(page.locator(".text").all_inner_texts())
+        ] == [True] * 3
+
+
+@needs_browser
+def test_the_order_of_the_documents_counts_where_there_are_no_scores(opened):
+    with serving(rerankers={"fake": Reranker(scorer=FakeScorer())}) as served:
+        page = opened(served.url)
+        page.get_by_label("Order by").select_option("0.75")
+        assert page.get_by_text("no item has a score").is_visible()
+        rank(page, query="cats", documents=["rust", "dogs", "cats"])
+        assert page.get_by_text("fused with the order given").is_visible()
+        assert page.locator(".text").first.inner_text() == "rust"
+
+
+class Backwards(FakeScorer):
+    """The opposite of what the other one says."""
+
+    def score(self, query, texts):
+        scores = super().score(query, texts)
+        return replace(scores, items=tuple(Score(1 - each.relevance_score) for each in scores.items))
+
+    async def ascore(self, query, texts):
+        return self.score(query, texts)
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "lines"), [(1280, 3), (360, 0)])
+def test_lines_show_where_two_models_place_a_document(opened, width, lines):
+    rerankers = {"one": Reranker(scorer=FakeScorer()), "two": Reranker(scorer=Backwards())}
+    with serving(rerankers=rerankers) as served:
+        page = opened(served.url, viewport={"width": width, "height": 800})
+        page.get_by_label("two").check()
+        rank(page, query="cats purr", documents=["cats purr", "cats", "rust"])
+        page.locator(".column").nth(1).wait_for()
+        assert page.locator("svg.lines path").count() == lines
+        assert page.locator("svg.lines path.moves").count() == (2 if lines else 0)
+        page.locator(".column").nth(1).locator("li").first.hover()
+        assert page.locator("#columns li.same .text").all_inner_texts() == ["rust"] * 2
+        assert page.locator("svg.lines path.same").count() == bool(lines)
+
+
+@needs_browser
+def test_what_stays_is_what_the_threshold_and_the_limit_leave(api, opened):
+    page = opened(api.url)
+    rank(page, documents=[*DOCUMENTS, "Deep learning is machine learning with neural networks."])
+    page.get_by_label("Threshold").fill("0.1")
+    page.get_by_label("At most").fill("1")
+    assert "1 of 4 stay" in page.locator(".stay").inner_text()
+    assert page.locator("li:not(.below) .rank").all_inner_texts() == ["1"]
+    page.get_by_label("At most").blur()
+    again = opened(api.url, fragment="#" + page.url.partition("#")[2])
+    assert again.get_by_label("At most").input_value() == "1"
 
 
 @needs_browser
@@ -241,20 +368,61 @@ def test_it_is_accessible_and_fits(api, opened, scheme, width):
     page = opened(api.url, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
     page.get_by_label("rerank-mini-en-v1").check()
     rank(page)
+    page.locator(".column").nth(1).wait_for()
+    fill_scored(page, dict.fromkeys([LONG, *DOCUMENTS], 0.5))
+    page.get_by_label("Order by").select_option("rrf")
+    page.get_by_role("button", name="Rank").click()
+    page.locator("#columns li").nth(7).wait_for()
     page.get_by_label("Threshold").fill("0.5")
+    assert page.locator("mark").count() > 0
     assert overflow(page) <= 0
     assert violations(page) == []
 
 
 @needs_browser
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_code_shown_runs_and_ranks_the_same(api, opened, language, capsys):
-    page = opened(api.url)
-    rank(page, query='What is "machine learning"?\\')
-    page.get_by_label("Threshold").fill("0")
-    page.get_by_label("Language").select_option(language)
-    code = page.locator("#call").inner_text()
-    exec(compile(code, language, "exec"), {})  # noqa: S102  (the code is ours)
+@pytest.mark.parametrize("fusion", ["", "0.75"])
+def test_the_code_shown_runs_and_ranks_the_same(opened, language, fusion, capsys, monkeypatch):
+    """With a key, a threshold and a limit, and scores that count or do not."""
+    monkeypatch.setenv("RERANK_API_KEY", "sesame-4711")
+    with serving(rerankers={"fake": Reranker(scorer=FakeScorer())}, api_keys=("sesame-4711",)) as served:
+        page = opened(served.url)
+        page.get_by_label("API key").fill("sesame-4711")
+        page.get_by_label("API key").blur()
+        page.get_by_label("fake").wait_for()
+        page.get_by_label("Query").fill('cats and "dogs"\\')
+        fill_scored(page, {"rust": 0.3, "cats": 0.1, "dogs and cats": 0.9, "dogs": 0.2})
+        page.get_by_label("Order by").select_option(fusion)
+        page.get_by_role("button", name="Rank").click()
+        page.locator("#columns li").first.wait_for()
+        page.get_by_label("Threshold").fill("0.01")
+        page.get_by_label("At most").fill("2")
+        page.get_by_label("Language").select_option(language)
+        code = page.locator("#call").inner_text()
+        assert "sesame" not in code
+        exec(compile(code, language, "exec"), {})  # noqa: S102  (the code is ours)
+        kept = page.locator("li:not(.below)")
+        wanted = kept.evaluate_all("items => items.map(item => item.dataset.index)")
+        if language != "python":
+            wanted = kept.locator(".text").all_inner_texts()
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 3
-    assert printed[0].startswith("2 ") if language == "python" else "subset of AI" in printed[0]
+    said = [line.split(" ")[0] if language == "python" else line.partition(" ")[2] for line in printed]
+    assert said == wanted
+    assert len(said) == 2
+
+
+@needs_browser
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize("threshold", ["0", "0.5"])
+def test_the_command_shown_runs_and_ranks_the_same(api, opened, threshold):
+    page = opened(api.url)
+    page.get_by_label("Order by").select_option("rrf")
+    rank(page, query='What\'s "machine learning"? $HOME `id`')
+    page.get_by_label("Threshold").fill(threshold)
+    page.get_by_label("At most").fill("2")
+    command = page.locator("#call").inner_text()
+    assert ("of its results, keep the first 2" in command) == (threshold != "0")
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, check=True, text=True)  # noqa: S607
+    found = [str(each["index"]) for each in json.loads(ran.stdout)["results"]]
+    shown = page.locator("#columns li").evaluate_all("items => items.map(item => item.dataset.index)")
+    assert found == (shown if threshold != "0" else shown[:2])

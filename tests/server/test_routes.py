@@ -15,7 +15,8 @@ from rerank_core.wire.routes import ROUTES
 from serving import SPEC_BODY, serving
 from waiting import wait_for
 
-PAGE = {"/", "/page/page.css", "/page/page.js"}
+SCRIPTS = ("calls", "documents", "dom", "lines", "marks", "page", "results")
+PAGE = {"/", "/page/page.css", *(f"/page/{name}.js" for name in SCRIPTS)}
 DOCS = {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"}
 OPEN = {"/health", "/ping", "/ready", "/metrics"} | DOCS | PAGE
 MODELS = {f"{base}/models" for base in base_paths()} | {f"{base}/models/{{model:path}}" for base in base_paths()}
