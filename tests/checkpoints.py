@@ -257,6 +257,70 @@ def language_model(
     return folder
 
 
+NO_ORDER = "I cannot say."
+
+
+def order_writer(folder: Path, answers: dict[str, str], ends: tuple[str, ...]) -> Path:
+    """A language model that writes the answer of the word that stands most often in its prompt, or ``NO_ORDER``.
+
+    One layer: attention to all tokens alike counts the words, and the output layer chooses. After an answer it ends.
+
+    Args:
+        folder: where to write the checkpoint.
+        answers: the answer to each word.
+        ends: how its prompts may end; there it begins to write.
+    """
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytelevel(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+    )
+    tokenizer.add_tokens([*answers, *dict.fromkeys(answers.values()), NO_ORDER])  # not special: they are decoded
+    tokenizer.save_pretrained(folder)
+    written = [*dict.fromkeys(answers.values()), NO_ORDER]
+    known = [*answers, *written, *dict.fromkeys(tokenizer.encode(end)[-1] for end in ends)]
+    ids = [each if isinstance(each, int) else tokenizer.convert_tokens_to_ids(each) for each in known]
+    size = len(ids)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=size,
+        head_dim=size + size % 2,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        eos_token_id=2,
+        bos_token_id=None,
+    )
+    model = Qwen3ForCausalLM(config)
+    dimension = {token: number for number, token in enumerate(ids)}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.zero_()
+        attention, embedding = model.model.layers[0].self_attn, model.model.embed_tokens.weight
+        for token, number in dimension.items():
+            embedding[token, number] = 1
+        attention.v_proj.weight[:size] = torch.eye(size)
+        attention.o_proj.weight[:, :size] = torch.eye(size)
+        head = model.lm_head.weight
+        for word, answer in answers.items():
+            head[tokenizer.convert_tokens_to_ids(answer), dimension[tokenizer.convert_tokens_to_ids(word)]] = 1
+        for end in ends:
+            head[tokenizer.convert_tokens_to_ids(NO_ORDER), dimension[tokenizer.encode(end)[-1]]] = 1e-4
+        for answer in written:
+            head[config.eos_token_id, dimension[tokenizer.convert_tokens_to_ids(answer)]] = 1
+    model.save_pretrained(folder)
+    return folder
+
+
 def answering(folder: Path, answers: tuple[str, ...]) -> Path:
     """Say in a bare language model's folder, as sentence-transformers does, that these answers are its scores."""
     from sentence_transformers import CrossEncoder

@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "Failed",
     "Hook",
+    "MalformedAnswers",
     "ModelLoaded",
     "Retried",
     "Scored",
@@ -113,6 +114,15 @@ class Degraded:
 
 
 @dataclass(frozen=True, slots=True)
+class MalformedAnswers:
+    """A list-wise model was asked ``answers`` times in one request, and ``malformed`` of its answers were no order."""
+
+    model: str
+    answers: int
+    malformed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retried:
     """A request to a server failed with the error code ``code``; retry number ``retry`` starts in ``wait`` seconds."""
 
@@ -166,6 +176,7 @@ Event = (
     | Truncated
     | CacheUsed
     | Degraded
+    | MalformedAnswers
     | Retried
     | Failed
     | ShadowCompared

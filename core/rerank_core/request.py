@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from rerank_core.diversity import scaled, select
 from rerank_core.documents import check_documents, check_query, clean_text
+from rerank_core.errors import InvalidRequestError
 from rerank_core.fusion import Fused, check_retrieval_scores, fuse, known, ranked
 from rerank_core.highlights import Sentences
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
 from rerank_core.rules import NO_RULES, RankingRules
 from rerank_core.scores import Scores
-from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
+from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores, gives_places
 
 
 class RerankRequest:
@@ -28,7 +29,7 @@ class RerankRequest:
 
     Attributes:
         query: the query as text for the model.
-        texts: the texts to score, each once.
+        texts: the texts to score, each once; all of them for a scorer that is not pointwise.
 
     Raises:
         InvalidRequestError: when an argument is wrong.
@@ -53,7 +54,8 @@ class RerankRequest:
         scores = known(self._retrieval)
         self._retrieval_ranks = None if scores is None else ranked(scores)
         self._rules = rules
-        self.texts, self._text_of = unique([clean_text(document.text) for document in self._documents])
+        self._every_text = [clean_text(document.text) for document in self._documents]
+        self.texts, self._text_of = unique(self._every_text)
 
     def answer(self, scorer: Scorer) -> RerankResponse:
         """Score and rank; without texts no scorer is asked.
@@ -61,6 +63,7 @@ class RerankRequest:
         Raises:
             RerankError: whatever the scorer raises.
         """
+        self._suit(scorer)
         response = self._response(scorer.model, checked_scores(scorer, self.query, self.texts) if self.texts else None)
         sentences = self._sentences(response)
         if not sentences:
@@ -73,6 +76,7 @@ class RerankRequest:
         Raises:
             The same as :meth:`answer`.
         """
+        self._suit(scorer)
         response = self._response(
             scorer.model, await achecked_scores(scorer, self.query, self.texts) if self.texts else None
         )
@@ -80,6 +84,17 @@ class RerankRequest:
         if not sentences:
             return response
         return self._highlighted(response, sentences, await achecked_scores(scorer, self.query, sentences.texts))
+
+    def _suit(self, scorer: Scorer) -> None:
+        """Show a scorer that reads a list as a whole every document of it; refuse a threshold that means nothing."""
+        if not scorer.pointwise:
+            self.texts, self._text_of = self._every_text, list(range(len(self._every_text)))
+        if self._threshold is not None and gives_places(scorer):
+            raise InvalidRequestError(
+                f"{scorer.model!r} gives an order and no relevance scores, so no threshold fits it; use top_n=.",
+                code="unsupported_parameter",
+                param="score_threshold",
+            )
 
     def _sentences(self, response: RerankResponse) -> Sentences | None:
         """What is to be scored besides, for highlights; None for nothing."""
@@ -98,6 +113,7 @@ class RerankRequest:
         Raises:
             RerankError: whatever the scorer raises.
         """
+        self._suit(scorer)
         return self._in_order(checked_scores(scorer, self.query, self.texts)) if self.texts else []
 
     async def ascores(self, scorer: Scorer) -> list[float]:
@@ -106,6 +122,7 @@ class RerankRequest:
         Raises:
             The same as :meth:`scores`.
         """
+        self._suit(scorer)
         return self._in_order(await achecked_scores(scorer, self.query, self.texts)) if self.texts else []
 
     def _in_order(self, scores: Scores) -> list[float]:

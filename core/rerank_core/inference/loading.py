@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from rerank_core import forks
 from rerank_core.errors import MissingDependencyError, ModelLoadError
@@ -56,8 +57,24 @@ class LoadOptions:
     trust_remote_code: bool = False
     local_files_only: bool = False
 
+    @classmethod
+    def of(cls, model: str | Path, options: Any) -> LoadOptions:
+        """What the options of a scorer say about loading ``model``."""
+        return cls(model, **{field.name: getattr(options, field.name) for field in fields(cls)[1:]})
 
-_models: weakref.WeakValueDictionary[Hashable, SharedModel] = weakref.WeakValueDictionary()
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _Shared(Protocol):
+    @property
+    def backend(self) -> _Closable: ...
+
+
+S = TypeVar("S", bound=_Shared)
+
+_models: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
 _locks: weakref.WeakValueDictionary[Hashable, _Lock] = weakref.WeakValueDictionary()
 _guard = forks.Lock()
 
@@ -88,12 +105,12 @@ def load_model(options: LoadOptions, hooks: Sequence[Hook] = ()) -> LoadedModel:
     return loaded
 
 
-def _share(key: Hashable, load: Callable[[], SharedModel]) -> tuple[SharedModel, float | None]:
+def share(key: Hashable, load: Callable[[], S]) -> tuple[S, float | None]:
     """The model under ``key``, loaded by the first caller while the others wait; and the seconds it took to load."""
     with _guard:
         lock = _locks.get(key) or _locks.setdefault(key, _Lock())
     with lock.held:
-        model = _models.get(key)
+        model: S | None = _models.get(key)
         if model is not None:
             return model, None
         started = time.perf_counter()
@@ -192,7 +209,7 @@ def _load_graph(options: LoadOptions, files: ModelFiles, reason: str, runtime: s
             backend = OnnxBackend(folder / name, device=device)
         return SharedModel(encoder, backend, dtype, device, fingerprint)
 
-    shared, seconds = _share((runtime, folder.resolve(), fingerprint, name, device, dtype), load)
+    shared, seconds = share((runtime, folder.resolve(), fingerprint, name, device, dtype), load)
     return LoadedModel(_info(files, shared, backend=runtime, file=name, reason=reason), shared, seconds)
 
 
@@ -247,7 +264,7 @@ def _load_torch(options: LoadOptions, files: ModelFiles, reason: str) -> LoadedM
 
     answers = files.spec.answers if files.spec else ()
     placement = (device, dtype, options.device_map, options.trust_remote_code, answers)
-    shared, seconds = _share(("torch", folder.resolve(), fingerprint, *placement), load)
+    shared, seconds = share(("torch", folder.resolve(), fingerprint, *placement), load)
     return LoadedModel(_info(files, shared, backend="torch", file=None, reason=reason), shared, seconds)
 
 

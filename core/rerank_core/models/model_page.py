@@ -33,6 +33,9 @@ follows.
 - *logit*: the head's one output.
 - *log-odds of A and B*: the logit of token A minus that of token B, in float32.
 - *logit of A*: the logit of that one token.
+- *cosine*: of two vectors, of the query and of the document; `relevance_score` is its place between -1 and 1.
+- *order*: the model writes the order and nothing else. `relevance_score` is the place: n / (n + 1) for the first of n
+  documents, 1 / (n + 1) for the last. There is no logit, and a threshold is refused.
 - */ T*: divided by the temperature T, as the model's authors do.
 
 *Uncalibrated*: the sigmoid keeps the order and is no probability. Fit one with `rerank calibrate` before you use a
@@ -40,6 +43,19 @@ threshold. `reranker.loaded.probability` says which it is.
 
 A language model that is not listed needs a `modules.json` that states its answers, as sentence-transformers writes it;
 without one it is refused.
+"""
+
+_LISTS = """## List-wise models
+
+These read several documents together, so that a score depends on the documents beside it. Scores are not cached, equal
+documents are not merged, and no list ever holds documents of two requests.
+
+- LightOn's LW models read a window of four documents and write their order. A longer list is read from the bottom to
+  the top, each window overlapping the one before it by two. An answer that is no order is counted: the event
+  `MalformedAnswers`, a warning, and `degraded` on the documents. Where all answers are, the call fails instead of
+  keeping your order silently.
+- `jina-reranker-v3` runs code that comes with it, and its licence excludes commercial use. It loads only with
+  `trust_remote_code=True` and `revision=` with the commit whose code you have read.
 """
 
 _INSTRUCTIONS = """## Instructions
@@ -60,7 +76,7 @@ def page() -> str:
     """The page, in Markdown."""
     specs = list(REGISTRY.values())
     parts = [_TOP, *_by_language(specs), "\n## What each one is\n", *_facts(specs), "", _SCORES, *_scores(specs), ""]
-    return "\n".join([*parts, _INSTRUCTIONS, *_licence_notes(specs), *_training(specs), ""])
+    return "\n".join([*parts, _LISTS, _INSTRUCTIONS, *_licence_notes(specs), *_training(specs), ""])
 
 
 def _by_language(specs: list[ModelSpec]) -> Iterator[str]:
@@ -93,7 +109,7 @@ def _scores(specs: list[ModelSpec]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for spec in specs:
         instruction = "taken" + (f"; usually: {spec.instruction}" if spec.instruction else "")
-        probability = "probability" if spec.probability == "sigmoid" else "uncalibrated"
+        probability = "probability" if spec.probability == "sigmoid" else spec.probability
         yield (
             f"| `{spec.name}` | {spec.head} | {score_in_words(spec)} | {probability} | "
             f"{instruction if spec.takes_instruction else ''} |"
@@ -102,7 +118,7 @@ def _scores(specs: list[ModelSpec]) -> Iterator[str]:
 
 def score_in_words(spec: ModelSpec) -> str:
     """How the head's output becomes the logit: ``log-odds of yes and no``, ``logit of Yes / 5``."""
-    words = {"logit": "logit", "log-odds": "log-odds of {} and {}", "answer logit": "logit of {}"}[spec.score]
+    words = {"log-odds": "log-odds of {} and {}", "answer logit": "logit of {}"}.get(spec.score, spec.score)
     return words.format(*spec.answers) + (f" / {spec.temperature:g}" if spec.temperature != 1 else "")
 
 

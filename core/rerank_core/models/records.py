@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rerank_core.models import templates
-from rerank_core.models.spec import MANY, ModelSpec
+from rerank_core.models.spec import MANY, ListWise, ModelSpec
 
 _MINI = ModelSpec(
     name="rerank-mini-en-v1",
@@ -157,6 +157,21 @@ _LIGHTON = ModelSpec(
     head="language model",
     score="log-odds",
     answers=("Yes", "No"),
+    trained_on=("msmarco", "nq"),
+)
+
+_LIGHTON_LIST = replace(
+    _LIGHTON,
+    name="LightOn-rerank-LW-0.8B",
+    repository="lightonai/LightOn-rerank-LW-0.8B",
+    revision="a8c8b237bf6ff8f9d4fe56913521394f354a30cd",
+    max_tokens=2048,
+    description="list-wise: writes the order of four documents at a time; wants a GPU",
+    head="list-wise",
+    score="order",
+    answers=(),
+    probability="none",
+    listwise=ListWise(window=4, stride=2),
 )
 
 RECORDS: tuple[ModelSpec, ...] = (
@@ -361,5 +376,41 @@ RECORDS: tuple[ModelSpec, ...] = (
         revision="8f0e0c2d506734bf61ff67ab3c4553efebddba39",
         parameters=4539,
         size_mb=9079,
+    ),
+    _LIGHTON_LIST,
+    replace(
+        _LIGHTON_LIST,
+        name="LightOn-rerank-LW-2B",
+        repository="lightonai/LightOn-rerank-LW-2B",
+        revision="5597c854e85eb32b55ef25585ce9e8e963af3fa0",
+        parameters=2213,
+        size_mb=4426,
+    ),
+    replace(
+        _LIGHTON_LIST,
+        name="LightOn-rerank-LW-4B",
+        repository="lightonai/LightOn-rerank-LW-4B",
+        revision="24afd9113197454de5295d935cc79d74c82a8611",
+        parameters=4539,
+        size_mb=9079,
+        listwise=ListWise(window=4, stride=2, thinks=True),
+    ),
+    ModelSpec(
+        name="jina-reranker-v3",
+        repository="jinaai/jina-reranker-v3",
+        licence="CC-BY-NC-4.0",
+        licence_note="no commercial use; runs code of its own",
+        languages="100+ languages",
+        language_codes=(MANY,),
+        max_tokens=131_072,
+        parameters=597,
+        size_mb=1194,
+        description="list-wise: reads up to 125 documents together, by code of its own, which wants your consent",
+        backend="torch",
+        head="list-wise",
+        score="cosine",
+        probability="uncalibrated",
+        listwise=ListWise(window=125, own_code=True),
+        superseded_by="jinaai/jina-reranker-v3.5",
     ),
 )

@@ -8,9 +8,26 @@ from typing import Literal
 MANY = "mul"
 """In a list of language codes: about a hundred languages and more."""
 
-Head = Literal["classifier", "modular", "language model"]
-ScoreKind = Literal["logit", "log-odds", "answer logit"]
-Probability = Literal["sigmoid", "uncalibrated"]
+Head = Literal["classifier", "modular", "language model", "list-wise"]
+ScoreKind = Literal["logit", "log-odds", "answer logit", "cosine", "order"]
+Probability = Literal["sigmoid", "uncalibrated", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListWise:
+    """How a model reads lists.
+
+    Attributes:
+        window: how many documents it reads together.
+        stride: how far the next window is moved up; 0 where a window begins behind the one before it.
+        thinks: whether its answer begins with a block of thoughts, which is then given empty.
+        own_code: whether the checkpoint's own code puts lists together and scores them.
+    """
+
+    window: int
+    stride: int = 0
+    thinks: bool = False
+    own_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +48,20 @@ class ModelSpec:
         description: one line for people.
         backend: the only backend that may load it, or None for any.
         dtype: the precision of its ONNX file, where that is not float32.
-        head: what makes the score: the classifier of a transformers model, sentence-transformers' modules, or a
-            language model's next token.
-        score: what the head gives: one logit, the log-odds of two answers, or the logit of one answer.
+        head: what makes the score: the classifier of a transformers model, sentence-transformers' modules, a language
+            model's next token, or a model that reads lists.
+        score: what the head gives: one logit, the log-odds of two answers, the logit of one answer, a cosine, or an
+            order and nothing else.
         answers: a language model's answer tokens: the relevant one, and the other where there is one.
         temperature: what the head's score is divided by to become the log-odds of relevance.
         probability: whether the sigmoid of the log-odds is a probability, or only a number in that order until a
-            calibration is fitted.
+            calibration is fitted; ``none`` where there is an order and nothing else.
         template: a language model's chat template, in Jinja, for a checkpoint that does not bring its own modules.
         instruction: the instruction in the template unless another is given.
         takes_instruction: whether the model was trained with instructions.
         trained_on: public data sets that it, or what it was made from, was trained on, in lower case: measures on these
             are not zero-shot.
+        listwise: how a list-wise model reads lists; None for one that reads a document at a time.
         superseded_by: the model that its authors name instead, by its name here or its Hub id.
     """
 
@@ -68,6 +87,7 @@ class ModelSpec:
     instruction: str = ""
     takes_instruction: bool = False
     trained_on: tuple[str, ...] = ()
+    listwise: ListWise | None = None
     superseded_by: str | None = None
 
     def reads(self, language: str) -> bool:

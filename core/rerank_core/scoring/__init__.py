@@ -9,6 +9,7 @@ from rerank_core.scoring.fake import FakeScorer
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.instructed import InstructableScorer, InstructedScorer
 from rerank_core.scoring.keep_order import KeepOrderScorer
+from rerank_core.scoring.listwise import ListwiseScorer
 from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.options import ApiOptions, LocalOptions
 from rerank_core.scoring.shadow import ShadowScorer
@@ -25,6 +26,7 @@ __all__ = [
     "InstructableScorer",
     "InstructedScorer",
     "KeepOrderScorer",
+    "ListwiseScorer",
     "LocalOptions",
     "LocalScorer",
     "Score",

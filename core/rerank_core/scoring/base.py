@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from rerank_core.inference.backends.base import LoadedModelInfo
 
 # Score and Scores have their own module; pickled ones, such as those in users' caches, name this one.
-__all__ = ["Score", "Scorer", "Scores", "achecked_scores", "checked_scores", "judges", "loaded_by", "provider_of"]
+__all__ = [
+    "Score",
+    "Scorer",
+    "Scores",
+    "achecked_scores",
+    "checked_scores",
+    "gives_places",
+    "judges",
+    "loaded_by",
+    "provider_of",
+]
 
 
 @runtime_checkable
@@ -22,9 +32,9 @@ class Scorer(Protocol):
     order of the texts, and raise only :class:`~rerank_core.errors.RerankError`. ``score`` is never called
     with an empty list of texts or a blank query.
 
-    A scorer may have three optional members, read by :func:`provider_of`, :func:`loaded_by` and :func:`judges`:
-    ``provider`` (where its model runs; "local" is this process), ``loaded`` (a ``LoadedModelInfo`` of what it has
-    loaded) and ``judges`` (False where it never scores relevance).
+    A scorer may have optional members, read by the functions of the same names below: ``provider`` (where its model
+    runs; "local" is this process), ``loaded`` (a ``LoadedModelInfo`` of what it has loaded), ``judges`` (False where it
+    never scores relevance) and ``gives_places`` (True where its scores are places in an order).
     """
 
     @property
@@ -44,7 +54,8 @@ class Scorer(Protocol):
     def pointwise(self) -> bool:
         """Whether a text's score depends on the query and that text alone, not on the other texts of the request.
 
-        Only then may scores be cached one by one, or be used for a request with fewer texts.
+        Only then may scores be cached one by one, be used for a request with fewer texts, and equal texts be scored
+        once.
         """
         ...
 
@@ -88,6 +99,11 @@ def loaded_by(scorer: Scorer) -> LoadedModelInfo | None:
 def judges(scorer: Scorer) -> bool:
     """Whether the scorer scores relevance at all."""
     return getattr(scorer, "judges", True) is not False
+
+
+def gives_places(scorer: Scorer) -> bool:
+    """Whether the scores say no more than a text's place in the order, so that no threshold fits them."""
+    return getattr(scorer, "gives_places", False) is True
 
 
 def checked_scores(scorer: Scorer, query: str, texts: Sequence[str]) -> Scores:

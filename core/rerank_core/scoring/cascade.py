@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rerank_core.errors import InvalidRequestError
-from rerank_core.ranking import order, sigmoid
+from rerank_core.ranking import order, sigmoid, unique
 from rerank_core.scores import Score, Scores
 from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores
 from rerank_core.scoring.wrapper import WrappingScorer
@@ -68,14 +68,18 @@ class CascadeScorer(WrappingScorer):
         Raises:
             RerankError: whatever either scorer raises.
         """
-        if len(texts) <= self._keep:
-            scores = checked_scores(self._main, query, texts)
+        distinct, places = self._distinct(texts)
+        best: Sequence[int] = range(len(distinct))
+        if len(distinct) <= self._keep:
+            scores = checked_scores(self._main, query, distinct)
             if all(score.judged for score in scores.items):
-                return scores
-            return _merge(checked_scores(self.cheap, query, texts), scores, range(len(texts)))
-        cheap = checked_scores(self.cheap, query, texts)
-        best = self._best(cheap)
-        return _merge(cheap, checked_scores(self._main, query, [texts[i] for i in best]), best)
+                return _spread(scores, places)
+            cheap = checked_scores(self.cheap, query, distinct)
+        else:
+            cheap = checked_scores(self.cheap, query, distinct)
+            best = self._best(cheap)
+            scores = checked_scores(self._main, query, [distinct[i] for i in best])
+        return _spread(_merge(cheap, scores, best), places)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Score every text.
@@ -83,14 +87,27 @@ class CascadeScorer(WrappingScorer):
         Raises:
             RerankError: whatever either scorer raises.
         """
-        if len(texts) <= self._keep:
-            scores = await achecked_scores(self._main, query, texts)
+        distinct, places = self._distinct(texts)
+        best: Sequence[int] = range(len(distinct))
+        if len(distinct) <= self._keep:
+            scores = await achecked_scores(self._main, query, distinct)
             if all(score.judged for score in scores.items):
-                return scores
-            return _merge(await achecked_scores(self.cheap, query, texts), scores, range(len(texts)))
-        cheap = await achecked_scores(self.cheap, query, texts)
-        best = self._best(cheap)
-        return _merge(cheap, await achecked_scores(self._main, query, [texts[i] for i in best]), best)
+                return _spread(scores, places)
+            cheap = await achecked_scores(self.cheap, query, distinct)
+        else:
+            cheap = await achecked_scores(self.cheap, query, distinct)
+            best = self._best(cheap)
+            scores = await achecked_scores(self._main, query, [distinct[i] for i in best])
+        return _spread(_merge(cheap, scores, best), places)
+
+    def _distinct(self, texts: Sequence[str]) -> tuple[Sequence[str], Sequence[int]]:
+        """The texts to score, and for each text its place there: equal texts must not end up in different tiers.
+
+        A list-wise model is shown them all.
+        """
+        if all(part.pointwise for part in self._parts):
+            return unique(texts)
+        return texts, range(len(texts))
 
     def _best(self, cheap: Scores) -> list[int]:
         return order(cheap.keys(), [score.relevance_score for score in cheap.items], top_n=self._keep)
@@ -105,6 +122,13 @@ def stacked(scorers: Sequence[Scorer], *, keep: int = KEEP) -> Scorer:
     """
     first, *rest = scorers
     return CascadeScorer(first, stacked(rest, keep=keep), keep=keep) if rest else first
+
+
+def _spread(scores: Scores, places: Sequence[int]) -> Scores:
+    """A score per text, from those of the distinct ones."""
+    if len(places) == len(scores.items):
+        return scores
+    return replace(scores, items=tuple(scores.items[place] for place in places))
 
 
 def _merge(cheap: Scores, expensive: Scores, best: Sequence[int]) -> Scores:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerank_core.call_group import ending
 from rerank_core.errors import ClosedError, InferenceError, InvalidRequestError, OverloadedError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, BatchScored, Degraded, Encoded, Failed, Hook, Scored, Truncated, emit
 from rerank_core.inference.workers import SLOW_CALLS
@@ -26,6 +22,7 @@ from rerank_core.scores import Score, Scores
 from rerank_core.scoring.cold import BackgroundLoad
 from rerank_core.scoring.keep_order import KeepOrderScorer
 from rerank_core.scoring.options import LocalOptions
+from rerank_core.scoring.steps import MakeFuture, Steps, afinish, finish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,17 +154,11 @@ class LocalScorer:
         try:
             if not wait and self._is_cold():
                 return self._unscored(query, texts)
-            with _droppable() as make_future:
-                steps = self._steps(self._load(), query, texts, make_future, instruction)
-                future = next(steps)
-                while True:
-                    future = steps.send(future.result())
-        except StopIteration as done:
-            scores: Scores = done.value
-            return scores
+            scores: Scores = finish(lambda make: self._steps(self._load(), query, texts, make, instruction))
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
+        return scores
 
     async def ascore(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
         """Score every text without blocking the event loop; cancelling drops what has not started.
@@ -179,20 +170,12 @@ class LocalScorer:
             if self._is_cold():
                 return self._unscored(query, texts)
             loaded = self._loaded
-            loaded = await SLOW_CALLS.run(self._load) if loaded is None else loaded
-            with _droppable() as make_future:
-                steps = self._steps(loaded, query, texts, make_future, instruction)
-                future = next(steps)
-                while True:
-                    result = await asyncio.wrap_future(future)
-                    try:
-                        future = steps.send(result)
-                    except StopIteration as done:  # must not leave a coroutine
-                        scores: Scores = done.value
-                        return scores
+            model = await SLOW_CALLS.run(self._load) if loaded is None else loaded
+            scores: Scores = await afinish(lambda make: self._steps(model, query, texts, make, instruction))
         except RerankError as error:
             emit(self._hooks, Failed(self.model, error.code))
             raise
+        return scores
 
     def warm_up(self) -> None:
         """Load the model and run it once, whatever ``when_cold`` says."""
@@ -225,19 +208,8 @@ class LocalScorer:
         if self._closed:
             raise ClosedError("this reranker is closed; make a new one.")
         if loaded is None:
-            options = self.options
-            wanted = LoadOptions(
-                model=self._source,
-                backend=options.backend,
-                device=options.device,
-                dtype=options.dtype,
-                device_map=options.device_map,
-                revision=options.revision,
-                trust_remote_code=options.trust_remote_code,
-                local_files_only=options.local_files_only,
-            )
-            loaded = load_model(wanted, self._hooks)
-            _check_token_limit(options.max_tokens, loaded.info)
+            loaded = load_model(LoadOptions.of(self._source, self.options), self._hooks)
+            _check_token_limit(self.options.max_tokens, loaded.info)
             self._loaded = None if self._closed else loaded
         return loaded
 
@@ -246,9 +218,9 @@ class LocalScorer:
         loaded: LoadedModel,
         query: str,
         texts: Sequence[str],
-        make_future: Callable[[], Future[Any]],
+        make_future: MakeFuture,
         instruction: str | None,
-    ) -> Generator[Future[Any], Any, Scores]:
+    ) -> Steps:
         """The work of one request: yields each future to wait for, is sent its result, returns the scores."""
         from rerank_core.inference.plan import Portion, share_out, tokenizer_errors
         from rerank_core.inference.tokens import CHARACTERS_PER_TOKEN
@@ -381,35 +353,6 @@ class LocalScorer:
 def _versions(backend: str) -> tuple[str, ...]:
     """The versions of the libraries that compute the scores; they are imported by now."""
     return tuple(f"{name} {import_module(name).__version__}" for name in (*_LIBRARIES[backend], "tokenizers"))
-
-
-@contextmanager
-def _droppable() -> Iterator[Callable[[], Future[Any]]]:
-    """Makes futures that are cancelled when the request ends: whatever interrupts it, what has not started is dropped.
-
-    The end of the group of calls that it belongs to interrupts it as well: it raises ``CancelledError`` then.
-    """
-    futures: list[Future[Any]] = []
-    dropped = False
-
-    def make() -> Future[Any]:
-        future: Future[Any] = Future()
-        futures.append(future)
-        if dropped:  # drop() has not seen it
-            future.cancel()
-        return future
-
-    def drop() -> None:
-        nonlocal dropped
-        dropped = True
-        for future in tuple(futures):
-            future.cancel()
-
-    try:
-        with ending(drop):
-            yield make
-    finally:
-        drop()
 
 
 def _what_was_cut(*, query: bool, long_documents: str) -> str:

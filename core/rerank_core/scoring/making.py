@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import Hook
-from rerank_core.models.registry import DEFAULT_MODEL
+from rerank_core.models.registry import DEFAULT_MODEL, known
 from rerank_core.models.source import local_path
 from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cascade import ABOVE, stacked
+from rerank_core.scoring.listwise import ListwiseScorer
 from rerank_core.scoring.local import LocalScorer
 from rerank_core.scoring.options import ApiOptions, LocalOptions
 
@@ -68,7 +69,14 @@ def local_scorer(
             "with CascadeScorer.",
             param="revision",
         )
-    return stacked([around(LocalScorer(name, options, hooks=hooks)) for name in names])
+    return stacked([around(_of_one(name, options, hooks)) for name in names])
+
+
+def _of_one(model: str | Path, options: LocalOptions, hooks: Sequence[Hook]) -> Scorer:
+    spec = known(model) if isinstance(model, str) else None
+    if spec is not None and spec.listwise is not None:
+        return ListwiseScorer(str(model), options, hooks=hooks)
+    return LocalScorer(model, options, hooks=hooks)
 
 
 def model_names(model: str | Path) -> list[str | Path]:

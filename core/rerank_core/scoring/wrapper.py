@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Self
 
-from rerank_core.scoring.base import Scorer, judges, loaded_by, provider_of
+from rerank_core.scoring.base import Scorer, gives_places, judges, loaded_by, provider_of
 
 if TYPE_CHECKING:
     from rerank_core.inference.backends.base import LoadedModelInfo
@@ -66,6 +66,11 @@ class WrappingScorer:
     def loaded(self) -> LoadedModelInfo | None:
         """What the main scorer has loaded; None before its first use, or where it loads nothing."""
         return loaded_by(self._main)
+
+    @property
+    def gives_places(self) -> bool:
+        """Whether the main scorer's scores say no more than the place in the order."""
+        return gives_places(self._main)
 
     @property
     def judges(self) -> bool:
