@@ -27,9 +27,11 @@ def test_a_record_says_all_that_decides_a_score(spec):
     assert spec.language_codes
     assert spec.temperature > 0
     generative = spec.head == "language model"
-    assert len(spec.answers) == {"logit": 0, "log-odds": 2, "answer logit": 1}[spec.score]
+    assert len(spec.answers) == {"log-odds": 2, "answer logit": 1}.get(spec.score, 0)
     assert generative == bool(spec.answers)
-    assert generative <= (spec.backend == "torch")
+    assert (generative or spec.head == "list-wise") <= (spec.backend == "torch")
+    assert (spec.head == "list-wise") == (spec.listwise is not None) == (spec.score in {"cosine", "order"})
+    assert (spec.score == "order") == (spec.probability == "none")
     assert bool(spec.template) <= generative
     assert bool(spec.instruction) <= spec.takes_instruction <= bool(spec.template)
     assert bool(spec.licence_note) >= ("NC" in spec.licence and spec.name.startswith("zerank"))

@@ -109,15 +109,15 @@ class Tree:
         return failures[-1]
 
     def _cascade(self, texts):
-        if len(texts) <= self.keep:
-            alone = self.parts[1].expected(texts)
-            if isinstance(alone, Failed) or alone.judged == frozenset(texts):
-                return alone
+        few = len(texts) <= self.keep
+        alone = self.parts[1].expected(texts) if few else None
+        if few and (isinstance(alone, Failed) or alone.judged == frozenset(texts)):
+            return alone
         cheap = self.parts[0].expected(texts)
         if isinstance(cheap, Failed):
             return cheap
-        best = cheap.order[: self.keep]
-        expensive = self.parts[1].expected(best)
+        best = texts if few else cheap.order[: self.keep]
+        expensive = alone if few else self.parts[1].expected(best)
         if isinstance(expensive, Failed):
             return expensive
         upper = [text for text in expensive.order if text in expensive.judged]

@@ -405,12 +405,11 @@ RECORDS: tuple[ModelSpec, ...] = (
         max_tokens=131_072,
         parameters=597,
         size_mb=1194,
-        description="list-wise: reads up to 125 documents together, by code of its own, which wants your consent",
+        description="list-wise: reads up to 125 documents together, by code of its own, with your consent",
         backend="torch",
         head="list-wise",
         score="cosine",
         probability="uncalibrated",
         listwise=ListWise(window=125, own_code=True),
-        superseded_by="jinaai/jina-reranker-v3.5",
     ),
 )
