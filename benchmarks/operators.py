@@ -34,12 +34,12 @@ def main() -> None:
         f"{batch} x {length}": profile(BUNDLED[given.model] / "model.onnx", batch, length, given.rounds)
         for length, batch in LENGTHS.items()
     }
-    total: Counter[str] = Counter()
-    for share in shares.values():
-        total.update(share)
-    shown = [operator for operator, _ in total.most_common(SHOWN)]
-    rows = [[f"`{name}`", *(f"{share[name]:.1%}" for share in shares.values())] for name in shown]
-    others = [1 - sum(share[name] for name in shown) for share in shares.values()]
+    everywhere = {
+        name: sum(share.get(name, 0.0) for share in shares.values()) for each in shares.values() for name in each
+    }
+    shown = sorted(everywhere, key=lambda name: -everywhere[name])[:SHOWN]
+    rows = [[f"`{name}`", *(f"{share.get(name, 0.0):.1%}" for share in shares.values())] for name in shown]
+    others = [1 - sum(share.get(name, 0.0) for name in shown) for share in shares.values()]
     rows.append(["all others", *(f"{other:.1%}" for other in others)])
     Result(
         "operators",
@@ -70,7 +70,7 @@ def profile(file: Path, batch: int, length: int, rounds: int) -> Mapping[str, fl
     for event in kernels:
         spent[event["args"]["op_name"]] += event["dur"]
     total = spent.total()
-    return Counter({name: duration / total for name, duration in spent.items()})
+    return {name: duration / total for name, duration in spent.items()}
 
 
 if __name__ == "__main__":
