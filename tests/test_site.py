@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import browsers
+from browsers import needs_browser
+from waiting import BOUND
+
 pytest.importorskip("sphinx")
 pytest.importorskip("myst_parser")
 pytest.importorskip("furo")
@@ -51,6 +55,30 @@ def test_search_knows_every_page_without_a_server(site):
     index = (site / "searchindex.js").read_text(encoding="utf-8")
     assert [page for page in PAGES if f'"{page}"' not in index] == []
     assert 'src="searchindex.js"' in (site / "search.html").read_text(encoding="utf-8")
+
+
+@needs_browser
+def test_a_browser_searches_the_files_themselves(site):
+    with browsers.driven() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(BOUND * 1000)
+        page.goto((site / "index.html").as_uri())
+        page.get_by_placeholder("Search").fill("keep_order")
+        page.keyboard.press("Enter")
+        page.locator("ul.search").get_by_role("link", name="Stay up when the reranker fails").first.wait_for()
+
+
+@needs_browser
+def test_no_page_is_wider_than_a_telephone(site):
+    with browsers.driven() as browser:
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.set_default_timeout(BOUND * 1000)
+        wide = []
+        for name in PAGES:
+            page.goto((site / f"{name}.html").as_uri())
+            if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                wide.append(str(name))
+    assert wide == []
 
 
 def test_llms_txt_lists_every_page_with_what_it_is_about(site):

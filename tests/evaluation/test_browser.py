@@ -5,21 +5,20 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from browsers import CHROMIUM, needs_browser
 from rerank_core.evaluation import Plan, Report, evaluate, load_data, write_page
 from rerank_core.scoring import FakeScorer
 from waiting import BOUND
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AXE = Path(__file__).resolve().parents[2] / "build" / "axe" / "package" / "axe.min.js"
 """https://github.com/dequelabs/axe-core, which ``.ci/run`` fetches."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = needs_browser
 
 
 @pytest.fixture

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from browsers import CHROMIUM, HERE_ONLY, needs_browser
 from rerank_core.server import ServerSettings, create_app
 from serving import serve_app, serving
 from waiting import BOUND
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 METHODS = ("get", "post")
 
 
@@ -73,7 +72,7 @@ def test_the_page_and_its_files_come_from_the_server_alone(api):
         assert reply.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@needs_browser
 def test_a_browser_without_network_draws_every_operation(api, document, tmp_path):
     dom, log = drawn(f"{api.url}/docs", tmp_path)
     assert dom.count('class="opblock-summary-path"') == len(operations(document))
@@ -82,7 +81,7 @@ def test_a_browser_without_network_draws_every_operation(api, document, tmp_path
     assert "Content Security Policy" not in log
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@needs_browser
 def test_a_mounted_application_has_its_page_and_addresses_below_its_path(tmp_path):
     outer, inner = FastAPI(), create_app(ServerSettings())
     outer.mount("/search", inner)
@@ -98,7 +97,7 @@ def test_a_mounted_application_has_its_page_and_addresses_below_its_path(tmp_pat
 def drawn(url, folder):
     """The page's elements after its scripts have run, and what the browser had to say."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    flags += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--virtual-time-budget=20000"]
+    flags += [HERE_ONLY, "--virtual-time-budget=20000"]
     command = [CHROMIUM, *flags, "--enable-logging=stderr", "--v=0", "--dump-dom", url]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=BOUND)
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)

@@ -12,13 +12,14 @@ from urllib.parse import quote
 
 import pytest
 
+import browsers
+from browsers import needs_browser
 from rerank_core import Reranker
 from rerank_core.scores import Score
 from rerank_core.scoring import FakeScorer
 from serving import serving
 from waiting import BOUND
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AXE = Path(__file__).resolve().parents[2] / "build" / "axe" / "package" / "axe.min.js"
 QUERY = "What is machine learning?"
 DOCUMENTS = [
@@ -28,17 +29,11 @@ DOCUMENTS = [
 ]
 LANGUAGES = ("python", "llama_index", "langchain", "haystack")
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with browsers.driven() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
