@@ -109,9 +109,10 @@ def test_the_page_and_its_files_come_from_the_server_alone(api):
     assert len(seen) > 3
 
 
-def test_without_the_page_its_address_is_an_unknown_one():
+def test_without_the_page_there_is_none():
     with serving(page=False, wait=False) as served:
-        for path in ("/", "/page/page.js", "/page/page.css"):
+        assert served.http.get("/").json()["error"]["code"] == "method_not_allowed"
+        for path in ("/page/page.js", "/page/page.css"):
             reply = served.http.get(path)
             assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
         assert served.http.get("/docs").status_code == 200

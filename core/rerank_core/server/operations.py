@@ -127,6 +127,13 @@ ABOUT: Mapping[str, About] = {
         "For Text Embeddings Inference's clients with `/tei` as base URL: a plain list out; `raw_scores: true` gives "
         "logits.",
     ),
+    "/": About(
+        "Rank texts (Text Embeddings Inference, Hugging Face endpoints)",
+        "`/tei/rerank` where clients of Hugging Face's Inference Endpoints post requests.",
+    ),
+    "/invocations": About(
+        "Rank texts (Text Embeddings Inference, Amazon SageMaker)", "`/tei/rerank` where SageMaker posts requests."
+    ),
     "/v1/models": About("The models served", "All models, in OpenAI's shape and, under `models`, in Cohere's."),
     ONE_MODEL: About("One model", "One model by its name, with the most tokens of a query and a document together."),
     "/info": About(

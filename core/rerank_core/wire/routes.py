@@ -86,5 +86,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/nim/v1/retrieval/{model}/reranking", _NIM),
     Route("/pinecone/rerank", Pinecone()),
     Route("/tei/rerank", _TEI),
+    Route("/", _TEI),  # Text Embeddings Inference behind a Hugging Face endpoint
+    Route("/invocations", _TEI),  # the same on Amazon SageMaker
     Route("/voyage/v1/rerank", Voyage()),
 )
