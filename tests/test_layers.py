@@ -14,8 +14,8 @@ CORE = ROOT / "core" / "rerank_core"
 # Modules beside the packages, in groups; a package is a group of its own name.
 GROUPS = {
     "values": {
-        "bm25", "call_group", "diversity", "documents", "errors", "events", "files", "forks", "fusion", "highlights",
-        "optional", "ranking", "results", "rules", "scores", "shown", "spelling", "variables",
+        "bm25", "call_group", "cost", "diversity", "documents", "errors", "events", "files", "forks", "fusion",
+        "highlights", "optional", "ranking", "results", "rules", "scores", "shown", "spelling", "variables",
     },
     "options": {"option_checks", "option_fields", "option_text", "options"},
     "engine": {"many", "packing", "probe", "request", "reranker"},

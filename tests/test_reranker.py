@@ -180,7 +180,8 @@ def test_every_option_reaches_the_scorer():
     api = {field.name for field in fields(ApiOptions)}
     arguments = set(inspect.signature(Reranker).parameters) - {
         "model", "provider", "scorer", "hooks", "on_failure", "calibration", "fusion",
-        "diversify", "highlights", "max_per_source", "source_field",
+        "max_latency", "diversify", "highlights", "max_per_source", "source_field",
+        "price_per_million_tokens",
     }  # fmt: skip
     assert arguments == options | api
     assert options & api == {"prompt"}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 __all__ = [
     "DEFAULT_HOOKS",
     "BatchScored",
+    "BudgetSpent",
     "CacheUsed",
     "Degraded",
     "Encoded",
@@ -105,8 +106,21 @@ class CacheUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetSpent:
+    """``max_latency`` seconds sufficed for the first ``scored`` texts of a request; ``unscored`` keep their order."""
+
+    model: str
+    scored: int
+    unscored: int
+    max_latency: float
+
+
+@dataclass(frozen=True, slots=True)
 class Degraded:
-    """``failed`` could not score (error code ``code``), so ``used`` did."""
+    """``failed`` could not score (error code ``code``), so ``used`` did.
+
+    The code is ``server_degraded`` where a server says that its answer is not its model's.
+    """
 
     failed: str
     used: str
@@ -175,6 +189,7 @@ Event = (
     | Scored
     | Truncated
     | CacheUsed
+    | BudgetSpent
     | Degraded
     | MalformedAnswers
     | Retried

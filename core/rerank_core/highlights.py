@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rerank_core.documents import clean_text
-from rerank_core.results import Highlight, RerankResponse, RerankResult, Span, Timings, Usage
+from rerank_core.results import Highlight, RerankResponse, RerankResult, Span, Timings
 from rerank_core.scores import Scores
 
 MOST_SENTENCES = 100
@@ -74,11 +74,10 @@ class Sentences:
         self.texts = list(dict.fromkeys(read))
 
     def added(self, response: RerankResponse, scores: Scores, most: int) -> RerankResponse:
-        """The response with the ``most`` best sentences of each result, and with what they cost.
+        """The response with the ``most`` best sentences of each result, and with the time they took.
 
         Equal scores keep the order of the text. Where a fallback scored the sentences, there are none.
         """
-        usage = Usage(response.usage.prompt_tokens + scores.tokens, response.usage.total_tokens + scores.tokens)
         timings = Timings(
             response.timings.encode + scores.encode_seconds,
             response.timings.inference + scores.inference_seconds,
@@ -87,7 +86,7 @@ class Sentences:
         keys = dict(zip(self.texts, zip(scores.keys(), scores.items, strict=True), strict=True))
         found = {} if scores.degraded else {text: (key, item.relevance_score) for text, (key, item) in keys.items()}
         results = tuple(replace(result, highlights=self._best(result, found, most)) for result in response)
-        return replace(response, results=results, usage=usage, timings=timings)
+        return replace(response, results=results, timings=timings)
 
     def _best(self, result: RerankResult, found: Mapping[str, tuple[float, float]], most: int) -> tuple[Highlight, ...]:
         if not found:

@@ -44,6 +44,14 @@ def seconds(name: str, value: object) -> None:
         raise InvalidRequestError(f"{name} must be seconds above 0, or None; got {value!r}.", param=name)
 
 
+def price(name: str, value: object) -> float | None:
+    """A finite number from 0, or None."""
+    number = None if value is None else as_float(value)
+    if value is not None and (number is None or not 0 <= number < math.inf):
+        raise InvalidRequestError(f"{name} must be dollars, 0 or more, or None; got {value!r}.", param=name)
+    return number
+
+
 def share(name: str, value: object) -> float | None:
     """A number from 0 to 1, or None."""
     number = None if value is None else as_float(value)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict
 from rerank_core.events import Hook
 from rerank_core.fusion import check_fusion
 from rerank_core.models.registry import DEFAULT_MODEL
-from rerank_core.option_checks import address, api_key, http_client, of_type, one_of, seconds, share, whole
+from rerank_core.option_checks import address, api_key, http_client, of_type, one_of, price, seconds, share, whole
 from rerank_core.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -120,6 +120,20 @@ class PlainOptions(TypedDict, total=False):
             "provider, a missing device or library, a refused key, whatever is wrong with the call itself.",
         ),
     ]
+    max_latency: Annotated[
+        float | None,
+        Option(
+            None,
+            "Seconds to rank in: as many of the first documents are scored as there is time for at the pace of the "
+            "latest calls, and the rest keep their order behind them, with score 0 and marked as degraded.",
+            "both",
+            unset="every document is scored",
+            more="The response says how many were left (unscored). At least one is scored. It is a target, not a "
+            "deadline: nothing that has begun is cut short. Loading a model does not count. Of a scorer that wraps "
+            "others the main one has the budget. Diversity needs every document scored: it is left out where some "
+            "were not. Highlights have the same budget once more.",
+        ),
+    ]
     fusion: Annotated[
         str | float | None,
         Option(
@@ -158,6 +172,19 @@ class PlainOptions(TypedDict, total=False):
             unset="any number",
             more="It comes after the threshold and before top_n. A document whose metadata names no source is its own.",
             least=1,
+        ),
+    ]
+    price_per_million_tokens: Annotated[
+        float | None,
+        Option(
+            None,
+            "Dollars per million tokens, for the cost in the usage of each answer.",
+            "both",
+            unset="the cost is not known",
+            more="One price for all tokens of a call. The cost is None, never 0, where no tokens are reported or a "
+            "fallback answered. Services that bill per search (Cohere, Pinecone) are not priced by tokens: the price "
+            "is refused there, and usage.search_units has what the service reports.",
+            check=price,
         ),
     ]
     source_field: Annotated[
@@ -347,7 +374,8 @@ class RerankerOptions(PlainOptions, total=False):
             "A ready scorer (with a cache, a fallback, a cascade) instead of a model.",
             "both",
             more="It has its own options and hooks. Besides it only those may be given that come after its scores: "
-            "on_failure, calibration, fusion, diversify, max_per_source, source_field and highlights.",
+            "on_failure, max_latency, calibration, fusion, diversify, max_per_source, source_field, highlights and "
+            "price_per_million_tokens.",
             field=False,
         ),
     ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from rerank_core.cost import together, usage_of
 from rerank_core.diversity import scaled, select
 from rerank_core.documents import check_documents, check_query, clean_text
 from rerank_core.errors import InvalidRequestError
 from rerank_core.fusion import Fused, check_retrieval_scores, fuse, known, ranked
 from rerank_core.highlights import Sentences
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
-from rerank_core.results import Document, RerankResponse, RerankResult, Timings, Usage
+from rerank_core.results import Document, RerankResponse, RerankResult, Timings
 from rerank_core.rules import NO_RULES, RankingRules
 from rerank_core.scores import Scores
 from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores, gives_places
@@ -105,7 +107,11 @@ class RerankRequest:
 
     def _highlighted(self, response: RerankResponse, sentences: Sentences, scores: Scores) -> RerankResponse:
         found = sentences.added(response, scores, self._rules.highlights or 0)
-        return replace(found, timings=replace(found.timings, total=time.perf_counter() - self._started))
+        return replace(
+            found,
+            usage=together(response.usage, usage_of(scores, self._rules.price_per_million_tokens)),
+            timings=replace(found.timings, total=time.perf_counter() - self._started),
+        )
 
     def scores(self, scorer: Scorer) -> list[float]:
         """The relevance score of each document, in order.
@@ -137,7 +143,7 @@ class RerankRequest:
         fused = self._fused(scores)
         keys = scores.keys()
         positions = order(
-            [each.score for each in fused] if fused else [keys[text] for text in self._text_of],
+            [each.score if each else -math.inf for each in fused] if fused else [keys[text] for text in self._text_of],
             [judged[text] for text in self._text_of],
             threshold=self._threshold,
             top_n=None if self._rules.select else self._top_n,
@@ -148,30 +154,36 @@ class RerankRequest:
             id=call_id,
             model=scores.model,
             results=tuple(self._result(rank, position, scores, fused) for rank, position in enumerate(positions, 1)),
-            usage=Usage(scores.tokens, scores.tokens),
+            usage=usage_of(scores, self._rules.price_per_million_tokens),
             timings=Timings(scores.encode_seconds, scores.inference_seconds, time.perf_counter() - self._started),
             query_truncated=scores.query_truncated,
             degraded=scores.degraded,
+            unscored=sum(not scores.items[text].judged for text in self._text_of),
         )
 
-    def _fused(self, scores: Scores) -> list[Fused]:
-        """The fused scores; none where there is nothing to fuse.
+    def _fused(self, scores: Scores) -> list[Fused | None]:
+        """The fused score of each document; an empty list where there is nothing to fuse.
 
-        What was not judged has no score to compare others with: the documents then stay in the scorer's order.
+        What was not judged has no score to fuse, only None: it stays behind the rest.
         """
-        if self._rules.fusion is None or not all(score.judged for score in scores.items):
+        judged = [position for position, text in enumerate(self._text_of) if scores.items[text].judged]
+        if self._rules.fusion is None or not judged:
             return []
-        return fuse(self._rules.fusion, self._retrieval, [scores.items[text].log_odds for text in self._text_of])
+        retrieval = self._retrieval and [self._retrieval[position] for position in judged]
+        logits = [scores.items[self._text_of[position]].log_odds for position in judged]
+        fused = dict(zip(judged, fuse(self._rules.fusion, retrieval, logits), strict=True))
+        return [fused.get(position) for position in range(len(self._text_of))]
 
-    def _selected(self, positions: Sequence[int], scores: Scores, fused: Sequence[Fused]) -> list[int]:
+    def _selected(self, positions: Sequence[int], scores: Scores, fused: Sequence[Fused | None]) -> list[int]:
         """The ranking after the rules on diversity and sources, and the limit.
 
         What was not judged has no relevance to weigh against novelty: it stays in its order.
         """
         judged = all(score.judged for score in scores.items)
         relevance = [scores.items[self._text_of[position]].relevance_score for position in positions]
+        sums = [each.score for each in (fused[position] for position in positions) if each] if fused else []
         chosen = select(
-            scaled([fused[position].score for position in positions]) if fused else relevance,
+            scaled(sums) if fused and judged else relevance,
             [self.texts[self._text_of[position]] for position in positions],
             [self._source(position) for position in positions],
             trade_off=self._rules.diversify if judged else None,
@@ -185,7 +197,7 @@ class RerankRequest:
         value = self._documents[position].metadata.get(self._rules.source_field)
         return value if isinstance(value, Hashable) else repr(value)
 
-    def _result(self, rank: int, position: int, scores: Scores, fused: Sequence[Fused]) -> RerankResult:
+    def _result(self, rank: int, position: int, scores: Scores, fused: Sequence[Fused | None]) -> RerankResult:
         score = scores.items[self._text_of[position]]
         return RerankResult(
             index=position,

@@ -21,6 +21,7 @@ from rerank_core.results import RerankResponse
 from rerank_core.rules import SOURCE_FIELD, RankingRules
 from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Scorer, loaded_by, provider_of
+from rerank_core.scoring.budget import Pace, budgeted
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.fallback import FallbackScorer
 from rerank_core.scoring.instructed import instructed
@@ -60,14 +61,23 @@ class Reranker:
         rules = _rules(given)
         self._base_scorer = _scorer(model, given)
         self.provider = provider_of(self._base_scorer)
+        if rules.price_per_million_tokens is not None and getattr(self._base_scorer, "bills_searches", False):
+            raise InvalidRequestError(
+                f"provider={self.provider!r} bills per search, not per token; leave price_per_million_tokens= out, and "
+                "read usage.search_units.",
+                param="price_per_million_tokens",
+            )
         self._scorer = self._base_scorer
         fitted = _calibration(given["calibration"])
         if fitted is not None:
             self._scorer = CalibratedScorer(self._scorer, fitted)
         share = None if fitted is None else fitted.fusion
         self._rules = replace(rules, fusion=resolved(rules.fusion, share, calibrated=fitted is not None))
+        self._hooks = _hooks(given)
         if given["on_failure"] == "keep_order":
-            self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=_hooks(given))
+            self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=self._hooks)
+        self._max_latency = given["max_latency"]
+        self._pace = Pace()
 
     __init__.__signature__ = with_options(__init__, OPTIONS)  # type: ignore[attr-defined]
 
@@ -107,7 +117,11 @@ class Reranker:
         """
         given = {"fusion": fusion, "highlights": highlights}
         other = {name: value for name, value in given.items() if value is not None}
-        return Reranker(scorer=self._scorer, **asdict(self._rules) | other) if other else self
+        if not other:
+            return self
+        made = Reranker(scorer=self._scorer, max_latency=self._max_latency, **asdict(self._rules) | other)
+        made._pace, made._hooks = self._pace, self._hooks  # what one call teaches helps the other
+        return made
 
     def rerank(
         self,
@@ -118,6 +132,7 @@ class Reranker:
         score_threshold: float | None = None,
         retrieval_scores: Iterable[float | None] | None = None,
         instruction: str | None = None,
+        max_latency: float | None = None,
     ) -> RerankResponse:
         """Rank ``documents`` by relevance to ``query``.
 
@@ -133,6 +148,7 @@ class Reranker:
             instruction: what the model is asked besides the query in this call, for models that follow instructions; an
                 empty one means none, None what ``prompt`` says. The model of a ``scorer`` has to take it; its
                 fallbacks and the first stage of a cascade follow it where they can.
+            max_latency: seconds for this call, instead of the option's.
 
         Returns:
             The results, best first; documents with equal scores keep their order. An empty list of documents
@@ -144,7 +160,7 @@ class Reranker:
         """
         return RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).answer(instructed(self._scorer, instruction))
+        ).answer(self._scorer_for(instruction, max_latency))
 
     async def arerank(
         self,
@@ -155,6 +171,7 @@ class Reranker:
         score_threshold: float | None = None,
         retrieval_scores: Iterable[float | None] | None = None,
         instruction: str | None = None,
+        max_latency: float | None = None,
     ) -> RerankResponse:
         """:meth:`rerank` for asynchronous code: the event loop goes on while the model works.
 
@@ -163,7 +180,7 @@ class Reranker:
         """
         return await RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).aanswer(instructed(self._scorer, instruction))
+        ).aanswer(self._scorer_for(instruction, max_latency))
 
     def rerank_many(
         self,
@@ -172,6 +189,7 @@ class Reranker:
         top_n: int | None = None,
         score_threshold: float | None = None,
         instruction: str | None = None,
+        max_latency: float | None = None,
     ) -> list[RerankResponse]:
         """Rank the documents of many queries: what a loop of :meth:`rerank` gives, sooner.
 
@@ -186,6 +204,7 @@ class Reranker:
             top_n: most results per query; None for all.
             score_threshold: as for :meth:`rerank`.
             instruction: as for :meth:`rerank`, for all queries.
+            max_latency: as for :meth:`rerank`, for each query.
 
         Returns:
             One response per query, in order. ``timings.total`` is from the moment the query was read to its answer.
@@ -203,7 +222,8 @@ class Reranker:
             >>> [response[0].text for response in Reranker().rerank_many(questions)]
             ['Paris', 'Berlin']
         """
-        return rerank_many(instructed(self._scorer, instruction), requests, top_n, score_threshold, rules=self._rules)
+        scorer = self._scorer_for(instruction, max_latency)
+        return rerank_many(scorer, requests, top_n, score_threshold, rules=self._rules)
 
     async def arerank_many(
         self,
@@ -212,6 +232,7 @@ class Reranker:
         top_n: int | None = None,
         score_threshold: float | None = None,
         instruction: str | None = None,
+        max_latency: float | None = None,
     ) -> list[RerankResponse]:
         """:meth:`rerank_many` for asynchronous code; ``requests`` may be an asynchronous iterable as well.
 
@@ -220,9 +241,8 @@ class Reranker:
         Raises:
             The same as :meth:`rerank_many`.
         """
-        return await arerank_many(
-            instructed(self._scorer, instruction), requests, top_n, score_threshold, rules=self._rules
-        )
+        scorer = self._scorer_for(instruction, max_latency)
+        return await arerank_many(scorer, requests, top_n, score_threshold, rules=self._rules)
 
     def score(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
         """How relevant each of ``texts`` is to ``query``, for those who only want numbers.
@@ -233,7 +253,8 @@ class Reranker:
             instruction: as for :meth:`rerank`.
 
         Returns:
-            One relevance score per text, 0..1, in the order of the texts; an empty list for no texts. Where
+            One relevance score per text, 0..1, in the order of the texts, whatever ``max_latency`` says; an empty list
+            for no texts. Where
             ``on_failure="keep_order"`` had to keep the order, all are 0: numbers cannot say ``degraded``.
 
         Raises:
@@ -256,12 +277,12 @@ class Reranker:
         return await RerankRequest(query, texts).ascores(instructed(self._scorer, instruction))
 
     def warm_up(self) -> None:
-        """Load the model now, and run it once.
+        """Load the model now, and run it once; with ``max_latency`` also measure how fast it is here.
 
         Raises:
             RerankError: when it cannot be loaded or fails.
         """
-        self._scorer.warm_up()
+        self._scorer_for(None, None).warm_up()
 
     def check(self) -> CheckReport:
         """Whether this model or server really ranks: a dozen English pairs whose answers are known.
@@ -276,6 +297,11 @@ class Reranker:
             RerankError: when nothing can be scored: a model that cannot be loaded, a server that cannot be reached.
         """
         return check(self._scorer)
+
+    def _scorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
+        """The scorer of one call."""
+        seconds = self._max_latency if max_latency is None else max_latency
+        return instructed(budgeted(self._scorer, seconds, self._pace, self._hooks), instruction)
 
     def close(self) -> None:
         """Let go of the model. Closing twice is fine; ranking afterwards raises ``ClosedError``."""
@@ -306,7 +332,8 @@ def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
     """The scorer that is given, or that model and options stand for; after a check of all options."""
     local = LocalOptions(**{name: given[name] for name in of_scorer("local")})
     api = ApiOptions(**{name: given[name] for name in of_scorer("http")})
-    OPTIONS["on_failure"].check(given["on_failure"])
+    for name in ("on_failure", "max_latency"):
+        OPTIONS[name].check(given[name])
     scorer: Scorer | None = given["scorer"]
     if scorer is None:
         return make_scorer(model, effective_provider(given["provider"], api.base_url), local, api, _hooks(given))

@@ -91,7 +91,8 @@ class RerankResult:
         truncated: whether the model saw less than the whole query and document.
         window: the characters of the best window when long documents are cut into windows.
         cached: whether the score comes from a cache.
-        degraded: whether the score comes from a fallback because the model asked for had failed.
+        degraded: whether the score comes from a fallback because the model asked for had failed, or ``max_latency``
+            left no time for it.
         retrieval_score: the retriever's score, as given.
         retrieval_rank: its place by these scores, from 1; None where not every document has one.
         fused: both parts of the score that decided the order; None where it was the model's alone.
@@ -170,10 +171,18 @@ class Usage:
     """Tokens fed to the model: special tokens and every window included, padding not.
 
     Repeated texts count once; scores from a cache count nothing.
+
+    Attributes:
+        prompt_tokens: tokens fed to the model; 0 also where a service does not report them.
+        total_tokens: the same.
+        cost: dollars, at ``price_per_million_tokens``; None where the price or the tokens are not known.
+        search_units: what a service that bills per search reports as billed; None where nothing does.
     """
 
     prompt_tokens: int = 0
     total_tokens: int = 0
+    cost: float | None = None
+    search_units: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +211,9 @@ class RerankResponse(Sequence[RerankResult]):
         usage: tokens fed to the model.
         timings: where the time went.
         query_truncated: whether the query alone was too long and was cut.
-        degraded: whether a fallback scored because the model asked for had failed.
+        degraded: whether a fallback scored because the model asked for had failed, or ``unscored`` is not 0.
+        unscored: how many documents no model scored, because ``max_latency`` did not suffice or the order was kept
+            instead; of all that were given, whatever ``top_n`` leaves.
     """
 
     id: str
@@ -212,6 +223,7 @@ class RerankResponse(Sequence[RerankResult]):
     timings: Timings = Timings()
     query_truncated: bool = False
     degraded: bool = False
+    unscored: int = 0
 
     @overload
     def __getitem__(self, position: int) -> RerankResult: ...
@@ -242,6 +254,7 @@ class RerankResponse(Sequence[RerankResult]):
             "timings": asdict(self.timings),
             "query_truncated": self.query_truncated,
             "degraded": self.degraded,
+            "unscored": self.unscored,
         }
 
     def to_json(self, *, indent: int | None = None) -> str:

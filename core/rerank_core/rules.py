@@ -20,6 +20,7 @@ class RankingRules:
         max_per_source: most results of one source; None for any number.
         source_field: the field of metadata that names the source.
         highlights: how many of a result's best sentences come with it; None for none.
+        price_per_million_tokens: dollars per million tokens, for the cost; None where it is not known.
     """
 
     fusion: Fusion | None = None
@@ -27,6 +28,7 @@ class RankingRules:
     max_per_source: int | None = None
     source_field: str = SOURCE_FIELD
     highlights: int | None = None
+    price_per_million_tokens: float | None = None
 
     @property
     def select(self) -> bool:

@@ -98,6 +98,7 @@ class Scores:
         encode_seconds: time spent tokenising.
         inference_seconds: time spent in the model, or waiting for a server.
         judged: False marks all texts at once as not judged (:attr:`Score.judged`).
+        search_units: what a service that bills per search has billed; None where nothing says so.
     """
 
     items: tuple[Score, ...]
@@ -106,6 +107,7 @@ class Scores:
     encode_seconds: float = 0.0
     inference_seconds: float = 0.0
     judged: bool = True
+    search_units: int | None = None
 
     def __post_init__(self) -> None:
         if not self.judged:
@@ -126,10 +128,19 @@ class Scores:
         """Whether every score is genuine (:attr:`Score.genuine`)."""
         return all(score.genuine for score in self.items)
 
+    @property
+    def judged_itself(self) -> bool:
+        """Whether the scorer itself judged some of the texts, and no fallback any: the rest were left unjudged."""
+        return any(score.judged for score in self.items) and all(s.genuine for s in self.items if s.judged)
+
     def keys(self) -> list[float]:
-        """What to sort by: logits where every score has one, else probabilities."""
-        logits = [score.logit for score in self.items if score.logit is not None]
-        return logits if len(logits) == len(self.items) else [score.relevance_score for score in self.items]
+        """What to sort by: logits where every score has one, else probabilities; what was not judged comes last."""
+        judged = [score for score in self.items if score.judged]
+        raw = all(score.logit is not None for score in judged)
+        return [
+            -math.inf if not score.judged else score.logit if raw and score.logit is not None else score.relevance_score
+            for score in self.items
+        ]
 
     def as_degraded(self) -> Scores:
         """The same scores, marked as a fallback's."""

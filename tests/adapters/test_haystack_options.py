@@ -245,7 +245,17 @@ def test_it_works_after_it_was_closed_and_without_warming_up():
 def test_the_saved_form():
     data = CrossEncoderRanker(**OPTIONS).to_dict()
     assert data["type"] == f"{MODULE}.CrossEncoderRanker"
-    untouched = ("provider", "base_url", "api_key", "timeout", "max_retries", "calibration", "fusion")
+    untouched = (
+        "provider",
+        "base_url",
+        "api_key",
+        "timeout",
+        "max_retries",
+        "calibration",
+        "fusion",
+        "max_latency",
+        "price_per_million_tokens",
+    )
     nothing = dict.fromkeys((*untouched, "diversify", "max_per_source", "source_field", "highlights"))
     nothing["return_details"] = False
     assert data["init_parameters"] == OPTIONS | nothing | {"device": {"type": "single", "device": "cuda:1"}}

@@ -235,7 +235,14 @@ def _footer(response: RerankResponse, passages: int) -> str:
     if not len(response):
         return f"nothing found in {passages} passages"
     cut = sum(result.truncated for result in response)
-    return (
-        f"{len(response)} of {passages} passages · {response.model} · {response.usage.prompt_tokens} tokens · "
-        f"{response.timings.total:.2f} s{f' · {cut} cut to fit the model (--windows reads everything)' if cut else ''}"
+    notes = [f"{cut} cut to fit the model (--windows reads everything)"] * bool(cut)
+    notes += [f"{response.unscored} not scored for want of time"] * bool(response.unscored)
+    return " · ".join(
+        (
+            f"{len(response)} of {passages} passages",
+            response.model,
+            f"{response.usage.prompt_tokens} tokens",
+            f"{response.timings.total:.2f} s",
+            *notes,
+        )
     )

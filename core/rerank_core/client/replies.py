@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rerank_core.client.errors import failed, says_too_many
@@ -48,7 +49,7 @@ def read_reply(reply: Reply, service: Service, count: int) -> tuple[WireResponse
     except Exception as error:  # a body that breaks a parser in whatever way is no answer
         raise ProtocolError(f"{service.shown}: the reply cannot be read: {shape(body)}.") from error
     try:
-        return response, _scores(response, service, count)
+        return response, _marked(_scores(response, service, count), reply)
     except ProtocolError as error:
         raise _prefixed(error, service) from error
 
@@ -94,6 +95,22 @@ def _scores(response: WireResponse, service: Service, count: int) -> list[Score]
         )
     truncated = frozenset(response.truncated)
     return [_score(found[position], position in truncated, service) for position in range(count)]
+
+
+def _marked(scores: list[Score], reply: Reply) -> list[Score]:
+    """The scores, marked as the headers say: a server of ours tells where its model has not scored.
+
+    Documents that it did not score have score 0. Where these are not as many as it says, or it gives no number, all of
+    the answer is ``degraded``: none of it may be taken for its model's.
+    """
+    if reply.headers.get("x-degraded", "").strip().lower() != "true":
+        return scores
+    unscored = [position for position, score in enumerate(scores) if score.relevance_score == 0]
+    if reply.headers.get("x-unscored-documents") != str(len(unscored)) or not unscored:
+        return [replace(score, degraded=True) for score in scores]
+    for position in unscored:
+        scores[position] = replace(scores[position], logit=None, degraded=True, judged=False)
+    return scores
 
 
 def _score(item: WireResult, truncated: bool, service: Service) -> Score:

@@ -93,7 +93,10 @@ class Client:
                 scores.update(zip(run, found, strict=True))
             pending = again
         items = tuple(scores[position] for position in range(len(texts)))
-        return Scores(items, self._model(responses), sum(response.tokens for response in responses))
+        billed = responses if self.service.dialect.bills_searches else ()
+        units = [response.search_units for response in billed if response.search_units is not None]
+        tokens = sum(response.tokens for response in responses)
+        return Scores(items, self._model(responses), tokens, search_units=sum(units) if units else None)
 
     def _split(self, texts: Sequence[str], scores: dict[int, Score]) -> list[Sequence[int]]:
         dialect = self.service.dialect

@@ -2,6 +2,7 @@
 
 from rerank_core.scoring.api import ApiScorer
 from rerank_core.scoring.base import Score, Scorer, Scores
+from rerank_core.scoring.budget import BudgetScorer
 from rerank_core.scoring.cached import CachedScorer
 from rerank_core.scoring.calibrated import CalibratedScorer, Calibration
 from rerank_core.scoring.cascade import CascadeScorer
@@ -17,6 +18,7 @@ from rerank_core.scoring.shadow import ShadowScorer
 __all__ = [
     "ApiOptions",
     "ApiScorer",
+    "BudgetScorer",
     "CachedScorer",
     "CalibratedScorer",
     "Calibration",

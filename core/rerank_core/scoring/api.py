@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rerank_core.call_group import ending
 from rerank_core.errors import AuthenticationError, InferenceError, InvalidRequestError, RerankError
-from rerank_core.events import DEFAULT_HOOKS, Failed, Hook, Retried, Scored, Truncated, emit
+from rerank_core.events import DEFAULT_HOOKS, Degraded, Failed, Hook, Retried, Scored, Truncated, emit
 from rerank_core.option_checks import api_key, hidden_key
 from rerank_core.options import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from rerank_core.scores import Scores
@@ -114,6 +114,11 @@ class ApiScorer:
         known = ("api", self._service.dialect.name, self.url, digest, self._model)
         asked = self._instruction(instruction)
         return repr(known if asked is None else (*known, asked))
+
+    @property
+    def bills_searches(self) -> bool:
+        """Whether this is a hosted service that bills per search; at another address nobody knows who bills."""
+        return self._service.dialect.bills_searches and self.options.base_url is None
 
     @property
     def pointwise(self) -> bool:
@@ -245,7 +250,9 @@ class ApiScorer:
         if truncated:
             emit(self._hooks, Truncated(scores.model, truncated, query=False, max_tokens=0))
         emit(self._hooks, Scored(scores.model, len(scores.items), scores.tokens, seconds))
-        return Scores(scores.items, scores.model, scores.tokens, inference_seconds=seconds)
+        if scores.degraded:
+            emit(self._hooks, Degraded(self.model, scores.model, "server_degraded"))
+        return replace(scores, inference_seconds=seconds)
 
 
 def _service(model: object, provider: object, options: ApiOptions) -> Service:

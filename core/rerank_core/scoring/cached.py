@@ -64,7 +64,7 @@ class CachedScorer(WrappingScorer):
         """
         known = self._look_up(query, texts)
         fresh = checked_scores(self._main, query, known.missing) if known.missing else None
-        if fresh is not None and not fresh.genuine and known.scores:
+        if fresh is not None and not fresh.judged_itself and known.scores:
             return checked_scores(self._main, query, texts)
         return self._combine(known, fresh)
 
@@ -76,7 +76,7 @@ class CachedScorer(WrappingScorer):
         """
         known = await SLOW_CALLS.run(lambda: self._look_up(query, texts))
         fresh = await achecked_scores(self._main, query, known.missing) if known.missing else None
-        if fresh is not None and not fresh.genuine and known.scores:
+        if fresh is not None and not fresh.judged_itself and known.scores:
             return await achecked_scores(self._main, query, texts)
         return await SLOW_CALLS.run(lambda: self._combine(known, fresh))
 

@@ -175,9 +175,9 @@ class CalibratedScorer(WrappingScorer):
         return self._calibrated(await achecked_scores(self._main, query, texts))
 
     def _calibrated(self, scores: Scores) -> Scores:
-        if not scores.genuine:  # another model's scores, for which the curve was not fitted
+        if not scores.judged_itself:  # another model's scores, for which the curve was not fitted
             return scores
-        return replace(scores, items=tuple(map(self._one, scores.items)))
+        return replace(scores, items=tuple(self._one(score) if score.judged else score for score in scores.items))
 
     def _one(self, score: Score) -> Score:
         # Where only a probability is known, its logit keeps the order where the curve is flat.

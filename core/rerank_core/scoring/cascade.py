@@ -151,7 +151,14 @@ def _merge(cheap: Scores, expensive: Scores, best: Sequence[int]) -> Scores:
         cheap.tokens + expensive.tokens,
         cheap.encode_seconds + expensive.encode_seconds,
         cheap.inference_seconds + expensive.inference_seconds,
+        search_units=_sum(cheap.search_units, expensive.search_units),
     )
+
+
+def _sum(*units: int | None) -> int | None:
+    """The sum of those that are known; a cascade of a local model and a service has one."""
+    known = [each for each in units if each is not None]
+    return sum(known) if known else None
 
 
 def _tier(scores: Mapping[int, tuple[Score, float]], above: Sequence[Score] = ()) -> dict[int, Score]:

@@ -106,6 +106,8 @@ class _Call:
             check_after(request, outcome.response.truncated, self.dialect, model.loaded)
             note(outcome.response)
         self.exchange.tokens = outcome.response.tokens
+        if outcome.cost is not None:
+            server.metrics.cost.labels(model.name).inc(outcome.cost)
         server.metrics.documents.labels(model.name).inc(len(request.texts))
         body = await _off_the_loop(
             len(data), lambda: json_bytes(self.dialect.write_response(outcome.response, request))
@@ -165,5 +167,6 @@ def _headers_of(outcome: Outcome) -> dict[str, str]:
     return {
         "x-truncated-documents": str(len(outcome.response.truncated)),
         "x-degraded": str(outcome.degraded).lower(),
+        "x-unscored-documents": str(outcome.unscored),
         "server-timing": ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in parts.items()),
     }

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from rerank_core.events import (
     BatchScored,
+    BudgetSpent,
     CacheUsed,
     Event,
     Failed,
@@ -49,8 +50,12 @@ class Metrics:
         )
         self.documents = Counter("rerank_documents", "Documents ranked.", model, registry=registry)
         self._tokens = Counter("rerank_tokens", "Tokens fed to the model.", model, registry=registry)
+        self.cost = Counter("rerank_cost_dollars", "Dollars, where they are known.", model, registry=registry)
         self._truncated = Counter(
             "rerank_truncated_documents", "Documents read only in part.", model, registry=registry
+        )
+        self._unscored = Counter(
+            "rerank_unscored_documents", "Documents that a latency budget left no time for.", model, registry=registry
         )
         self._padding = Counter("rerank_padding_tokens", "Filling fed to the model.", model, registry=registry)
         self._batch_size = Histogram("rerank_batch_size", "Pairs in a batch.", model, buckets=_SIZES, registry=registry)
@@ -99,6 +104,8 @@ class Metrics:
                 self._tokens.labels(model).inc(event.tokens)
             case Truncated():
                 self._truncated.labels(model).inc(event.documents)
+            case BudgetSpent():
+                self._unscored.labels(model).inc(event.unscored)
             case CacheUsed():
                 self._cache.labels(model, "hit").inc(event.hits)
                 self._cache.labels(model, "miss").inc(event.misses)

@@ -20,12 +20,16 @@ class Outcome:
         response: the answer, for any dialect to write: best first, or in the order of the texts where there were
             several queries. Texts that were cut are named also where they are not among the results.
         timings: seconds; of several rankings the sums, of their ``total`` the longest.
-        degraded: whether the documents kept their order because the model was not loaded yet.
+        degraded: whether documents kept their order because the model was not loaded yet, or had no time for them.
+        unscored: how many.
+        cost: dollars; None where they are not known.
     """
 
     response: WireResponse
     timings: Timings
     degraded: bool = False
+    unscored: int = 0
+    cost: float | None = None
 
 
 async def rank(reranker: Reranker, request: WireRequest, model: str) -> Outcome:
@@ -75,6 +79,7 @@ def _outcome(
     if len(rankings) > 1:  # scores for different queries are no ranking
         found.sort(key=itemgetter(0))
     timings = [ranking.timings for ranking in rankings]
+    costs = [ranking.usage.cost for ranking in rankings if ranking.usage.cost is not None]
     return Outcome(
         WireResponse(
             results=tuple(_result(index, item) for index, item in found[:top_n]),
@@ -89,6 +94,8 @@ def _outcome(
             max(each.total for each in timings),
         ),
         degraded=any(ranking.degraded for ranking in rankings),
+        unscored=sum(ranking.unscored for ranking in rankings),
+        cost=sum(costs) if len(costs) == len(rankings) else None,
     )
 
 

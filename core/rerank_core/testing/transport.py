@@ -222,7 +222,8 @@ class _NativeService:
             tokens=response.usage.total_tokens,
             truncated=tuple(sorted(each.index for each in response if each.truncated)),
         )
-        return httpx.Response(200, json=self._dialect.write_response(answer, asked))
+        marks = {"x-degraded": str(response.degraded).lower(), "x-unscored-documents": str(response.unscored)}
+        return httpx.Response(200, json=self._dialect.write_response(answer, asked), headers=marks)
 
     def _refused(self, error: RerankError) -> httpx.Response:
         status, body = self._dialect.write_error(error)

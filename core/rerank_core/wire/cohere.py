@@ -29,6 +29,7 @@ class Cohere(NativeAlias):
 
     name = "cohere"
     takes_instruction = False
+    bills_searches = True
     path = "/v2/rerank"
     base_url = "https://api.cohere.com"
     key_variable = "COHERE_API_KEY"

@@ -26,6 +26,7 @@ from rerank_core.wire.fields import UNLIMITED, Body, Limits, is_finite_number, p
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 from rerank_core.wire.options import options_of
 
+_SEARCH_UNITS = (("meta", "billed_units", "search_units"), ("usage", "rerank_units"))  # Cohere's, Pinecone's
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
@@ -48,6 +49,7 @@ class Dialect:
         refuses_empty_text: whether the service refuses the whole request for one empty document.
         takes_instruction: whether a request can hold an instruction for the model.
         gives_details: whether results can say what was read of their texts.
+        bills_searches: whether the hosted service bills per search, not per token.
         listwise: prefixes of the names of models that compare the documents of a request with each other, so that their
             scores cannot be compared across requests.
         body: the request body's schema, for the server's documentation; None where only the client speaks it.
@@ -69,6 +71,7 @@ class Dialect:
     refuses_empty_text: ClassVar[bool] = False
     takes_instruction: ClassVar[bool] = False
     gives_details: ClassVar[bool] = False
+    bills_searches: ClassVar[bool] = False
     listwise: ClassVar[tuple[str, ...]] = ()
     body: ClassVar[type[Body] | None] = None
     reply: ClassVar[Any] = None
@@ -190,6 +193,7 @@ def read_reply(body: Any, *score_fields: str) -> WireResponse:
             nested(body, "tokens", "input_tokens"),
         ),
         truncated=tuple(i for i in truncated if type(i) is int) if isinstance(truncated, list) else (),
+        search_units=next(filter(_is_count, (nested(body, *path) for path in _SEARCH_UNITS)), None),
     )
 
 
@@ -201,6 +205,10 @@ def reply_items(body: Any) -> list[Any]:
     """
     output = nested(body, "output")
     return result_list(body if output is None else output, "results", "data", "rankings")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 def result_list(body: Any, *fields: str) -> list[Any]:

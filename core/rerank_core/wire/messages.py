@@ -101,6 +101,7 @@ class WireResponse:
         model: the model that scored; None where the reply does not say.
         tokens: tokens that the server reports as read; 0 where it reports none.
         truncated: positions (in the request) of documents that the reply reports as read only in part.
+        search_units: what the reply reports as billed by a service that bills per search; None where it does not.
     """
 
     results: tuple[WireResult, ...]
@@ -108,3 +109,4 @@ class WireResponse:
     model: str | None = None
     tokens: int = 0
     truncated: tuple[int, ...] = ()
+    search_units: int | None = None

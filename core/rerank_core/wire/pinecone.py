@@ -65,6 +65,7 @@ class Pinecone(Dialect):
     """Pinecone's own service: the key has its own header, documents are always objects."""
 
     name = "pinecone"
+    bills_searches = True
     path = "/rerank"
     base_url = "https://api.pinecone.io"
     key_variable = "PINECONE_API_KEY"

@@ -239,11 +239,11 @@ class CrossEncoderRanker(PlainAttributes):
 
         Returns:
             ``documents``, best first, and ``meta``, always with ``model``; ``usage`` with ``prompt_tokens`` and
-            ``total_tokens``; ``degraded``, whether a fallback ranked them because the model had failed;
-            ``query_truncated``, whether the query was cut; ``truncated``, the ids of the documents returned that the
-            model read only in part; ``windows``, by id the ``[start, end]`` of the content that got the score, where
-            long documents are read in windows; ``highlights``, by id the best sentences of the content, where the
-            option asks for them.
+            ``total_tokens``, and ``cost`` and ``search_units`` where they are known; ``degraded``, whether a fallback
+            ranked them because the model had failed; ``query_truncated``, whether the query was cut;
+            ``truncated``, the ids of the documents returned that the model read only in part; ``windows``, by id the
+            ``[start, end]`` of the content that got the score, where long documents are read in windows;
+            ``highlights``, by id the best sentences of the content, where the option asks for them.
 
         Raises:
             ValueError: when ``query`` is blank, ``top_k`` not above 0, ``score_threshold`` not within 0..1, or
@@ -437,8 +437,11 @@ def _meta(response: RerankResponse) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Usage) -> dict[str, int]:
-    return {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+def _usage(usage: Usage) -> dict[str, int | float]:
+    """The tokens, and what is known of their cost."""
+    tokens: dict[str, int | float] = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+    billed = {"cost": usage.cost, "search_units": usage.search_units}
+    return tokens | {name: value for name, value in billed.items() if value is not None}
 
 
 @contextmanager
