@@ -285,6 +285,27 @@ def test_the_address_keeps_all_but_the_key(api, opened):
 
 
 @needs_browser
+def test_the_address_keeps_the_choices(api, opened):
+    page = opened(api.url)
+    page.get_by_label("Order by").select_option("rrf")
+    page.get_by_label("Mark the best").uncheck()
+    rank(page)
+    again = opened(api.url, fragment="#" + page.url.partition("#")[2])
+    assert again.get_by_label("Order by").input_value() == "rrf"
+    assert not again.get_by_label("Mark the best").is_checked()
+
+
+@needs_browser
+def test_an_address_of_nonsense_gives_the_usual_choices(api, opened):
+    page = opened(api.url, fragment="#u=nonsense&f=nonsense&t=nonsense&n=-3&s=nonsense&m=nonsense")
+    rank(page)
+    assert page.get_by_label("Order by").input_value() == ""
+    assert page.get_by_label("Mark the best").is_checked()
+    assert page.get_by_label("line").is_checked()
+    assert page.locator("#columns li.below").count() == 0
+
+
+@needs_browser
 def test_hostile_texts_are_shown_as_they_are(api, opened):
     hostile = ["<img src=x onerror=alert(1)>", "</textarea><script>alert(2)</script>", "'; alert(3); //", "$(id) `id`"]
     page = opened(api.url, fragment=f"#q={quote(hostile[0])}&d={quote(hostile[1])}&m={quote(hostile[0])}")

@@ -187,8 +187,8 @@ function restoreState() {
   const state = new URLSearchParams(location.hash.slice(1));
   $("query").value = state.get("q") ?? "";
   $("documents").value = state.get("d") ?? "";
-  $("threshold").value = state.get("t") ?? 0;
-  $("top").value = state.get("n") ?? "";
+  $("threshold").value = Number(state.get("t")) || 0; // anything else would stand for the middle
+  $("top").value = Number(state.get("n")) >= 1 ? state.get("n") : "";
   $("fusion").value = state.get("u") ?? "";
   if ($("fusion").selectedIndex < 0) $("fusion").value = "";
   $("marks").checked = state.get("s") !== "0";
