@@ -194,6 +194,7 @@ def test_the_difference_of_two_answers_is_taken_in_float32(folder):
         def __init__(self):
             super().__init__()
             self.tokenizer = SimpleNamespace(model_input_names=())
+            self.model = SimpleNamespace(config=SimpleNamespace(model_type="none"))
 
         def forward(self, features):
             return features | {"causal_logits": torch.tensor([[[8.0625, 0.0078125]]], dtype=torch.bfloat16)}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rerank_core.errors import InferenceError, ModelLoadError
 from rerank_core.inference.backends.base import relevance_logits
+from rerank_core.inference.backends.prefix import SharedPrefix
 from rerank_core.inference.chat import ChatEncoder
 from rerank_core.inference.encoding import Block, Encoder, PairEncoder, copy_tokenizer
 from rerank_core.inference.workers import Workers
@@ -30,6 +31,9 @@ class TorchBackend:
 
     Args:
         model: the loaded cross-encoder.
+
+    Attributes:
+        shared_prefix: runs blocks whose rows begin alike; None for the plain way, where a model does not allow another.
     """
 
     def __init__(self, model: Any) -> None:
@@ -43,6 +47,12 @@ class TorchBackend:
         self._modality = "message" if "message" in self._transformer.modality_config else "text"
         self._takes_types = "token_type_ids" in self._transformer.tokenizer.model_input_names
         self._answers = answers_of(model) if self._generative else None
+        self.shared_prefix = self._sharing()
+
+    def _sharing(self) -> SharedPrefix | None:
+        """For a language model with nothing between its logits and its answers, of a kind that is known to allow it."""
+        bare = self._answers is not None and list(self._model) == [self._transformer, self._answers]
+        return SharedPrefix(self.transformer, self.device) if bare and SharedPrefix.suits(self.transformer) else None
 
     def encoder(self) -> Encoder:
         """The encoder that builds this model's inputs."""
@@ -97,17 +107,9 @@ class TorchBackend:
         """The logits of a block, shape [batch]; computed in the model's dtype, returned in float32."""
         import torch
 
-        features: dict[str, Any] = {
-            "input_ids": torch.from_numpy(block.input_ids).to(self.device),
-            "attention_mask": torch.from_numpy(block.attention_mask).to(self.device),
-        }
-        if self._generative:
-            features |= {"modality": self._modality, "logits_to_keep": 1}
-        elif self._takes_types:
-            features["token_type_ids"] = torch.from_numpy(block.token_type_ids).to(self.device)
         try:
             with torch.inference_mode():
-                scores = self._scores(features).float().cpu().numpy()
+                scores = self._scores(block).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise InferenceError(
                 f"a batch of shape {block.input_ids.shape} does not fit into the memory of {self.device}: give a lower "
@@ -118,19 +120,39 @@ class TorchBackend:
             raise InferenceError(f"the model failed on a batch of shape {block.input_ids.shape}.") from error
         return relevance_logits(scores)
 
-    def _scores(self, features: dict[str, Any]) -> Any:
+    def _scores(self, block: Block) -> Any:
         """The head's scores; of answers in float32, since their difference loses digits in half precision."""
         if self._answers is None:
-            return self._model(features)["scores"]
-        for module in self._model:
-            if module is self._answers:
-                break
-            features = module(features)
-        logits = features[self._answers.module_input_name][:, -1]
+            return self._model(self._features(block))["scores"]
+        logits = None if self.shared_prefix is None else self.shared_prefix.logits(block)
+        if logits is None:
+            logits = self._last_logits(self._features(block))
         relevant = logits[:, self._answers.true_token_id].float()
         if self._answers.false_token_id is None:
             return relevant
         return relevant - logits[:, self._answers.false_token_id].float()
+
+    def _features(self, block: Block) -> dict[str, Any]:
+        """What the modules read."""
+        import torch
+
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(block.input_ids).to(self.device),
+            "attention_mask": torch.from_numpy(block.attention_mask).to(self.device),
+        }
+        if self._generative:
+            features |= {"modality": self._modality, "logits_to_keep": 1}
+        elif self._takes_types:
+            features["token_type_ids"] = torch.from_numpy(block.token_type_ids).to(self.device)
+        return features
+
+    def _last_logits(self, features: dict[str, Any]) -> Any:
+        """The logits after the last token of every row, through all modules before the answers."""
+        for module in self._model:
+            if module is self._answers:
+                break
+            features = module(features)
+        return features[self._answers.module_input_name][:, -1]
 
     def close(self) -> None:
         """Stop the worker; the weights go when the last reference does."""
