@@ -126,7 +126,7 @@ class TorchBackend:
             return self._model(self._features(block))["scores"]
         logits = None if self.shared_prefix is None else self.shared_prefix.logits(block)
         if logits is None:
-            logits = self._last_logits(self._features(block))
+            logits = self._last_logits(self._features(block), self._answers)
         relevant = logits[:, self._answers.true_token_id].float()
         if self._answers.false_token_id is None:
             return relevant
@@ -146,13 +146,13 @@ class TorchBackend:
             features["token_type_ids"] = torch.from_numpy(block.token_type_ids).to(self.device)
         return features
 
-    def _last_logits(self, features: dict[str, Any]) -> Any:
+    def _last_logits(self, features: dict[str, Any], answers: Any) -> Any:
         """The logits after the last token of every row, through all modules before the answers."""
         for module in self._model:
-            if module is self._answers:
+            if module is answers:
                 break
             features = module(features)
-        return features[self._answers.module_input_name][:, -1]
+        return features[answers.module_input_name][:, -1]
 
     def close(self) -> None:
         """Stop the worker; the weights go when the last reference does."""
