@@ -2,7 +2,9 @@
 
     python benchmarks/cold_start.py
 
-Fresh processes, taking turns; the files are in the system's cache after the first round, which does not count.
+With ``when_cold="keep_order"`` the first answer is the documents in their order, while the model loads: that process
+ends with this answer. Fresh processes, taking turns; the files are in the system's cache after the first round, which
+does not count.
 """
 
 from __future__ import annotations
@@ -21,6 +23,14 @@ RANK = """
 from rerank_core import Reranker
 print(Reranker({model!r}).rerank("feline pets", ["A dog barked.", "Cats purr."])[0].text)
 """
+COLD = """
+import os
+from rerank_core import Reranker
+response = Reranker(when_cold="keep_order").rerank("feline pets", ["A dog barked.", "Cats purr."])
+assert response.degraded
+print(response[0].text, flush=True)
+os._exit(0)  # not after the model is loaded
+"""
 
 
 def main() -> None:
@@ -31,6 +41,7 @@ def main() -> None:
         PYTHON: [sys.executable, "-c", "pass"],
         IMPORT: [sys.executable, "-c", "import rerank_core"],
         **{f"first ranking, `{name}`": [sys.executable, "-c", RANK.format(model=name)] for name in BUNDLED},
+        'first answer, `when_cold="keep_order"`': [sys.executable, "-c", COLD],
         "`rerank --help`": [str(rerank), "--help"],
         "`rerank query` over README.md": [str(rerank), "query", "how fast is it", str(ROOT / "README.md")],
     }
