@@ -33,7 +33,7 @@ def main() -> None:
 
 def with_all_commands() -> typer.Typer:
     """The app, once every module of commands has added its own."""
-    from rerank_core.cli import cache, doctor, evaluate, mcp, query, serve  # noqa: F401  (they add their commands)
+    from rerank_core.cli import bulk, cache, doctor, evaluate, mcp, query, serve  # noqa: F401  (they add their commands)
     from rerank_core.cli.app import app
 
     return app

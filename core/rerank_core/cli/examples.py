@@ -11,6 +11,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         'cat notes.txt | rerank query "opening hours"',
         "rerank query --queries questions.txt docs --json -o answers.json",
     ),
+    "bulk": (
+        "rerank bulk pairs.jsonl -o scored",
+        "rerank bulk logs/*.parquet -o scored --format parquet --query-column q --document-column passage",
+        "rerank bulk pairs.jsonl --dry-run",
+    ),
     "models": ("rerank models", "rerank models --json -o models.json"),
     "export": ("rerank export cross-encoder/ms-marco-MiniLM-L6-v2 my-model",),
     "evaluate": (

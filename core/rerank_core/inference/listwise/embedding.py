@@ -52,8 +52,8 @@ class ListEmbedder:
         lengths = [self._length(text, _PASSAGE_TOKENS) for text in texts]
         asked, query_cut = self._length(query, _QUERY_TOKENS)
         scores = tuple(
-            Score((1 + cosine) / 2, cosine, truncated=cut or query_cut, query_truncated=query_cut)
-            for cosine, (_, cut) in zip(cosines, lengths, strict=True)
+            Score((1 + cosine) / 2, cosine, truncated=cut or query_cut, query_truncated=query_cut, tokens=length)
+            for cosine, (length, cut) in zip(cosines, lengths, strict=True)
         )
         return Ranked(scores, asked + sum(length for length, _ in lengths), 1)
 

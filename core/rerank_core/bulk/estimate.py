@@ -1,0 +1,72 @@
+"""What a job will take, from the time of its first rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from rerank_core.bulk.formats import read_rows
+from rerank_core.bulk.job import Job
+from rerank_core.bulk.scoring import RerankBatch
+from rerank_core.errors import InvalidRequestError
+from rerank_core.reranker import Reranker
+
+SAMPLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What was found in the first rows, and what it means for all.
+
+    Attributes:
+        rows: all rows; counted, not estimated.
+        pairs: pairs of all rows, about.
+        tokens: tokens of all pairs, about.
+        seconds: of all, about, on this machine.
+        sample: how many rows were scored for it.
+        rejects: how many of these are bad.
+    """
+
+    rows: int
+    pairs: int
+    tokens: int
+    seconds: float
+    sample: int
+    rejects: int
+
+
+def estimate(job: Job, reranker: Reranker, *, sample: int = SAMPLE) -> Estimate:
+    """Score the first rows, and count the others. Nothing is written.
+
+    Args:
+        job: the job; its output is not looked at.
+        reranker: what scores.
+        sample: how many rows to score.
+
+    Raises:
+        InvalidRequestError: when a file cannot be read, or there are no rows.
+        RerankError: when the model fails.
+    """
+    first = list(islice(chain.from_iterable(map(read_rows, job.files)), sample))
+    if not first:
+        raise InvalidRequestError(f"{_named([file.name for file in job.files])}: no rows.", param="files")
+    reranker.warm_up()
+    started = time.perf_counter()
+    scored = RerankBatch(reranker, columns=job.columns).score(first)
+    seconds = time.perf_counter() - started
+    rows = sum(1 for file in job.files for _ in read_rows(file))
+    times = rows / len(first)
+    return Estimate(
+        rows,
+        round(scored.pairs * times),
+        round(scored.tokens * times),
+        seconds * times,
+        len(first),
+        len(scored.rejects),
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,159 @@
+"""The folder of a job: numbered parts of the output, and what is known of those that are done.
+
+    OUT/part-00000.jsonl      scored rows
+    OUT/rejects-00000.jsonl   rows of the same part that could not be scored; none where there are none
+    OUT/job.json              what decides the scores, so that only the same job goes on here
+    OUT/done-00000.json       written last: the part and its counts are complete
+
+Every file is written under another name first and then renamed, so a process that is killed leaves whole files or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from rerank_core.bulk.scoring import Scored
+from rerank_core.errors import InvalidRequestError
+from rerank_core.files import accessing
+from rerank_core.optional import optional
+
+Format = Literal["jsonl", "parquet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a part is made of.
+
+    Attributes:
+        rows: rows that were read.
+        scored: rows that were scored.
+        rejects: the others.
+        pairs: pairs that were scored.
+        tokens: tokens that the model read.
+    """
+
+    rows: int
+    scored: int
+    rejects: int
+    pairs: int
+    tokens: int
+
+
+class Parts:
+    """The parts of one job.
+
+    Args:
+        folder: where they are; it need not exist.
+        kind: the format of the scored rows.
+
+    Raises:
+        MissingDependencyError: for Parquet without pyarrow.
+    """
+
+    def __init__(self, folder: Path, kind: Format = "jsonl") -> None:
+        self.folder = folder
+        self.kind = kind
+        if kind == "parquet":
+            with optional("Parquet files", extra="parquet"):
+                import pyarrow.parquet  # noqa: F401  (before any work is done)
+
+    def open(self, job: Mapping[str, Any]) -> None:
+        """Begin the job in an empty folder, or go on with it where it is the same.
+
+        Args:
+            job: what decides the output, as JSON has it.
+
+        Raises:
+            InvalidRequestError: when the folder holds another job, and what differs; or other files.
+        """
+        with accessing(self.folder, "write to"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = self.folder / "job.json"
+            there = sorted(each.name for each in self.folder.iterdir() if not each.name.startswith("."))
+        if not file.exists():
+            if there:
+                raise InvalidRequestError(
+                    f"{self.folder} holds other files ({there[0]}); name a new or empty folder.", param="output"
+                )
+            self._write(file, lambda out: out.write(json.dumps(job, indent=1).encode()))
+            return
+        with accessing(file):
+            before = json.loads(file.read_bytes())
+        differing = [name for name in {**before, **job} if before.get(name) != job.get(name)]
+        if differing:
+            shown = ", ".join(f"{name} ({_short(before.get(name))}, now {_short(job.get(name))})" for name in differing)
+            raise InvalidRequestError(
+                f"{self.folder} holds another job, whose scores would not fit these: {shown}. Name another folder, or "
+                "go on with what it was begun with.",
+                code="another_job",
+                param="output",
+            )
+
+    def done(self, number: int) -> Counts | None:
+        """The counts of a part that is complete; None for one that is not.
+
+        Raises:
+            InvalidRequestError: when its file cannot be read.
+        """
+        file = self.folder / f"done-{number:05}.json"
+        if not file.exists():
+            return None
+        with accessing(file):
+            return Counts(**json.loads(file.read_bytes()))
+
+    def keep(self, number: int, scored: Scored) -> Counts:
+        """Write a part.
+
+        Raises:
+            InvalidRequestError, RerankError: when it cannot be written.
+        """
+        if self.kind == "parquet":
+            self._write(self.folder / f"part-{number:05}.parquet", lambda out: _parquet(out, scored.rows))
+        else:
+            self._write(self.folder / f"part-{number:05}.jsonl", lambda out: _lines(out, scored.rows))
+        if scored.rejects:
+            self._write(self.folder / f"rejects-{number:05}.jsonl", lambda out: _lines(out, scored.rejects))
+        counts = Counts(
+            len(scored.rows) + len(scored.rejects), len(scored.rows), len(scored.rejects), scored.pairs, scored.tokens
+        )
+        self._write(self.folder / f"done-{number:05}.json", lambda out: out.write(json.dumps(asdict(counts)).encode()))
+        return counts
+
+    def _write(self, file: Path, write: Callable[[IO[bytes]], object]) -> None:
+        """All of the file or nothing of it."""
+        with accessing(file, "write"):
+            begun = self.folder / f".{file.name}.{os.getpid()}"
+            try:
+                with begun.open("wb") as out:
+                    write(out)
+                    out.flush()
+                    os.fsync(out.fileno())
+                begun.replace(file)
+            except BaseException:
+                with suppress(OSError):
+                    begun.unlink()
+                raise
+
+
+def _lines(out: IO[bytes], rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        out.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+
+
+def _parquet(out: IO[bytes], rows: Sequence[Mapping[str, Any]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    parquet.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), out)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004
