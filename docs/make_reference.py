@@ -21,6 +21,7 @@ MODULES = (
     "rerank_core.events",
     "rerank_core.models",
     "rerank_core.scoring",
+    "rerank_core.bulk",
     "rerank_core.testing",
     "rerank_core.evaluation",
     "rerank_core.server",

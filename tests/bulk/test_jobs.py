@@ -242,10 +242,10 @@ def test_files_folders_and_patterns(tmp_path):
 
 
 def test_a_batch_in_columns_has_the_added_ones():
-    batch = RerankBatch(fake())({"query": ["a b", "", "a b"], "document": ["a", "x", "a b"], "n": [1, 2, 3]})
+    batch = RerankBatch(fake())({"query": ["a b", "a b", ""], "document": ["a", "a b", "x"], "n": [1, 2, 3]})
     assert batch["n"] == [1, 2, 3]
-    assert batch["rank"] == [2, None, 1]
-    assert batch["reject"] == [None, "column 'query' is blank", None]
+    assert batch["rank"] == [2, 1, None]
+    assert batch["reject"] == [None, None, "column 'query' is blank"]
 
 
 def test_no_row_shows_its_texts():
