@@ -18,7 +18,7 @@ GROUPS = {
         "highlights", "optional", "ranking", "results", "rules", "scores", "shown", "spelling", "variables",
     },
     "options": {"option_checks", "option_fields", "option_text", "options"},
-    "engine": {"many", "packing", "probe", "request", "reranker"},
+    "engine": {"known_pairs", "many", "packing", "physics", "probe", "request", "reranker"},
     "public": {"__init__"},
 }  # fmt: skip
 # What a group may import besides itself, rerank_core's version and "values". Imports inside functions and for type

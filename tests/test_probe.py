@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apiserver import ApiServer, body_of, message, reply
 from rerank_core import ModelLoadError, Reranker
+from rerank_core.known_pairs import PAIRS, languages_to_check
 from rerank_core.models.source import BUNDLED
-from rerank_core.scoring import FakeScorer, FallbackScorer, KeepOrderScorer, LocalScorer, Score, Scores
+from rerank_core.physics import operations
+from rerank_core.probe import check
+from rerank_core.scoring import CachedScorer, FakeScorer, FallbackScorer, KeepOrderScorer, LocalScorer, Score, Scores
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,7 @@ def test_models_that_rank_pass(name):
         report = reranker.check()
     assert report.passed, report
     report.require()
-    assert [finding.name for finding in report.findings] == ["answers", "order", "margin", "batch"]
+    assert [finding.name for finding in report.findings] == ["answers", "order", "margin", "batch", "speed"]
     assert str(report) == f"{name} ranks as it should"
 
 
@@ -154,3 +160,122 @@ def test_a_fallback_does_not_pass_for_the_model():
 def test_a_model_that_cannot_be_loaded_is_an_error(tmp_path):
     with pytest.raises(ModelLoadError):
         Reranker(scorer=LocalScorer(tmp_path)).check()
+
+
+class Multilingual(FakeScorer):
+    """Knows all pairs but those of one language, where it puts the other text first; its record says ``mul``."""
+
+    def __init__(self, weak=None):
+        super().__init__("Qwen3-Reranker-0.6B")
+        self.weak = weak
+        self.asked = set()
+
+    def score(self, query, texts):
+        (language,) = (code for code, pairs in PAIRS.items() for pair in pairs if pair[0] == query)
+        self.asked.add(language)
+        answers = {pair[1] for pair in PAIRS[language] if pair[0] == query}
+        sign = -1 if language == self.weak else 1
+        return Scores(tuple(Score.from_logit(sign * (5.0 if text in answers else -5.0)) for text in texts), self.model)
+
+
+def test_a_model_is_asked_in_the_languages_of_its_record():
+    scorer = Multilingual()
+    report = check(scorer)
+    assert report.passed, report
+    assert scorer.asked == set(PAIRS) == {"en", "de", "fr", "es", "zh", "ja"}
+
+
+@pytest.mark.parametrize("language", ["de", "zh"])
+def test_a_model_that_ranks_in_all_languages_but_one(language):
+    report = check(Multilingual(language))
+    assert list(failed(report)) == [f"order in {language}"]
+    assert f"(in {language})" in str(report)
+
+
+@pytest.mark.parametrize("language", PAIRS)
+def test_each_language_has_a_dozen_pairs_that_differ(language):
+    assert len(PAIRS[language]) == 12
+    assert len({text for pair in PAIRS[language] for text in pair}) == 36
+
+
+@pytest.mark.parametrize(
+    ("codes", "many", "asked"),
+    [((), False, ("en",)), (("en", "zh"), False, ("en", "zh")), (("de",), False, ("de",)), (("fi",), False, ("en",))],
+)
+def test_the_languages_to_check(codes, many, asked):
+    assert languages_to_check(codes, many=many) == asked
+
+
+@pytest.mark.parametrize("name", ["rerank-tiny-en-v1", "rerank-mini-en-v1"])
+def test_a_model_that_runs_is_no_faster_than_its_machine(name):
+    with Reranker(name) as reranker:
+        assert "speed" in {finding.name for finding in reranker.check().findings if finding.passed}
+
+
+class Instant(LocalScorer):
+    """Ranks without its model."""
+
+    def score(self, query, texts):
+        super().score(query, texts[:1])
+        return FakeScorer().score(query, texts)
+
+
+def test_a_model_that_answers_sooner_than_arithmetic_allows():
+    with Reranker(scorer=Instant("rerank-mini-en-v1")) as reranker:
+        report = check(reranker.scorer, clock=lambda: 0.0)
+    assert "does not run the model" in failed(report)["speed"]
+
+
+def test_a_cache_is_not_too_fast():
+    cached = CachedScorer(LocalScorer("rerank-tiny-en-v1"))
+    first, second = (check(cached) for _ in range(2))
+    assert first.passed, first
+    assert second.passed, second
+    assert "speed" in {finding.name for finding in second.findings}  # its texts are new each time
+
+
+@given(st.integers(1, 10**6), st.floats(1, 1e5), st.integers(1, 100))
+def test_more_words_and_larger_models_take_more_operations(words, parameters, times):
+    least = operations(words, parameters)
+    assert operations(words * times, parameters) >= least
+    assert operations(words, parameters * times) >= least
+
+
+def test_a_check_before_the_first_answer(model):
+    with Reranker("rerank-tiny-en-v1", check_first=True) as reranker:
+        assert reranker.score("what do pandas eat", ["stones", "bamboo"]) == model.score(
+            "what do pandas eat", ["stones", "bamboo"]
+        )
+
+
+def answers_of(reranker):
+    """Every way to an answer."""
+    query, texts = "q", ["a", "b"]
+    yield lambda: reranker.rerank(query, texts)
+    yield lambda: reranker.score(query, texts)
+    yield lambda: reranker.rerank_many([(query, texts)])
+    yield lambda: asyncio.run(reranker.arerank(query, texts))
+    yield lambda: asyncio.run(reranker.ascore(query, texts))
+    yield lambda: asyncio.run(reranker.arerank_many([(query, texts)]))
+    yield reranker.warm_up
+
+
+def test_what_does_not_rank_gives_no_answer():
+    class Even(FakeScorer):
+        def score(self, _query, texts):
+            return Scores((Score(0.5),) * len(texts), self.model)
+
+    for answer in answers_of(Reranker(scorer=Even(), check_first=True, on_failure="keep_order")):
+        with pytest.raises(ModelLoadError, match="all scores are equal") as caught:
+            answer()
+        assert caught.value.code == "check_failed"
+
+
+def test_a_check_is_made_once():
+    scorer = Multilingual()
+    reranker = Reranker(scorer=scorer, check_first=True)
+    reranker.warm_up()
+    scorer.asked.clear()
+    query, *texts = PAIRS["de"][0]
+    assert reranker.rerank(query, texts)[0].text == texts[0]
+    assert scorer.asked == {"de"}

@@ -181,7 +181,7 @@ def test_every_option_reaches_the_scorer():
     arguments = set(inspect.signature(Reranker).parameters) - {
         "model", "provider", "scorer", "hooks", "on_failure", "calibration", "fusion",
         "max_latency", "diversify", "highlights", "max_per_source", "source_field",
-        "price_per_million_tokens",
+        "price_per_million_tokens", "check_first",
     }  # fmt: skip
     assert arguments == options | api
     assert options & api == {"prompt"}

@@ -134,6 +134,17 @@ class PlainOptions(TypedDict, total=False):
             "were not. Highlights have the same budget once more.",
         ),
     ]
+    check_first: Annotated[
+        bool,
+        Option(
+            False,
+            "Before the first answer, and when warming up, check that the model or server really ranks; raise an error "
+            "if not.",
+            "both",
+            more="The check is that of Reranker.check(): pairs whose answers are known, about 4,000 tokens. Its error "
+            "is a ModelLoadError with code check_failed. on_failure does not apply to it.",
+        ),
+    ]
     fusion: Annotated[
         str | float | None,
         Option(
@@ -374,8 +385,8 @@ class RerankerOptions(PlainOptions, total=False):
             "A ready scorer (with a cache, a fallback, a cascade) instead of a model.",
             "both",
             more="It has its own options and hooks. Besides it only those may be given that come after its scores: "
-            "on_failure, max_latency, calibration, fusion, diversify, max_per_source, source_field, highlights and "
-            "price_per_million_tokens.",
+            "on_failure, check_first, max_latency, calibration, fusion, diversify, max_per_source, source_field, "
+            "highlights and price_per_million_tokens.",
             field=False,
         ),
     ]

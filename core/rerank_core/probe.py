@@ -1,75 +1,20 @@
-"""Whether a model or server really ranks: a dozen pairs whose answers are known."""
+"""Whether a model or server really ranks: a dozen pairs of each of its languages whose answers are known."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from rerank_core.errors import InferenceError, ModelLoadError, ProtocolError
+from rerank_core.known_pairs import PAIRS, Pair, languages_to_check
+from rerank_core.models.registry import known
+from rerank_core.models.spec import MANY
+from rerank_core.physics import too_fast
 from rerank_core.scores import Scores
-from rerank_core.scoring.base import Scorer, checked_scores
+from rerank_core.scoring.base import Scorer, checked_scores, loaded_by
 
-# A query, a text that answers it, and one about something else.
-_PAIRS = (
-    (
-        "What is the capital of France?",
-        "Paris is the capital and largest city of France.",
-        "The Amazon rainforest is home to many species of birds.",
-    ),
-    (
-        "how to boil an egg",
-        "Put the egg into boiling water for eight minutes, then cool it under cold water.",
-        "The stock market fell by two percent on Tuesday.",
-    ),
-    (
-        "symptoms of the flu",
-        "Common flu symptoms are fever, cough, a sore throat and muscle aches.",
-        "Install the package with pip and import it in your code.",
-    ),
-    (
-        "when did the second world war end",
-        "The Second World War ended in 1945.",
-        "Whisk the butter and the sugar until the mixture is pale.",
-    ),
-    (
-        "python read a file line by line",
-        "In Python, open the file and loop over it to read it line by line.",
-        "Penguins live almost only in the southern hemisphere.",
-    ),
-    (
-        "who wrote Romeo and Juliet",
-        "Romeo and Juliet is a tragedy written by William Shakespeare.",
-        "A healthy lawn should be watered early in the morning.",
-    ),
-    (
-        "how far is the moon from the earth",
-        "The moon is on average 384,400 kilometres away from the earth.",
-        "The restaurant serves lunch from noon until three o'clock.",
-    ),
-    (
-        "reset my password",
-        "To reset your password, click 'Forgot password' on the login page.",
-        "The oldest tree in the park was planted in 1820.",
-    ),
-    (
-        "what do pandas eat",
-        "Giant pandas eat almost nothing but bamboo.",
-        "The meeting about the budget was moved to Friday.",
-    ),
-    (
-        "return policy for shoes",
-        "Shoes can be returned within 30 days if they have not been worn.",
-        "Light travels faster than sound.",
-    ),
-    (
-        "chemical formula of water",
-        "Water's chemical formula is H2O.",
-        "He scored two goals in the second half of the match.",
-    ),
-    ("cheap flights to Rome", "Find low-cost flights to Rome from 29 euros.", "Photosynthesis needs light."),
-)
 _LONG_LISTS = 4  # queries that are also asked of all texts at once
 _LEAST_RIGHT = 11  # of the dozen
 _LEAST_MARGIN = 1.5  # chance gives about 0, a model that ranks 2 and more
@@ -81,7 +26,7 @@ class Finding:
     """One thing that was checked.
 
     Attributes:
-        name: ``answers``, ``order``, ``margin`` or ``batch``.
+        name: ``answers``, ``order``, ``margin``, ``batch``, ``speed``; ``order in de`` for a further language.
         passed: whether it is as it should be.
         detail: what was seen.
     """
@@ -89,6 +34,12 @@ class Finding:
     name: str
     passed: bool
     detail: str
+
+    @property
+    def said(self) -> str:
+        """The detail, with the language where that is not the main one."""
+        _, _, language = self.name.partition(" in ")
+        return f"{self.detail} (in {language})" if language else self.detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +62,7 @@ class CheckReport:
         return all(finding.passed for finding in self.findings)
 
     def __str__(self) -> str:
-        failed = [finding.detail for finding in self.findings if not finding.passed]
+        failed = [finding.said for finding in self.findings if not finding.passed]
         return f"{self.model} ranks as it should" if self.passed else f"{self.model} does not rank: {'; '.join(failed)}"
 
     def require(self) -> None:
@@ -124,14 +75,17 @@ class CheckReport:
             raise ModelLoadError(f"{self}.", code="check_failed")
 
 
-def check(scorer: Scorer) -> CheckReport:
-    """Score a dozen pairs whose answers are known: 16 requests, about 4,000 tokens.
+def check(scorer: Scorer, *, clock: Callable[[], float] = time.perf_counter) -> CheckReport:
+    """Score a dozen pairs whose answers are known: 16 requests and about 4,000 tokens, 12 more per further language.
 
     Checked are that the answers are valid scores and the model's own, that the relevant text comes first, by a margin,
-    and that a pair's score is the same among other texts, if the scorer is ``pointwise``. The pairs are in English.
+    and that a pair's score is the same among other texts, if the scorer is ``pointwise``. The pairs are in those of the
+    model's languages that there are pairs for, of a model that is not known in English. A known model on the CPU of
+    this machine must also not be faster than the CPU could be.
 
     Args:
         scorer: what scores.
+        clock: seconds from any moment on.
 
     Raises:
         RerankError: when it cannot score at all: a model that cannot be loaded, a server that cannot be reached.
@@ -139,39 +93,69 @@ def check(scorer: Scorer) -> CheckReport:
     seconds = 0.0
     try:
         scorer.warm_up()
-        started = time.perf_counter()
-        pairs = [_pair(scorer, position) for position in range(len(_PAIRS))]
-        lists = [_list(scorer, position) for position in range(_LONG_LISTS)]
-        seconds = time.perf_counter() - started
+        main, *further = _languages(scorer)
+        started = clock()
+        pairs = _pairs(scorer, PAIRS[main])
+        lists = [_list(scorer, PAIRS[main], position) for position in range(_LONG_LISTS)]
+        others = {language: _pairs(scorer, PAIRS[language]) for language in further}
+        seconds = clock() - started
+        late = too_fast(scorer, clock)
     except (ProtocolError, InferenceError) as error:
         answers = Finding("answers", passed=False, detail=f"its answers are not valid scores ({error.message})")
         return CheckReport(scorer.model, (answers,), seconds)
-    if not all(scores.genuine for scores in (*pairs, *lists)):
+    everything = [*pairs, *lists, *(scores for each in others.values() for scores in each)]
+    if not all(scores.genuine for scores in everything):
         answers = Finding("answers", passed=False, detail="a fallback answered in its place")
         return CheckReport(scorer.model, (answers,), seconds)
-    found = [Finding("answers", passed=True, detail=f"{len(pairs) + len(lists)} valid answers"), *_ranks(pairs)]
+    found = [Finding("answers", passed=True, detail=f"{len(everything)} valid answers"), *_ranks(pairs)]
     if scorer.pointwise and all(finding.passed for finding in found):
         found.append(_among_others(pairs, lists))
+    found += [replace(_ordered(scores), name=f"order in {language}") for language, scores in others.items()]
+    if late is not None:
+        found.append(Finding("speed", *late))
     return CheckReport(scorer.model, tuple(found), seconds)
 
 
-def _pair(scorer: Scorer, position: int) -> Scores:
+def _languages(scorer: Scorer) -> tuple[str, ...]:
+    """The languages to ask in: the loaded model's, or those in the record of its name."""
+    loaded, record = loaded_by(scorer), known(scorer.model)
+    codes = loaded.language_codes if loaded is not None else () if record is None else record.language_codes
+    return languages_to_check(tuple(codes), many=MANY in codes)
+
+
+def _pairs(scorer: Scorer, pairs: Sequence[Pair]) -> list[Scores]:
+    return [_pair(scorer, pairs, position) for position in range(len(pairs))]
+
+
+def _pair(scorer: Scorer, pairs: Sequence[Pair], position: int) -> Scores:
     """The scores of the relevant text and the other one; which of them is sent first changes from pair to pair."""
-    query, relevant, other = _PAIRS[position]
+    query, relevant, other = pairs[position]
     if position % 2 == 0:
         return checked_scores(scorer, query, [relevant, other])
     scores = checked_scores(scorer, query, [other, relevant])
     return Scores(scores.items[::-1], scores.model)
 
 
-def _list(scorer: Scorer, position: int) -> Scores:
+def _list(scorer: Scorer, pairs: Sequence[Pair], position: int) -> Scores:
     """The scores of all relevant texts, those of the other texts in between."""
-    return checked_scores(scorer, _PAIRS[position][0], [text for pair in _PAIRS for text in pair[1:]])
+    return checked_scores(scorer, pairs[position][0], [text for pair in pairs for text in pair[1:]])
 
 
 def _ranks(pairs: Sequence[Scores]) -> list[Finding]:
     """Whether the relevant text is first, and by how much: in standard deviations, whatever the scale of the scores."""
-    relevant, others = [list(column) for column in zip(*(scores.keys() for scores in pairs), strict=True)]
+    relevant, others = _columns(pairs)
+    spread = (statistics.pstdev(relevant) + statistics.pstdev(others)) / 2
+    distance = statistics.fmean(relevant) - statistics.fmean(others)
+    margin = distance / spread if spread else distance and float("inf")
+    return [
+        _ordered(pairs),
+        Finding("margin", margin >= _LEAST_MARGIN, f"relevant and other texts are {margin:.1f} deviations apart"),
+    ]
+
+
+def _ordered(pairs: Sequence[Scores]) -> Finding:
+    """Whether the relevant text is first."""
+    relevant, others = _columns(pairs)
     right = sum(one > other for one, other in zip(relevant, others, strict=True))
     order = f"the relevant text is first in {right} of {len(pairs)} pairs"
     if len({*relevant, *others}) == 1:
@@ -180,13 +164,13 @@ def _ranks(pairs: Sequence[Scores]) -> list[Finding]:
         order += ": the scores are upside down"
     elif right < _LEAST_RIGHT:
         order += ": is a template missing, or are scores mixed up?"
-    spread = (statistics.pstdev(relevant) + statistics.pstdev(others)) / 2
-    distance = statistics.fmean(relevant) - statistics.fmean(others)
-    margin = distance / spread if spread else distance and float("inf")
-    return [
-        Finding("order", right >= _LEAST_RIGHT, order),
-        Finding("margin", margin >= _LEAST_MARGIN, f"relevant and other texts are {margin:.1f} deviations apart"),
-    ]
+    return Finding("order", right >= _LEAST_RIGHT, order)
+
+
+def _columns(pairs: Sequence[Scores]) -> tuple[list[float], list[float]]:
+    """The keys of the relevant texts, and of the others."""
+    keys = [scores.keys() for scores in pairs]
+    return [relevant for relevant, _ in keys], [other for _, other in keys]
 
 
 def _among_others(pairs: Sequence[Scores], lists: Sequence[Scores]) -> Finding:

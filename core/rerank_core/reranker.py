@@ -12,6 +12,7 @@ from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.fusion import Fusion, resolved
+from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_scorer, with_options
@@ -78,6 +79,7 @@ class Reranker:
             self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=self._hooks)
         self._max_latency = given["max_latency"]
         self._pace = Pace()
+        self._check_due: bool = given["check_first"]
 
     __init__.__signature__ = with_options(__init__, OPTIONS)  # type: ignore[attr-defined]
 
@@ -121,6 +123,7 @@ class Reranker:
             return self
         made = Reranker(scorer=self._scorer, max_latency=self._max_latency, **asdict(self._rules) | other)
         made._pace, made._hooks = self._pace, self._hooks  # what one call teaches helps the other
+        made._check_due = self._check_due
         return made
 
     def rerank(
@@ -180,7 +183,7 @@ class Reranker:
         """
         return await RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).aanswer(self._scorer_for(instruction, max_latency))
+        ).aanswer(await self._ascorer_for(instruction, max_latency))
 
     def rerank_many(
         self,
@@ -241,7 +244,7 @@ class Reranker:
         Raises:
             The same as :meth:`rerank_many`.
         """
-        scorer = self._scorer_for(instruction, max_latency)
+        scorer = await self._ascorer_for(instruction, max_latency)
         return await arerank_many(scorer, requests, top_n, score_threshold, rules=self._rules)
 
     def score(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
@@ -266,6 +269,7 @@ class Reranker:
             >>> paris > berlin
             True
         """
+        self._check_once()
         return RerankRequest(query, texts).scores(instructed(self._scorer, instruction))
 
     async def ascore(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
@@ -274,21 +278,23 @@ class Reranker:
         Raises:
             The same as :meth:`rerank`.
         """
+        if self._check_due:
+            await SLOW_CALLS.run(self._check_once)
         return await RerankRequest(query, texts).ascores(instructed(self._scorer, instruction))
 
     def warm_up(self) -> None:
-        """Load the model now, and run it once; with ``max_latency`` also measure how fast it is here.
+        """Load the model now, and run it once; measure its pace for ``max_latency``, check it for ``check_first``.
 
         Raises:
-            RerankError: when it cannot be loaded or fails.
+            RerankError: when it cannot be loaded or fails, or does not rank.
         """
         self._scorer_for(None, None).warm_up()
 
     def check(self) -> CheckReport:
-        """Whether this model or server really ranks: a dozen English pairs whose answers are known.
+        """Whether this model or server really ranks: pairs whose answers are known.
 
         It finds a model without its head or template, and a server that mixes up or invents scores. It takes
-        16 requests, about 4,000 tokens.
+        16 requests, about 4,000 tokens, and 12 requests more for each further language of the model.
 
         Returns:
             What was found; ``report.require()`` raises where something is wrong.
@@ -300,6 +306,22 @@ class Reranker:
 
     def _scorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
         """The scorer of one call."""
+        self._check_once()
+        return self._unchecked(instruction, max_latency)
+
+    async def _ascorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
+        """:meth:`_scorer_for` for asynchronous code."""
+        if self._check_due:
+            await SLOW_CALLS.run(self._check_once)
+        return self._unchecked(instruction, max_latency)
+
+    def _check_once(self) -> None:
+        """Check what ``check_first`` asks for, until it has passed."""
+        if self._check_due:
+            self.check().require()
+            self._check_due = False
+
+    def _unchecked(self, instruction: str | None, max_latency: float | None) -> Scorer:
         seconds = self._max_latency if max_latency is None else max_latency
         return instructed(budgeted(self._scorer, seconds, self._pace, self._hooks), instruction)
 
@@ -332,7 +354,7 @@ def _scorer(model: str | Path | None, given: dict[str, Any]) -> Scorer:
     """The scorer that is given, or that model and options stand for; after a check of all options."""
     local = LocalOptions(**{name: given[name] for name in of_scorer("local")})
     api = ApiOptions(**{name: given[name] for name in of_scorer("http")})
-    for name in ("on_failure", "max_latency"):
+    for name in ("on_failure", "max_latency", "check_first"):
         OPTIONS[name].check(given[name])
     scorer: Scorer | None = given["scorer"]
     if scorer is None:

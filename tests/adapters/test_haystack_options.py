@@ -258,7 +258,9 @@ def test_the_saved_form():
     )
     nothing = dict.fromkeys((*untouched, "diversify", "max_per_source", "source_field", "highlights"))
     nothing["return_details"] = False
-    assert data["init_parameters"] == OPTIONS | nothing | {"device": {"type": "single", "device": "cuda:1"}}
+    assert data["init_parameters"] == OPTIONS | nothing | {"check_first": False} | {
+        "device": {"type": "single", "device": "cuda:1"}
+    }
     secret = {"type": "env_var", "env_vars": ["MY_KEY", "OTHER_KEY"], "strict": False}
     assert CrossEncoderRanker(**API_OPTIONS).to_dict()["init_parameters"]["api_key"] == secret
 

@@ -60,11 +60,12 @@ def test_a_model_that_cannot_be_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--check", "--no-check"])
-def test_an_evaluation_warns_before_it_begins(mixed_up, tmp_path, option):
+def test_an_evaluation_stops_before_it_begins(mixed_up, tmp_path, option):
     pytest.importorskip("bm25s")
     data = tmp_path / "data.jsonl"
     line = {"query": "what do pandas eat", "documents": ["stones", "they eat bamboo"], "relevant": [1]}
     data.write_text(json.dumps(line) + "\n")
     done = run("evaluate", str(data), "--model", "native:served", "--base-url", mixed_up.url, option)
-    assert done.exit_code == 0, done.output
-    assert ("Warning: served does not rank" in done.stderr) == (option == "--check")
+    assert done.exit_code == (3 if option == "--check" else 0), done.output
+    assert ("served does not rank" in done.stderr) == (option == "--check")
+    assert ("--no-check" in done.stderr) == (option == "--check")

@@ -30,8 +30,9 @@ def doctor(
 ) -> None:
     """Say what is on this machine, whether models really rank, and how many documents per second they score.
 
-    Without --model or --base-url: all models of `rerank models` that are on this machine. Checked are a dozen English
-    pairs whose answers are known; a server gets about 4,000 tokens to score, and its speed is not measured.
+    Without --model or --base-url: all models of `rerank models` that are on this machine. Checked are a dozen pairs
+    whose answers are known, in each of the model's languages; a server gets about 4,000 tokens to score, and its speed
+    is not measured.
 
     Exit codes: 0 everything ranks, 2 usage error, 3 something does not rank or cannot be loaded.
     """

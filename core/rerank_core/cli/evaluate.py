@@ -7,7 +7,6 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from rerank_core.cli.app import api_key_from, app
 from rerank_core.cli.commands import EXIT_NOTHING, interruptible
 from rerank_core.cli.completions import model_names, providers
 from rerank_core.cli.terminal import Terminal, say, say_text
-from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.errors import InvalidRequestError, ModelLoadError, RerankError
 from rerank_core.files import accessing, resolved
 from rerank_core.models.registry import DEFAULT_MODEL
 
@@ -133,7 +132,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         bool,
         typer.Option(
             "--check/--no-check",
-            help="First see whether each model ranks at all: a dozen English pairs, about 4,000 tokens.",
+            help="First see whether each model ranks at all, and stop if not: about 4,000 tokens.",
             rich_help_panel=_MODELS,
         ),
     ] = True,
@@ -219,7 +218,7 @@ def evaluate(  # noqa: PLR0917  (typer reads them by name)
         access = Access(provider, base_url, api_key_from(api_key_env), windows)
         systems = read_systems(models or [DEFAULT_MODEL], access, stores, keep=keep)
         if check:
-            _warn_of_those_that_do_not_rank(systems)
+            _require_that_all_rank(systems)
         count = len(labelled.queries) if max_queries is None else min(max_queries, len(labelled.queries))
         found = []
         for plan in plans:
@@ -246,15 +245,23 @@ def _say_shadow(log: Path) -> None:
         say(str(summary))
 
 
-def _warn_of_those_that_do_not_rank(systems: Sequence[System]) -> None:
-    """An hour of figures is worth nothing where a server mixes up its scores. A cascade's parts may have stores."""
+def _require_that_all_rank(systems: Sequence[System]) -> None:
+    """An hour of figures is worth nothing where a server mixes up its scores. A cascade's parts may have stores.
+
+    Raises:
+        ModelLoadError: when one does not rank.
+    """
     from rerank_core import Reranker
 
     for system in (each for each in systems if each.scorer.pointwise):
-        with suppress(RerankError):  # the evaluation itself says what it is
+        try:
             report = Reranker(scorer=system.scorer).check()
-            if not report.passed:
-                say(f"Warning: {report}. Its figures may mean nothing; --no-check skips this check.", error=True)
+        except RerankError:  # the evaluation itself says what it is
+            continue
+        if not report.passed:
+            raise ModelLoadError(
+                f"{report}. Its figures would mean nothing; --no-check measures it all the same.", code="check_failed"
+            )
 
 
 def _first_stages(
