@@ -34,9 +34,11 @@ test-random: $(VENV)/.dev
 	@echo "SEED=$(SEED)"
 	$(BIN)/python -m pytest $(PARALLEL) --random-order --random-order-seed=$(SEED) -q
 
-# Ray Serve's replicas and updates: processes that want some two minutes of an idle machine, hence apart.
+# Ray Serve's replicas and updates: processes that want some two minutes of an idle machine, hence apart. Ray comes beside
+# all other extras, whose versions constraints.txt holds fast: pip fails before it changes one.
 test-ray: $(VENV)/.dev
 	$(PIP) --editable '.[ray,server]'
+	$(BIN)/python -m pip check
 	$(BIN)/python -m pytest -q tests/server/test_ray_serve.py
 
 # The built wheel with the lower bounds of pyproject.toml, and the tests that need no torch. What a wheel requires counts

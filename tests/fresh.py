@@ -17,7 +17,12 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def fresh(
-    code: str, *, without: Iterable[str] = (), env: Mapping[str, str] | None = None, cwd: Path | None = None
+    code: str,
+    *,
+    without: Iterable[str] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    bound: float = BOUND,
 ) -> str:
     """What the code prints.
 
@@ -26,6 +31,7 @@ def fresh(
         without: top-level modules that shall not be installed.
         env: changes to the environment.
         cwd: where it runs.
+        bound: seconds it may take.
 
     Raises:
         AssertionError: when it fails, with what it wrote to standard error.
@@ -33,7 +39,7 @@ def fresh(
     absent = "".join(f"sys.modules[{name!r}] = None\n" for name in without)
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{absent}{code}"],
-        capture_output=True, text=True, timeout=BOUND, check=False, env=environment(**env or {}), cwd=cwd,
+        capture_output=True, text=True, timeout=bound, check=False, env=environment(**env or {}), cwd=cwd,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from ray.serve.schema import ServeDeploySchema
 
 from fresh import fresh
@@ -24,20 +27,21 @@ from server_process import running
 from serving import SPEC_BODY
 from waiting import BOUND, wait_for
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 MODEL = "rerank-mini-en-v1"
 MARK = "TEST_OF_RAY_SERVE"  # in the environment of every process that a test starts
+LONG = 4 * BOUND  # Ray starts nine processes, each of which imports Ray
 
 
 def marked(mark):
-    """Processes with this mark in their environment."""
-    found = []
+    """Processes with this mark in their environment: number and command line."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-                found.append((process.name, (process / "cmdline").read_bytes()))
+                found[int(process.name)] = (process / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended, or is somebody else's
     return found
@@ -54,9 +58,24 @@ def environment():
         "RERANK_AUTOTUNE": "0",
         MARK: mark,
     }
-    if Path("/proc/self/environ").exists():
+    try:
         wait_for(lambda: not marked(mark))
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        for number in marked(mark):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def ready(environment, *arguments):
+    """``rerank serve --ray``, and a client of it, once it is ready; it must end with 0 when it is asked to."""
+    with running("--ray", *arguments, environment=environment) as process:
+        wait_for(lambda: " INFO ready" in process.log or process.process.poll() is not None, bound=LONG)
+        with httpx.Client(base_url=process.url(), timeout=LONG, trust_env=False) as http:
+            yield process, http
+        process.process.send_signal(signal.SIGTERM)
+        assert process.ended() == 0, process.log
 
 
 def rerank(http, **changes):
@@ -65,25 +84,34 @@ def rerank(http, **changes):
 
 def test_replicas_share_keys_and_limits_and_finish_what_they_accepted(environment):
     keys = {"RERANK_API_KEYS": "sesame-4711", "RERANK_RATE_LIMIT": "7"}
-    with running("--ray", "--replicas", "2", environment=environment | keys) as process:
-        wait_for(lambda: " INFO ready" in process.log or process.process.poll() is not None)
-        headers = {"authorization": "Bearer sesame-4711"}
-        with httpx.Client(base_url=process.url(), headers=headers, timeout=BOUND, trust_env=False) as http:
-            assert http.get("/ready").status_code == 200
-            assert rerank(http, query=" ").status_code == 400
-            answer = rerank(http)
-            assert answer.json()["results"][0]["index"] in {0, 2}
-            assert http.post("/v2/rerank", json={"query": "a"}, headers={"authorization": "none"}).status_code == 401
-            seen = [rerank(http) for _ in range(9)]
-            # Seven a minute for both replicas together; a minute of a busy machine may let one more through.
-            assert [each.status_code for each in seen].count(200) in range(5, 8)
-            refused = next(each for each in seen if each.status_code == 429)
-            assert int(refused.headers["retry-after"]) >= 1
-            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
-        process.process.send_signal(signal.SIGTERM)
-        assert process.ended() == 0
-        assert "sesame" not in process.log
-        assert "machine learning" not in process.log
+    with ready(environment | keys, "--replicas", "2") as (process, http):
+        assert http.get("/ready").status_code == 200
+        assert http.post("/v2/rerank", json={"query": "a"}, headers={"authorization": "none"}).status_code == 401
+        http.headers["authorization"] = "Bearer sesame-4711"
+        assert rerank(http, query=" ").status_code == 400
+        assert rerank(http).json()["results"][0]["index"] in {0, 2}
+        seen = [rerank(http) for _ in range(9)]
+        # Seven a minute for both replicas together; a minute of a busy machine may let one more through.
+        assert [each.status_code for each in seen].count(200) in range(5, 8)
+        refused = next(each for each in seen if each.status_code == 429)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        address = re.search(r"metrics of all replicas: (\S+)", process.log)[1]
+        wait_for(lambda: exported(httpx.get(address, timeout=LONG, trust_env=False).text) == (2, 12))
+    assert "sesame" not in process.log
+    assert "machine learning" not in process.log
+
+
+def exported(text):
+    """How many replicas are in the metrics that Ray exports, and the answers that all of them gave on rerank paths."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    replicas = {sample.labels["replica"] for sample in samples if sample.name == "ray_rerank_queue_pairs"}
+    answers = [
+        sample.value
+        for sample in samples
+        if sample.name == "ray_rerank_requests_total" and sample.labels["route"].endswith("/rerank")
+    ]
+    return len(replicas), sum(answers)
 
 
 UPDATE = """
@@ -111,7 +139,7 @@ def traffic(http, statuses, served, stop):
 
 deploy("m=rerank-mini-en-v1")
 statuses, served, stop = [], [], threading.Event()
-with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240, trust_env=False) as http:
+with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=900, trust_env=False) as http:
     threads = [threading.Thread(target=traffic, args=(http, statuses, served, stop)) for _ in range(4)]
     for each in threads:
         each.start()
@@ -130,7 +158,7 @@ cluster.__exit__(None, None, None)
 
 
 def test_a_rolling_update_loses_no_request(environment):
-    assert "[200] [1, 2] True" in fresh(UPDATE, env=environment).splitlines()
+    assert "[200] [1, 2] True" in fresh(UPDATE, env=environment, bound=LONG).splitlines()
 
 
 def context(queues, target=3):

@@ -69,6 +69,8 @@ def create_app(
     settings = load_settings() if settings is None else settings
     ring, metrics = settings.key_ring(limits), Metrics()
     served = _served_models(settings, metrics, rerankers or {})
+    for model in served.models:
+        metrics.watch(model.name, model.admission)
     # Twice what the models accept: as many bodies may be arriving as there are requests being worked on.
     lifecycle = Lifecycle(2 * settings.max_in_flight_requests * len(served.models))
     server = Server(settings, served, metrics, lifecycle)

@@ -56,9 +56,6 @@ def open_routes(server: Server) -> APIRouter:
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        for model in server.served.models:
-            server.metrics.queued_pairs.labels(model.name).set(model.admission.pairs)
-            server.metrics.queued_requests.labels(model.name).set(model.admission.requests)
         return Response(server.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router

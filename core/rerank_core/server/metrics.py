@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 
 from rerank_core.events import (
     BatchScored,
@@ -18,6 +19,7 @@ from rerank_core.events import (
     ShadowDropped,
     Truncated,
 )
+from rerank_core.server.admission import Admission
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -42,10 +44,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.queued_pairs = Gauge(
+        self._queued_pairs = Gauge(
             "rerank_queue_pairs", "Pairs accepted and not yet answered.", model, registry=registry
         )
-        self.queued_requests = Gauge(
+        self._queued_requests = Gauge(
             "rerank_queue_requests", "Requests accepted and not yet answered.", model, registry=registry
         )
         self.documents = Counter("rerank_documents", "Documents ranked.", model, registry=registry)
@@ -88,6 +90,11 @@ class Metrics:
             "rerank_shadow_seconds", "Time of the candidate.", model, buckets=_SECONDS, registry=registry
         )
 
+    def watch(self, model: str, queue: Admission) -> None:
+        """Show the queue of the model with this public name, as it is whenever somebody looks."""
+        self._queued_pairs.labels(model).set_function(lambda: queue.pairs)
+        self._queued_requests.labels(model).set_function(lambda: queue.requests)
+
     def hook(self, model: str) -> Hook:
         """A hook that counts what the engine reports, under the model's public name."""
         return partial(self._count, model)
@@ -118,6 +125,10 @@ class Metrics:
                 self._shadow_seconds.labels(model).observe(event.seconds)
             case ShadowDropped():
                 self._shadow.labels(model, event.code).inc()
+
+    def collect(self) -> Iterable[Metric]:
+        """Everything, as it is now."""
+        return self._registry.collect()
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""

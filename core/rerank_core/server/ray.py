@@ -16,6 +16,7 @@ from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.optional import optional
 from rerank_core.server.app import create_app
 from rerank_core.server.keys import LocalLimits
+from rerank_core.server.ray_metrics import RayMetrics
 from rerank_core.server.run import configure_logging
 from rerank_core.server.served import State
 from rerank_core.server.settings import ServerSettings, load_settings
@@ -127,15 +128,17 @@ class Replica:
         configure_logging(self._settings)
         made = create_app(self._settings, limits=self._limits)
         self._served = made.state.server.served
+        self._metrics = RayMetrics(made.state.server.metrics)
         await self._served.loaded()
         return made
 
     async def check_health(self) -> None:
-        """What Serve asks every few seconds; a replica that raises is replaced.
+        """What Serve asks every few seconds; a replica that raises is replaced. Metrics are published as often.
 
         Raises:
             RerankError: when a model cannot answer.
         """
+        self._metrics.publish()
         for model in self._served.models:
             if model.state is not State.READY:
                 raise RerankError(f"the model {model.name!r} is {model.state}.")

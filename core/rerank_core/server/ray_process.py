@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.inference.cpus import available_cpus
@@ -29,6 +30,8 @@ logger = logging.getLogger("rerank_core.server")
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    # Ray's default, 15, is for jobs in the background: on a busy machine its workers would hardly run at all.
+    "RAY_worker_niceness": "0",
     # Serve would kill, and start again, a proxy that a busy machine has not started within five seconds.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
@@ -52,7 +55,7 @@ def serve_on_ray(settings: ServerSettings, replicas: int) -> None:
     configure_logging(settings)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     cpus = available_cpus()
-    if "RAY_ADDRESS" not in os.environ and replicas > cpus:
+    if _is_own() and replicas > cpus:
         raise InvalidRequestError(
             f"{replicas} replicas need a CPU each, and there are {cpus}. Give a lower --replicas.", param="replicas"
         )
@@ -69,6 +72,8 @@ def serve_on_ray(settings: ServerSettings, replicas: int) -> None:
         logger.info(
             "serving %s on http://%s:%d, %d replicas", ", ".join(settings.served), settings.host, port, replicas
         )
+        if _is_own():
+            logger.info("metrics of all replicas: http://127.0.0.1:%d/metrics", _metrics_port())
         logger.info("ready")
         stop.wait()
         logger.info("stopping: accepted requests have %g seconds to finish", settings.drain_seconds)
@@ -79,18 +84,30 @@ def serve_on_ray(settings: ServerSettings, replicas: int) -> None:
 @contextmanager
 def _cluster(cpus: int) -> Iterator[None]:
     """Ray and Serve; both are ended afterwards if they were started here."""
-    own = "RAY_ADDRESS" not in os.environ
-    if own:
+    local: dict[str, Any] = {}
+    if _is_own():
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-    local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES} if own else {}
+        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     ray.init(logging_level=logging.WARNING, **local)
     try:
         yield
     finally:
-        if own:
+        if _is_own():
             serve.shutdown()
         ray.shutdown()
+
+
+def _is_own() -> bool:
+    """Whether Ray is started here, and not somebody's cluster."""
+    return "RAY_ADDRESS" not in os.environ
+
+
+def _metrics_port() -> int:
+    """Where Ray exports the metrics of the replicas on this machine."""
+    (node,) = ray.nodes()
+    port: int = node["MetricsExportPort"]
+    return port
 
 
 def _listen(host: str, port: int) -> None:
