@@ -78,7 +78,7 @@ def test_a_wrong_answer_is_an_error_wherever_it_enters(answer, code):
         inner,
         CachedScorer(inner),
         CalibratedScorer(inner, curve),
-        CascadeScorer(inner, FakeScorer()),
+        CascadeScorer(inner, FakeScorer(), keep=1),
         CascadeScorer(FakeScorer(), inner),
     ):
         for rerank in (
