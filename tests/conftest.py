@@ -42,6 +42,7 @@ NEEDS = {
     "scoring/test_shadow.py": "fastapi",
     "server/test_openapi.py": "schemathesis",
     "server/test_ray_serve.py": "ray",
+    "bulk/test_on_ray.py": "ray",
     "client/test_our_server.py": "fastapi",
     "conversion/test_export.py": "onnx",
     "inference/test_openvino.py": "openvino",

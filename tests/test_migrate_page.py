@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rerank_core import MissingDependencyError
+
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "how-to" / "migrate.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
 # Where what stands in a row is defined: on the left other people's, on the right ours.
@@ -58,10 +60,10 @@ def defined(name: str, place: str):
     try:
         if find_spec(where) is None:
             return None
-    except ModuleNotFoundError:
+        owner = import_module(where)
+        return getattr(getattr(owner, inside) if inside else owner, name.rpartition(".")[2])
+    except (ModuleNotFoundError, MissingDependencyError):
         return None
-    owner = import_module(where)
-    return getattr(getattr(owner, inside) if inside else owner, name.rpartition(".")[2])
 
 
 @pytest.mark.parametrize(

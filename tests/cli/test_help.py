@@ -41,6 +41,9 @@ def folder(tmp_path):
         for i in range(12)
     ]
     (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "logs").mkdir()
+    for name in ("pairs.jsonl", "logs/monday.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"query": "cats", "document": "Cats purr."}))
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "rerank"
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m rerank_core "$@"\n')

@@ -10,7 +10,6 @@ from rerank_core import InvalidRequestError, Reranker
 from rerank_core.scoring import CachedScorer, CascadeScorer, FakeScorer, LocalScorer
 from rerank_core.scoring.cascade import KEEP, stacked
 from rerank_core.scoring.making import model_names
-from rerank_plugins.langchain import CrossEncoderCompressor
 
 TINY, MINI = "rerank-tiny-en-v1", "rerank-mini-en-v1"
 CASCADE = f"{TINY}>{MINI}"
@@ -45,6 +44,9 @@ def test_a_copy_in_another_process_is_the_same_cascade():
 
 
 def test_an_adapter_saves_the_name():
+    pytest.importorskip("langchain_core")
+    from rerank_plugins.langchain import CrossEncoderCompressor
+
     compressor = CrossEncoderCompressor(model=CASCADE)
     assert compressor.model == CASCADE
     assert isinstance(compressor.engine.scorer, CascadeScorer)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
-import sys
-import tempfile
-import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,51 +15,25 @@ from prometheus_client.parser import text_string_to_metric_families
 from ray.serve.schema import ServeDeploySchema
 
 from fresh import fresh
+from own_ray import LONG, own_ray
 from rerank_core import InvalidRequestError
 from rerank_core.server.ray import WAITING, WaitingTime, app, application
 from rerank_core.server.settings import ServerSettings
 from server_process import running
 from serving import SPEC_BODY
-from waiting import BOUND, wait_for
+from waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 MODEL = "rerank-mini-en-v1"
-MARK = "TEST_OF_RAY_SERVE"  # in the environment of every process that a test starts
-LONG = 4 * BOUND  # Ray starts nine processes, each of which imports Ray
-
-
-def marked(mark):
-    """Processes with this mark in their environment: number and command line."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-                found[int(process.name)] = (process / "cmdline").read_bytes()
-        except OSError:
-            continue  # it has ended, or is somebody else's
-    return found
 
 
 @pytest.fixture
 def environment():
-    """An environment for a Ray of the test's own, none of whose processes may outlive the test."""
-    folder, mark = tempfile.mkdtemp(prefix="ray-"), uuid.uuid4().hex
-    yield {
-        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-        "RAY_AUTH_MODE": "disabled",  # it would leave a token in the user's home
-        "RAY_TMPDIR": folder,  # its sockets need a short path
-        "RERANK_AUTOTUNE": "0",
-        MARK: mark,
-    }
-    try:
-        wait_for(lambda: not marked(mark))
-    finally:
-        for number in marked(mark):
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
+    """An environment for a Ray of the test's own."""
+    with own_ray() as changes:
+        yield changes
 
 
 @contextmanager

@@ -105,23 +105,32 @@ def run(job: Job, reranker: Reranker, on_part: Progress | None = None) -> Totals
         RerankError: when the model fails.
     """
     parts, batch, totals = Parts(job.output, job.kind), RerankBatch(reranker, columns=job.columns), Totals()
-    parts.open(_decisive(job, reranker))
-    for number, rows in enumerate(_in_parts(chain.from_iterable(map(read_rows, job.files)), job)):
-        counts = parts.done(number)
-        totals.add(counts or parts.keep(number, batch.score(rows)), kept=counts is not None)
-        if job.max_rejects is not None and totals.rejects > job.max_rejects:
-            raise InvalidRequestError(
-                f"{totals.rejects} of {totals.rows} rows are bad, and {job.max_rejects} may be. Which, and why: "
-                f"{job.output}/rejects-*.jsonl.",
-                code="too_many_rejects",
-            )
+    parts.open(decisive(job, reranker))
+    for name, rows in chain.from_iterable(parts_of(job, position) for position in range(len(job.files))):
+        counts = parts.done(name)
+        totals.add(counts or parts.keep(name, len(rows), batch.score(rows)), kept=counts is not None)
+        check_rejects(job, totals)
         if on_part is not None:
             on_part(totals)
     return totals
 
 
-def _decisive(job: Job, reranker: Reranker) -> dict[str, Any]:
-    """All that decides the output, as JSON has it."""
+def check_rejects(job: Job, totals: Totals) -> None:
+    """Whether a job may go on.
+
+    Raises:
+        InvalidRequestError: when more rows are bad than ``max_rejects`` allows.
+    """
+    if job.max_rejects is not None and totals.rejects > job.max_rejects:
+        raise InvalidRequestError(
+            f"{totals.rejects} of {totals.rows} rows are bad, and {job.max_rejects} may be. Which, and why: "
+            f"{job.output}/rejects-*.jsonl.",
+            code="too_many_rejects",
+        )
+
+
+def decisive(job: Job, reranker: Reranker) -> dict[str, Any]:
+    """All that decides the output, as JSON has it. Loads the model."""
     return {
         "model": reranker.scorer.identity,
         "encoding": ENCODING_VERSION,
@@ -130,6 +139,16 @@ def _decisive(job: Job, reranker: Reranker) -> dict[str, Any]:
         "rows_per_part": job.rows_per_part,
         "files": [[file.name, file.stat().st_size] for file in job.files],
     }
+
+
+def parts_of(job: Job, position: int) -> Iterator[tuple[str, list[Row]]]:
+    """The parts of one file of a job, with their names: the same whoever reads it.
+
+    Raises:
+        InvalidRequestError: when the file cannot be read.
+    """
+    for number, rows in enumerate(_in_parts(read_rows(job.files[position]), job)):
+        yield f"{position:04}-{number:05}", rows
 
 
 def _in_parts(rows: Iterable[Row], job: Job) -> Iterator[list[Row]]:

@@ -1,9 +1,9 @@
 """The folder of a job: numbered parts of the output, and what is known of those that are done.
 
-    OUT/part-00000.jsonl      scored rows
-    OUT/rejects-00000.jsonl   rows of the same part that could not be scored; none where there are none
-    OUT/job.json              what decides the scores, so that only the same job goes on here
-    OUT/done-00000.json       written last: the part and its counts are complete
+    OUT/part-0000-00000.jsonl      scored rows of a file's part
+    OUT/rejects-0000-00000.jsonl   rows of the same part that could not be scored; none where there are none
+    OUT/job.json                   what decides the scores, so that only the same job goes on here
+    OUT/done-0000-00000.json       written last: the part and its counts are complete
 
 Every file is written under another name first and then renamed, so a process that is killed leaves whole files or none.
 """
@@ -95,34 +95,46 @@ class Parts:
                 param="output",
             )
 
-    def done(self, number: int) -> Counts | None:
+    def done(self, name: str) -> Counts | None:
         """The counts of a part that is complete; None for one that is not.
 
         Raises:
             InvalidRequestError: when its file cannot be read.
         """
-        file = self.folder / f"done-{number:05}.json"
+        file = self.folder / f"done-{name}.json"
         if not file.exists():
             return None
         with accessing(file):
             return Counts(**json.loads(file.read_bytes()))
 
-    def keep(self, number: int, scored: Scored) -> Counts:
+    def all_done(self) -> list[Counts]:
+        """The counts of all parts that are complete, in order.
+
+        Raises:
+            InvalidRequestError: when a file cannot be read.
+        """
+        names = sorted(file.stem.removeprefix("done-") for file in self.folder.glob("done-*.json"))
+        return [counts for counts in map(self.done, names) if counts is not None]
+
+    def keep(self, name: str, rows: int, scored: Scored) -> Counts:
         """Write a part.
+
+        Args:
+            name: of the part.
+            rows: how many rows were read for it.
+            scored: what became of them.
 
         Raises:
             InvalidRequestError, RerankError: when it cannot be written.
         """
         if self.kind == "parquet":
-            self._write(self.folder / f"part-{number:05}.parquet", lambda out: _parquet(out, scored.rows))
+            self._write(self.folder / f"part-{name}.parquet", lambda out: _parquet(out, scored.rows))
         else:
-            self._write(self.folder / f"part-{number:05}.jsonl", lambda out: _lines(out, scored.rows))
+            self._write(self.folder / f"part-{name}.jsonl", lambda out: _lines(out, scored.rows))
         if scored.rejects:
-            self._write(self.folder / f"rejects-{number:05}.jsonl", lambda out: _lines(out, scored.rejects))
-        counts = Counts(
-            len(scored.rows) + len(scored.rejects), len(scored.rows), len(scored.rejects), scored.pairs, scored.tokens
-        )
-        self._write(self.folder / f"done-{number:05}.json", lambda out: out.write(json.dumps(asdict(counts)).encode()))
+            self._write(self.folder / f"rejects-{name}.jsonl", lambda out: _lines(out, scored.rejects))
+        counts = Counts(rows, len(scored.rows), len(scored.rejects), scored.pairs, scored.tokens)
+        self._write(self.folder / f"done-{name}.json", lambda out: out.write(json.dumps(asdict(counts)).encode()))
         return counts
 
     def _write(self, file: Path, write: Callable[[IO[bytes]], object]) -> None:

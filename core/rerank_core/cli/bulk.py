@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,14 @@ class Kind(StrEnum):
     PARQUET = "parquet"
 
 
+class Engine(StrEnum):
+    """Where a job runs."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @app.command()
 @takes(_TAKEN, PANELS)
 def bulk(  # noqa: PLR0917  (typer reads them by name)
@@ -58,6 +67,20 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
             min=1, help="Rows that are scored before they are written: what a crash costs.", rich_help_panel=_JOB
         ),
     ] = 1000,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="Where the job runs; auto is Ray where an address is known.", rich_help_panel=_JOB),
+    ] = Engine.AUTO,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="The Ray cluster, if not that of RAY_ADDRESS or one of this machine's own.", rich_help_panel=_JOB
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many workers hold the model on Ray. Default: one per CPU.", rich_help_panel=_JOB),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Score the first rows, say what all will take, and write nothing."),
@@ -97,13 +120,21 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
         import_heavy_libraries()
     columns = Columns(query_column, document_column, documents_column, query_id_column, prefix)
     job = Job(find_files(files), output or Path(), columns, output_format.value, rows_per_part, max_rejects)
-    with interruptible(), Reranker(model, api_key=api_key_from(api_key_env), **options) as reranker:
+    made = {"model": model, "api_key": api_key_from(api_key_env), **options}
+    with interruptible():
         if dry_run:
-            _say_estimate(job, reranker, as_json=as_json)
+            with Reranker(**made) as reranker:
+                _say_estimate(job, reranker, as_json=as_json)
             return
         try:
             with _progress() as on_part:
-                totals = run(job, reranker, on_part)
+                if _is_on_ray(engine, address):
+                    from rerank_core.bulk.on_ray import run_on_ray
+
+                    totals = run_on_ray(job, made, on_part, address=address, workers=workers)
+                else:
+                    with Reranker(**made) as reranker:
+                        totals = run(job, reranker, on_part)
         except KeyboardInterrupt:
             say("rerank: stopped; what is done is kept. The same command goes on.", error=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -117,6 +148,10 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
         note(f"{totals.kept:,} of the rows had been done before")
     if totals.rejects:
         note(f"the rejects and their reasons are in {output}/rejects-*.jsonl")
+
+
+def _is_on_ray(engine: Engine, address: str | None) -> bool:
+    return engine is Engine.RAY or (engine is Engine.AUTO and (address is not None or "RAY_ADDRESS" in os.environ))
 
 
 def _say_estimate(job: Any, reranker: Any, *, as_json: bool) -> None:

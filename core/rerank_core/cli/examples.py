@@ -13,7 +13,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "bulk": (
         "rerank bulk pairs.jsonl -o scored",
-        "rerank bulk logs/*.parquet -o scored --format parquet --query-column q --document-column passage",
+        "rerank bulk logs -o scored --rows-per-part 500 --max-rejects 100",
         "rerank bulk pairs.jsonl --dry-run",
     ),
     "models": ("rerank models", "rerank models --json -o models.json"),

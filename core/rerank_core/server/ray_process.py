@@ -19,6 +19,7 @@ from rerank_core.optional import optional
 from rerank_core.server.ray import NAME, application
 from rerank_core.server.run import configure_logging
 from rerank_core.server.settings import ServerSettings
+from rerank_core.variables import RAY
 
 with optional("rerank serve --ray", extra="ray"):
     import ray
@@ -29,9 +30,7 @@ with optional("rerank serve --ray", extra="ray"):
 logger = logging.getLogger("rerank_core.server")
 
 _ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
-    # Ray's default, 15, is for jobs in the background: on a busy machine its workers would hardly run at all.
-    "RAY_worker_niceness": "0",
+    **RAY,
     # Serve would kill, and start again, a proxy that a busy machine has not started within five seconds.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
