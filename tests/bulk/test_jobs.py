@@ -218,7 +218,9 @@ def test_all_kinds_of_files_hold_the_same(tmp_path):
     for kind in ("jsonl", "csv", "parquet"):
         run(Job([tmp_path / f"a.{kind}"], tmp_path / kind), fake())
         run(Job([tmp_path / f"a.{kind}"], tmp_path / f"{kind}-out", kind="parquet"), fake())
-        assert parquet.read_table(tmp_path / f"{kind}-out" / "part-0000-00000.parquet").to_pylist() == read(tmp_path / kind)
+        assert parquet.read_table(tmp_path / f"{kind}-out" / "part-0000-00000.parquet").to_pylist() == read(
+            tmp_path / kind
+        )
     assert read(tmp_path / "jsonl") == read(tmp_path / "csv") == read(tmp_path / "parquet")
 
 
