@@ -224,6 +224,22 @@ def test_all_kinds_of_files_hold_the_same(tmp_path):
     assert read(tmp_path / "jsonl") == read(tmp_path / "csv") == read(tmp_path / "parquet")
 
 
+def test_parquet_parts_have_one_schema_whatever_is_null(tmp_path):
+    dataset = pytest.importorskip("pyarrow.dataset")
+    rows = [{"query": "a", "documents": ["a", "b"]} for _ in range(4)]
+    run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out", kind="parquet", rows_per_part=1), fake())
+    table = dataset.dataset(sorted((tmp_path / "out").glob("part-*.parquet"))).to_table()
+    assert (table.num_rows, str(table.schema.field("window").type)) == (4, "list<element: list<element: int64>>")
+
+
+def test_rows_of_two_kinds_are_no_parquet_table(tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = [{"query": "a", "documents": ["a"]}, {"query": "a", "document": "b"}]
+    with pytest.raises(InvalidRequestError, match="do not fit into one Parquet table"):
+        run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out", kind="parquet"), fake())
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["job.json"]
+
+
 def test_a_csv_row_that_is_too_long_is_a_reject(tmp_path):
     (tmp_path / "a.csv").write_text("query,document\na,b\na,b,c\n")
     totals = run(Job([tmp_path / "a.csv"], tmp_path / "out"), fake())

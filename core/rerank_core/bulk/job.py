@@ -104,7 +104,11 @@ def run(job: Job, reranker: Reranker, on_part: Progress | None = None) -> Totals
             written over, or more rows are bad than ``max_rejects`` allows; parts that are done stay.
         RerankError: when the model fails.
     """
-    parts, batch, totals = Parts(job.output, job.kind), RerankBatch(reranker, columns=job.columns), Totals()
+    parts, batch, totals = (
+        Parts(job.output, job.columns, job.kind),
+        RerankBatch(reranker, columns=job.columns),
+        Totals(),
+    )
     parts.open(decisive(job, reranker))
     for name, rows in chain.from_iterable(parts_of(job, position) for position in range(len(job.files))):
         counts = parts.done(name)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from rerank_core.bulk.columns import Columns
 from rerank_core.bulk.scoring import Scored
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
@@ -50,14 +51,16 @@ class Parts:
 
     Args:
         folder: where they are; it need not exist.
+        columns: what the added columns are called.
         kind: the format of the scored rows.
 
     Raises:
         MissingDependencyError: for Parquet without pyarrow.
     """
 
-    def __init__(self, folder: Path, kind: Format = "jsonl") -> None:
+    def __init__(self, folder: Path, columns: Columns, kind: Format = "jsonl") -> None:
         self.folder = folder
+        self._added = columns.added()
         self.kind = kind
         if kind == "parquet":
             with optional("Parquet files", extra="parquet"):
@@ -128,7 +131,7 @@ class Parts:
             InvalidRequestError, RerankError: when it cannot be written.
         """
         if self.kind == "parquet":
-            self._write(self.folder / f"part-{name}.parquet", lambda out: _parquet(out, scored.rows))
+            self._write(self.folder / f"part-{name}.parquet", lambda out: _parquet(out, scored.rows, self._added))
         else:
             self._write(self.folder / f"part-{name}.jsonl", lambda out: _lines(out, scored.rows))
         if scored.rejects:
@@ -158,12 +161,24 @@ def _lines(out: IO[bytes], rows: Sequence[Mapping[str, Any]]) -> None:
         out.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
 
 
-def _parquet(out: IO[bytes], rows: Sequence[Mapping[str, Any]]) -> None:
+def _parquet(out: IO[bytes], rows: Sequence[Mapping[str, Any]], added: Sequence[str]) -> None:
+    """Write rows as one table; the added columns have the same types in every part, whatever is null."""
     import pyarrow as pa
     from pyarrow import parquet
 
+    single = (pa.float64(), pa.float64(), pa.int64(), pa.bool_(), pa.list_(pa.int64()), pa.int64(), pa.string())
+    lists = any(isinstance(row[added[0]], list) for row in rows)
+    types = dict(zip(added, map(pa.list_, single) if lists else single, strict=True))
     names = list(dict.fromkeys(name for row in rows for name in row))
-    parquet.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), out)
+    try:
+        columns = {name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names}
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InvalidRequestError(
+            "the rows do not fit into one Parquet table: a column has values of several types, or pairs stand beside "
+            "queries with candidates. Write JSONL.",
+            param="format",
+        ) from error
+    parquet.write_table(pa.table(columns), out)
 
 
 def _short(value: Any) -> str:
