@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+from datetime import date
 from functools import partial
 
 import pytest
@@ -114,6 +115,8 @@ def test_every_reject_says_where_and_why_and_not_what(tmp_path):
         "{secret",
         '["secret"]',
         {"query": "secret", "text": "a"},
+        r'{"query": "secret", "document": "\ud800"}',
+        r'{"query": "secret", "document": "a", "more": ["\uDFFF"]}',
     ]
     run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out"), fake())
     rejects = read(tmp_path / "out", "rejects")
@@ -126,6 +129,7 @@ def test_every_reject_says_where_and_why_and_not_what(tmp_path):
         "not JSON",
         "no JSON object",
         "neither 'document' nor 'documents' is a column",
+        *["half of a surrogate pair, which no file in UTF-8 can hold"] * 2,
     ]
     assert "secret" not in json.dumps(rejects)
 
@@ -196,6 +200,14 @@ def test_another_model_and_other_files_are_other_jobs(tmp_path):
         run(Job([file], tmp_path / "out"), fake())
 
 
+def test_a_file_that_was_edited_is_another_one_though_its_size_is_the_same(tmp_path):
+    file = write(tmp_path / "in.jsonl", [{"query": "a", "document": "b"}])
+    run(Job([file], tmp_path / "out"), fake())
+    write(file, [{"query": "a", "document": "c"}])
+    with pytest.raises(InvalidRequestError, match=r"another job.*files \("):
+        run(Job([file], tmp_path / "out"), fake())
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
@@ -224,20 +236,47 @@ def test_all_kinds_of_files_hold_the_same(tmp_path):
     assert read(tmp_path / "jsonl") == read(tmp_path / "csv") == read(tmp_path / "parquet")
 
 
-def test_parquet_parts_have_one_schema_whatever_is_null(tmp_path):
-    dataset = pytest.importorskip("pyarrow.dataset")
-    rows = [{"query": "a", "documents": ["a", "b"]} for _ in range(4)]
-    run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out", kind="parquet", rows_per_part=1), fake())
-    table = dataset.dataset(sorted((tmp_path / "out").glob("part-*.parquet"))).to_table()
-    assert (table.num_rows, str(table.schema.field("window").type)) == (4, "list<element: list<element: int64>>")
-
-
-def test_rows_of_two_kinds_are_no_parquet_table(tmp_path):
+@pytest.mark.parametrize(
+    ("rows", "column"),
+    [
+        ([{"document": "secret", "id": 1}, {"document": "secret", "id": "secret"}], "id"),
+        ([{"document": "secret"}, {"documents": ["secret"]}], "relevance_score"),
+        ([{"document": "secret", "id": 2**70}], "id"),
+    ],
+)
+def test_what_parquet_cannot_hold_is_named_and_not_shown(tmp_path, rows, column):
     pytest.importorskip("pyarrow")
-    rows = [{"query": "a", "documents": ["a"]}, {"query": "a", "document": "b"}]
-    with pytest.raises(InvalidRequestError, match="do not fit into one Parquet table"):
-        run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out", kind="parquet"), fake())
-    assert [each.name for each in (tmp_path / "out").iterdir()] == ["job.json"]
+    file = write(tmp_path / "in.jsonl", [{"query": "secret"} | row for row in rows])
+    with pytest.raises(InvalidRequestError, match=rf"column '{column}' holds values of the types") as caught:
+        run(Job([file], tmp_path / "out", kind="parquet"), fake())
+    assert (caught.value.code, "secret" in str(caught.value)) == ("mixed_column", False)
+    assert run(Job([file], tmp_path / "lines"), fake()).scored == len(rows)
+
+
+@pytest.mark.parametrize("texts", [{"document": "a"}, {"documents": ["a", "b"]}])
+def test_the_added_columns_have_the_same_types_in_every_part(tmp_path, bundled, texts):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    file = write(tmp_path / "in.jsonl", [{"query": f"query {number}"} | texts for number in range(2)])
+    types = []
+    for name, reranker in (("fake", fake()), ("model", bundled)):  # the fake one counts no tokens
+        run(Job([file], tmp_path / name, kind="parquet", rows_per_part=1), reranker)
+        types += [parquet.read_schema(part) for part in (tmp_path / name).glob("part-*")]
+    assert len(types) == 4
+    assert all(each.remove_metadata() == types[0].remove_metadata() for each in types)
+    assert "null" not in map(str, types[0].types)
+
+
+def test_lines_hold_what_json_has_no_kind_for_as_text(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    row = {"query": "a", "document": "b", "raw": b"\xff\x00", "day": date(2026, 1, 2)}
+    parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "in.parquet")
+    run(Job([tmp_path / "in.parquet"], tmp_path / "out"), fake())
+    (found,) = read(tmp_path / "out")
+    assert (found["raw"], found["day"]) == ("/wA=", "2026-01-02")
 
 
 def test_a_csv_row_that_is_too_long_is_a_reject(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rerank_core.optional import optional
 
 _PARQUET_BATCH = 1024
 _LARGEST_FIELD = 2**31 - 1
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def find_files(names: Sequence[str | Path]) -> list[Path]:
@@ -61,14 +63,26 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 def _object(path: Path, number: int, line: bytes) -> Row:
     try:
-        values: Any = json.loads(line)
+        values: Any = json.loads(
+            line.decode("utf-8-sig")
+        )  # json would guess the encoding, and let half characters pass
     except UnicodeDecodeError:
         return Row(path.name, number, None, "not UTF-8")
     except (ValueError, RecursionError):
         return Row(path.name, number, None, "not JSON")
     if not isinstance(values, dict):
         return Row(path.name, number, None, "no JSON object")
+    if _SURROGATE.search(line) and not _writable(values):
+        return Row(path.name, number, None, "half of a surrogate pair, which no file in UTF-8 can hold")
     return Row(path.name, number, values)
+
+
+def _writable(values: Any) -> bool:
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _csv(path: Path) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -13,6 +14,7 @@ from rerank_core.bulk.formats import read_rows
 from rerank_core.bulk.parts import Counts, Format, Parts
 from rerank_core.bulk.scoring import RerankBatch
 from rerank_core.errors import InvalidRequestError, RerankError
+from rerank_core.files import accessing
 from rerank_core.inference.encoding import ENCODING_VERSION
 from rerank_core.reranker import Reranker
 
@@ -43,6 +45,14 @@ class Job:
     def __post_init__(self) -> None:
         if self.rows_per_part < 1:
             raise InvalidRequestError(f"rows_per_part must be at least 1, got {self.rows_per_part}.")
+
+    def parts(self) -> Parts:
+        """What is kept of the output.
+
+        Raises:
+            MissingDependencyError: for Parquet without pyarrow.
+        """
+        return Parts(self.output, self.kind, self.columns)
 
 
 @dataclass(slots=True)
@@ -104,11 +114,7 @@ def run(job: Job, reranker: Reranker, on_part: Progress | None = None) -> Totals
             written over, or more rows are bad than ``max_rejects`` allows; parts that are done stay.
         RerankError: when the model fails.
     """
-    parts, batch, totals = (
-        Parts(job.output, job.columns, job.kind),
-        RerankBatch(reranker, columns=job.columns),
-        Totals(),
-    )
+    parts, batch, totals = job.parts(), RerankBatch(reranker, columns=job.columns), Totals()
     parts.open(decisive(job, reranker))
     for name, rows in chain.from_iterable(parts_of(job, position) for position in range(len(job.files))):
         counts = parts.done(name)
@@ -134,15 +140,25 @@ def check_rejects(job: Job, totals: Totals) -> None:
 
 
 def decisive(job: Job, reranker: Reranker) -> dict[str, Any]:
-    """All that decides the output, as JSON has it. Loads the model."""
+    """All that decides the output, as JSON has it. Loads the model and reads the files.
+
+    Raises:
+        InvalidRequestError: when a file cannot be read.
+        RerankError: when the model cannot be loaded.
+    """
     return {
         "model": reranker.scorer.identity,
         "encoding": ENCODING_VERSION,
         "columns": asdict(job.columns),
         "format": job.kind,
         "rows_per_part": job.rows_per_part,
-        "files": [[file.name, file.stat().st_size] for file in job.files],
+        "files": [[file.name, _digest(file)] for file in job.files],
     }
+
+
+def _digest(path: Path) -> str:
+    with accessing(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parts_of(job: Job, position: int) -> Iterator[tuple[str, list[Row]]]:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from rerank_core.bulk.job import Job, Progress, Totals, check_rejects, decisive, parts_of
-from rerank_core.bulk.parts import Counts, Parts
+from rerank_core.bulk.parts import Counts
 from rerank_core.bulk.scoring import RerankBatch
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.inference.cpus import available_cpus
@@ -60,7 +60,7 @@ def run_on_ray(
         RerankError: when the model fails, or Ray does.
     """
     job = replace(job, files=[file.resolve() for file in job.files], output=job.output.resolve())
-    parts, totals = Parts(job.output, job.columns, job.kind), Totals()
+    parts, totals = job.parts(), Totals()
     with Reranker(**options) as reranker:
         parts.open(decisive(job, reranker))
     for counts in parts.all_done():
@@ -116,7 +116,7 @@ def _about(file: Any) -> Any:
 
 
 def _parts_to_do(job: Job, position: int) -> Iterator[Any]:
-    parts = Parts(job.output, job.columns, job.kind)
+    parts = job.parts()
     for name, rows in parts_of(job, position):
         if parts.done(name) is None:
             yield pa.table({"name": [name], "rows": pa.array([pickle.dumps(rows)], pa.large_binary())})
@@ -127,7 +127,7 @@ class _Worker:
 
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
         self._batch = RerankBatch(columns=job.columns, **options)
-        self._parts = Parts(job.output, job.columns, job.kind)
+        self._parts = job.parts()
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         (name,), (packed,) = batch["name"], batch["rows"]

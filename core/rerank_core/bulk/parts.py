@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -51,17 +52,17 @@ class Parts:
 
     Args:
         folder: where they are; it need not exist.
-        columns: what the added columns are called.
         kind: the format of the scored rows.
+        columns: what the added columns are called.
 
     Raises:
         MissingDependencyError: for Parquet without pyarrow.
     """
 
-    def __init__(self, folder: Path, columns: Columns, kind: Format = "jsonl") -> None:
+    def __init__(self, folder: Path, kind: Format, columns: Columns) -> None:
         self.folder = folder
-        self._added = columns.added()
         self.kind = kind
+        self._added = columns.added()
         if kind == "parquet":
             with optional("Parquet files", extra="parquet"):
                 import pyarrow.parquet  # noqa: F401  (before any work is done)
@@ -158,27 +159,45 @@ class Parts:
 
 def _lines(out: IO[bytes], rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
-        out.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+        out.write(json.dumps(row, ensure_ascii=False, default=_as_text).encode() + b"\n")
+
+
+def _as_text(value: Any) -> str:
+    """What JSON has no kind for: bytes in base64, dates and decimals as they are written."""
+    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def _parquet(out: IO[bytes], rows: Sequence[Mapping[str, Any]], added: Sequence[str]) -> None:
-    """Write rows as one table; the added columns have the same types in every part, whatever is null."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    single = (pa.float64(), pa.float64(), pa.int64(), pa.bool_(), pa.list_(pa.int64()), pa.int64(), pa.string())
-    lists = any(isinstance(row[added[0]], list) for row in rows)
-    types = dict(zip(added, map(pa.list_, single) if lists else single, strict=True))
     names = list(dict.fromkeys(name for row in rows for name in row))
+    types = _added_types(rows, added)
+    table = {name: _column([row.get(name) for row in rows], name, types.get(name)) for name in names}
+    parquet.write_table(pa.table(table), out)
+
+
+def _added_types(rows: Sequence[Mapping[str, Any]], added: Sequence[str]) -> dict[str, Any]:
+    """The same in every part, also where a part has no windows: readers take the first file's types for all."""
+    import pyarrow as pa
+
+    types = (pa.float64(), pa.float64(), pa.int64(), pa.bool_(), pa.list_(pa.int64()), pa.int64(), pa.string())
+    candidates = bool(rows) and isinstance(rows[0][added[0]], list)
+    return dict(zip(added, map(pa.list_, types) if candidates else types, strict=True))
+
+
+def _column(cells: Sequence[Any], name: str, kind: Any) -> Any:
+    import pyarrow as pa
+
     try:
-        columns = {name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names}
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        return pa.array(cells, kind)
+    except (pa.ArrowException, OverflowError):  # its message would show a cell
+        kinds = ", ".join(sorted({type(cell).__name__ for cell in cells if cell is not None}))
         raise InvalidRequestError(
-            "the rows do not fit into one Parquet table: a column has values of several types, or pairs stand beside "
-            "queries with candidates. Write JSONL.",
-            param="format",
-        ) from error
-    parquet.write_table(pa.table(columns), out)
+            f"column {name!r} holds values of the types {kinds}, and a column of Parquet holds one kind, pairs or rows "
+            "with candidates. Write JSONL (--format jsonl) to another folder.",
+            code="mixed_column",
+        ) from None
 
 
 def _short(value: Any) -> str:
