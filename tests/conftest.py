@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hub import Hub
+from tracing import install_patiently
+
+install_patiently()
 
 # Other libraries read these once, when they are imported. Torch's small matrices gain nothing from more threads, and
 # several processes of tests with one thread a core each get in each other's way.
