@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "public": {"engine"},
     "server": {"engine", "scoring", "options", "wire", "inference", "models"},
     "evaluation": {"engine", "scoring", "options", "wire", "inference", "models"},
-    "bulk": {"engine", "inference"},
+    "bulk": {"engine", "options", "evaluation", "inference"},
     "reading": set(),
     "testing": {"engine", "scoring", "wire", "inference", "server"},
     "cli": {

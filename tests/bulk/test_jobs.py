@@ -135,7 +135,8 @@ def test_every_reject_says_where_and_why_and_not_what(tmp_path):
 
 
 def test_too_many_rejects_end_the_job_and_what_is_done_stays(tmp_path):
-    rows = [*pairs(4), {"query": ""}, {"query": ""}, *pairs(4)]
+    rows = [{"query": f"query {number}", "document": "a"} for number in range(8)]
+    rows[4:4] = [{"query": ""}, {"query": ""}]
     file = write(tmp_path / "in.jsonl", rows)
     with pytest.raises(InvalidRequestError, match="2 of 6 rows are bad, and 1 may be") as caught:
         run(Job([file], tmp_path / "out", rows_per_part=2, max_rejects=1), fake())
@@ -150,9 +151,18 @@ def test_pairs_of_one_query_are_ranked_together_across_parts(tmp_path):
     assert sorted(row["rank"] for row in read(tmp_path / "out")) == [1, 2, 3, 4]
 
 
+def test_a_bad_row_does_not_part_the_pairs_of_one_query(tmp_path):
+    rows = [{"query": "a b", "document": text} for text in ("a", "a b", None, "x", "b a b")]
+    for size in (1, 2, 9):
+        file = write(tmp_path / "in.jsonl", [*rows[:3], "{", *rows[3:]])
+        run(Job([file], tmp_path / str(size), rows_per_part=size), fake())
+        assert sorted(row["rank"] for row in read(tmp_path / str(size))) == [1, 2, 3, 4]
+        assert len(read(tmp_path / str(size), "rejects")) == 2
+
+
 def test_query_ids_tell_equal_queries_apart(tmp_path):
     rows = [{"q": "a", "d": "a", "n": number} for number in (1, 1, 2)]
-    columns = Columns("q", "d", "ds", "n", prefix="re_")
+    columns = Columns("q", "d", "ds", query_id="n", prefix="re_")
     run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out", columns), fake())
     assert [row["re_rank"] for row in read(tmp_path / "out")] == [1, 2, 1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from functools import partial
 import pytest
 
 from own_ray import LONG, MARK, end, marked, own_ray
+from rerank_core.bulk import Job
+from rerank_core.bulk.job import Part
+from rerank_core.bulk.on_ray import _shared_out, _Worker
+from serving import serving
 from waiting import BOUND, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
@@ -122,3 +127,64 @@ def test_too_many_rejects_end_a_job_on_ray_too(files, tmp_path, environment):
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "rows are bad, and 1 may be" in done.stderr
+
+
+def test_workers_may_ask_an_api(files, tmp_path, environment):
+    """Which has no threads of the engine, so that Ray's CPUs must not become any."""
+    with serving(models=("rerank-tiny-en-v1=rerank-tiny-en-v1",)) as server:
+        on_ray = run(files, tmp_path / "ray", environment, "--engine", "ray", "--base-url", server.url)
+    assert (on_ray["scored"], on_ray["rejects"]) == (600, 4)
+
+
+def test_threads_that_are_asked_for_are_used():
+    assert _shared_out({"model": "a"}, 3) == {"model": "a", "threads": 3}
+    assert _shared_out({"threads": None}, 3) == {"threads": 3}
+    assert _shared_out({"threads": 2}, 3) == {"threads": 2}
+    assert _shared_out({"threads": None, "base_url": "http://127.0.0.1:9"}, 3)["threads"] is None
+
+
+def test_a_worker_whose_model_is_another_one_scores_nothing(files, tmp_path):
+    worker = _Worker(Job(files, tmp_path / "out"), {"model": "rerank-tiny-en-v1"}, "another")
+    done = worker({"part": [pickle.dumps(Part("0000-00000", [], {}))]}).to_pylist()
+    error = pickle.loads(done[0]["done"])
+    assert "and the job's is another: their machines are not alike" in str(error)
+    assert error.code == "another_model"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "message"),
+    [
+        ("a.csv", ["-m", "rerank-tiny-en-v1"], 2, "a.csv: this is no CSV in UTF-8"),
+        ("a.jsonl", ["-m", "none", "--base-url", "http://127.0.0.1:9"], 3, "127.0.0.1:9"),
+    ],
+)
+def test_errors_of_readers_and_workers_are_told_as_in_one_process(tmp_path, environment, name, options, code, message):
+    (tmp_path / name).write_bytes(
+        b'{"query": "a", "document": "b"}' if name == "a.jsonl" else b"query,document\n\xff,a\n"
+    )
+    said = []
+    for engine in ("ray", "local"):
+        done = subprocess.run(
+            [*command([tmp_path / name], tmp_path / engine, "--engine", engine), *options],
+            env=environment, capture_output=True, text=True, timeout=LONG, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        said.append(done.stderr)
+    assert message in said[0]
+    assert said[0].endswith(said[1])  # before it Ray's core may have a line about itself
+    assert len(said[0].splitlines()) <= 2
+
+
+def test_a_run_is_joined_on_ray_too(tmp_path, environment):
+    (tmp_path / "queries.tsv").write_text("q1\twhere are cats\nq2\twhere are dogs\n")
+    (tmp_path / "texts.tsv").write_text("".join(f"d{i}\t{TOPICS[i % 5]} are at {i}\n" for i in range(60)))
+    run_lines = [f"q{1 + i // 50} Q0 d{i * 7 % 60} {i} {100 - i} first" for i in range(100)]
+    (tmp_path / "first.trec").write_text("\n".join([*run_lines, "q3 Q0 d1 1 1 first"]))
+    texts = ["--queries", tmp_path / "queries.tsv", "--texts", tmp_path / "texts.tsv", "--format", "trec"]
+    found = {}
+    for engine in ("ray", "local"):
+        done = run([tmp_path / "first.trec"], tmp_path / engine, environment, "--engine", engine, *texts)
+        assert (done["scored"], done["rejects"]) == (100, 1)
+        parts = {each.name: each.read_text() for each in (tmp_path / engine).glob("part-*.trec")}
+        found[engine] = {name: [line.split()[:4] for line in text.splitlines()] for name, text in parts.items()}
+    assert found["ray"] == found["local"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,8 @@ class Columns:
         document: the text of a row that is one pair.
         documents: the texts of a row that is a query with its candidates: strings, or objects with a ``text``.
         query_id: what tells queries apart; without it, their texts do.
+        document_id: what tells a pair's texts apart; candidates that are objects have it inside.
+        id: what tells rows apart; a row without one gets a hash of its query's id, its texts' ids and its texts.
         prefix: stands before the names of the added columns, where a row has columns of those names.
     """
 
@@ -28,12 +32,14 @@ class Columns:
     document: str = "document"
     documents: str = "documents"
     query_id: str = "query_id"
+    document_id: str = "document_id"
+    id: str = "id"
     prefix: str = ""
 
     def __post_init__(self) -> None:
-        names = (self.query, self.document, self.documents, self.query_id)
+        names = (self.query, self.document, self.documents, self.query_id, self.document_id, self.id)
         if any(not name for name in names) or len(set(names)) < len(names):
-            raise InvalidRequestError(f"columns need four different names, got {', '.join(map(repr, names))}.")
+            raise InvalidRequestError(f"columns need six different names, got {', '.join(map(repr, names))}.")
 
     def added(self) -> tuple[str, ...]:
         """The names of the added columns."""
@@ -65,13 +71,25 @@ class Work:
         query: the query.
         texts: its texts.
         key: what tells queries apart.
+        ids: of the texts; None for one without.
         pair: whether the row is one pair, whose added columns are single values and not lists.
     """
 
     query: str
     texts: tuple[str, ...]
     key: Any
+    ids: tuple[Any, ...]
     pair: bool
+
+    @property
+    def shared_query(self) -> Any:
+        """What pairs of one query have in common, which are ranked together; None for candidates, a list by itself."""
+        return (self.query, self.key) if self.pair else None
+
+    def hashed(self) -> str:
+        """What stands for the id of a row without one: the same for the same row, wherever it is."""
+        known = json.dumps([self.key, self.ids, self.texts], default=str)
+        return hashlib.sha256(known.encode()).hexdigest()[:32]
 
 
 class BadRowError(ValueError):
@@ -98,11 +116,21 @@ def work_of(row: Row, columns: Columns) -> Work:
     if not query.strip():
         raise BadRowError(f"column {columns.query!r} is blank")
     key = row.values.get(columns.query_id, query)
-    if columns.documents in row.values:
-        return Work(query, _texts(row.values[columns.documents], columns.documents), key, pair=False)
-    if columns.document not in row.values:
-        raise BadRowError(f"neither {columns.document!r} nor {columns.documents!r} is a column")
-    return Work(query, (_text(row.values[columns.document], columns.document),), key, pair=True)
+    if row.values.get(columns.documents) is not None or columns.document not in row.values:
+        if columns.documents not in row.values:
+            raise BadRowError(f"neither {columns.document!r} nor {columns.documents!r} is a column")
+        found = row.values[columns.documents]
+        texts = _texts(found, columns.documents)
+        return Work(query, texts, key, tuple(_id(each, columns) for each in found), pair=False)
+    text = _text(row.values[columns.document], columns.document)
+    return Work(query, (text,), key, (row.values.get(columns.document_id),), pair=True)
+
+
+def _id(candidate: Any, columns: Columns) -> Any:
+    """The id of one of a row's candidates."""
+    if not isinstance(candidate, Mapping):
+        return None
+    return candidate.get(columns.document_id, candidate.get(columns.id))
 
 
 def _texts(value: Any, name: str) -> tuple[str, ...]:

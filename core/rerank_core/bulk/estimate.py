@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
-from rerank_core.bulk.formats import read_rows
 from rerank_core.bulk.job import Job
 from rerank_core.bulk.scoring import RerankBatch
 from rerank_core.errors import InvalidRequestError
@@ -49,14 +50,22 @@ def estimate(job: Job, reranker: Reranker, *, sample: int = SAMPLE) -> Estimate:
         InvalidRequestError: when a file cannot be read, or there are no rows.
         RerankError: when the model fails.
     """
-    first = list(islice(chain.from_iterable(map(read_rows, job.files)), sample))
+    with tempfile.TemporaryDirectory() as folder:  # for the texts of runs
+        job = replace(job, output=Path(folder))
+        job.keep_texts()
+        return _estimate(job, reranker, sample)
+
+
+def _estimate(job: Job, reranker: Reranker, sample: int) -> Estimate:
+    positions = range(len(job.files))
+    first = list(islice(chain.from_iterable(map(job.rows, positions)), sample))
     if not first:
-        raise InvalidRequestError(f"{_named([file.name for file in job.files])}: no rows.", param="files")
+        raise InvalidRequestError(f"{_named([file.name for file in job.inputs()])}: no rows.", param="files")
     reranker.warm_up()
     started = time.perf_counter()
     scored = RerankBatch(reranker, columns=job.columns).score(first)
     seconds = time.perf_counter() - started
-    rows = sum(1 for file in job.files for _ in read_rows(file))
+    rows = sum(1 for position in positions for _ in job.rows(position))
     times = rows / len(first)
     return Estimate(
         rows,

@@ -1,80 +1,92 @@
-"""Files of rows: JSONL, CSV and, with pyarrow, Parquet."""
+"""Rows out of files: JSONL, CSV and, with pyarrow, Parquet."""
 
 from __future__ import annotations
 
 import csv
-import glob
+import gzip
+import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from rerank_core.bulk.columns import Row
+from rerank_core.bulk.inputs import Input
 from rerank_core.errors import InvalidRequestError
-from rerank_core.files import accessing
 from rerank_core.optional import optional
 
 _PARQUET_BATCH = 1024
 _LARGEST_FIELD = 2**31 - 1
+_SAMPLE_LINES = 1000
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def find_files(names: Sequence[str | Path]) -> list[Path]:
-    """The files that ``names`` mean, each once: files, folders (what they hold of a known kind, sorted) and patterns.
-
-    Raises:
-        InvalidRequestError: when a name means none, or a file is of no known kind.
-    """
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.suffix in READERS and each.is_file())
-        elif path.exists():
-            inside = [path]
-        else:
-            inside = sorted(Path(each) for each in glob.glob(str(name), recursive=True) if Path(each).is_file())  # noqa: PTH207
-        if not inside:
-            raise InvalidRequestError(f"{name}: there is no such file, and no file of {_kinds()} in it.", param="files")
-        found |= dict.fromkeys(inside)
-    for path in found:
-        if path.suffix not in READERS:
-            raise InvalidRequestError(f"{path.name}: expected a file of {_kinds()}.", param="files")
-    return list(found)
-
-
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(file: Input) -> Iterator[Row]:
     """The rows of a file, one after the other; those that cannot be read say why.
+
+    Args:
+        file: JSONL, CSV or Parquet.
 
     Raises:
         InvalidRequestError: when the file cannot be read.
         MissingDependencyError: for Parquet without pyarrow.
     """
-    return READERS[path.suffix](path)
+    return _READERS[file.kind](file)
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
-    with accessing(path), path.open("rb") as lines:
+def kinds_of(file: Input) -> dict[str, Any]:
+    """The types of a Parquet file's columns, as pyarrow has them; nothing for other files, whose columns have none.
+
+    Raises:
+        InvalidRequestError: when the file cannot be read.
+        MissingDependencyError: for Parquet without pyarrow.
+    """
+    if file.kind != ".parquet":
+        return {}
+    with _parquet_file(file) as parquet:
+        return {field.name: field.type for field in parquet.schema_arrow}
+
+
+def rows_about(file: Input) -> int:
+    """How many rows a file has: Parquet says so; of others it is estimated from their size and their first lines.
+
+    Raises:
+        InvalidRequestError: when the file cannot be read.
+        MissingDependencyError: for Parquet without pyarrow.
+    """
+    if file.kind == ".parquet":
+        with _parquet_file(file) as parquet:
+            return int(parquet.metadata.num_rows)
+    with file.access(), file.open(raw=True) as stored:
+        content = gzip.GzipFile(fileobj=stored) if file.name.endswith(".gz") else stored
+        lines = sum(1 for _ in islice(content, _SAMPLE_LINES))
+        read = stored.tell()  # of a compressed file it is a little ahead of the lines
+    return round(lines * file.size() / max(1, read))
+
+
+def _jsonl(file: Input) -> Iterator[Row]:
+    with file.access(), file.open() as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _object(path, number, line)
+                yield _object(file.name, number, line)
 
 
-def _object(path: Path, number: int, line: bytes) -> Row:
+def _object(source: str, number: int, line: bytes) -> Row:
     try:
         values: Any = json.loads(
             line.decode("utf-8-sig")
         )  # json would guess the encoding, and let half characters pass
     except UnicodeDecodeError:
-        return Row(path.name, number, None, "not UTF-8")
+        return Row(source, number, None, "not UTF-8")
     except (ValueError, RecursionError):
-        return Row(path.name, number, None, "not JSON")
+        return Row(source, number, None, "not JSON")
     if not isinstance(values, dict):
-        return Row(path.name, number, None, "no JSON object")
+        return Row(source, number, None, "no JSON object")
     if _SURROGATE.search(line) and not _writable(values):
-        return Row(path.name, number, None, "half of a surrogate pair, which no file in UTF-8 can hold")
-    return Row(path.name, number, values)
+        return Row(source, number, None, "half of a surrogate pair, which no file in UTF-8 can hold")
+    return Row(source, number, values)
 
 
 def _writable(values: Any) -> bool:
@@ -85,32 +97,34 @@ def _writable(values: Any) -> bool:
     return True
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _csv(file: Input) -> Iterator[Row]:
     csv.field_size_limit(_LARGEST_FIELD)  # the usual limit is 131,072 characters
     try:
-        with accessing(path), path.open(encoding="utf-8-sig", newline="") as file:
-            for number, values in enumerate(csv.DictReader(file, restkey=""), 1):
+        with file.access(), io.TextIOWrapper(file.open(), encoding="utf-8-sig", newline="") as lines:
+            for number, values in enumerate(csv.DictReader(lines, restkey=""), 1):
                 if "" in values:
-                    yield Row(path.name, number, None, "more cells than the head has columns")
+                    yield Row(file.name, number, None, "more cells than the head has columns")
                 else:
-                    yield Row(path.name, number, values)
+                    yield Row(file.name, number, values)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequestError(f"{path.name}: this is no CSV in UTF-8 ({type(error).__name__}).") from None
+        raise InvalidRequestError(f"{file.name}: this is no CSV in UTF-8 ({type(error).__name__}).") from None
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    with optional("Parquet files", extra="parquet"):
-        from pyarrow import parquet
+def _parquet(file: Input) -> Iterator[Row]:
     number = 0
-    with accessing(path), parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
+    with _parquet_file(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=_PARQUET_BATCH):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(path.name, number, values)
+                yield Row(file.name, number, values)
 
 
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+@contextmanager
+def _parquet_file(file: Input) -> Iterator[Any]:
+    with optional("Parquet files", extra="parquet"):
+        from pyarrow import parquet
+    with file.access(), file.open() as content, parquet.ParquetFile(content) as opened:
+        yield opened
 
 
-def _kinds() -> str:
-    return ", ".join(kind.removeprefix(".") for kind in READERS)
+_READERS: dict[str, Callable[[Input], Iterator[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

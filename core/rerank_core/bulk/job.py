@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rerank_core.bulk.columns import Columns, Row
-from rerank_core.bulk.formats import read_rows
+from rerank_core.bulk.columns import BadRowError, Columns, Row, work_of
+from rerank_core.bulk.formats import kinds_of, read_rows, rows_about
+from rerank_core.bulk.inputs import KINDS, Input, named_kinds
 from rerank_core.bulk.parts import Counts, Format, Parts
+from rerank_core.bulk.runs import read_run
 from rerank_core.bulk.scoring import RerankBatch
+from rerank_core.bulk.texts import Texts, keep_texts
 from rerank_core.errors import InvalidRequestError, RerankError
-from rerank_core.files import accessing
 from rerank_core.inference.encoding import ENCODING_VERSION
 from rerank_core.reranker import Reranker
 
 ROWS_PER_PART = 1_000
 _MOST_TEXTS = 20_000  # of a part: rows with many candidates are in smaller ones
+_RUNS = (".trec", ".run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +30,49 @@ class Job:
     """What is to be done.
 
     Attributes:
-        files: where the rows are, in order.
+        files: where the rows are, in order: paths or what :func:`~rerank_core.bulk.find_files` found.
         output: the folder of the output.
         columns: which columns are read, and what the added ones are called.
         kind: the format of the output.
         rows_per_part: how many rows are scored before they are written; what is lost at most when the job is ended.
         max_rejects: how many rows may be bad; None for any number.
+        queries: the queries of TREC runs: JSONL with ``_id`` and ``text``, or ``id<TAB>text`` lines.
+        texts: the documents of TREC runs, in the same formats.
+
+    Raises:
+        InvalidRequestError: when there are no files, one is of no known kind, ``rows_per_part`` is below 1, or TREC
+            runs and their texts do not come together.
     """
 
-    files: Sequence[Path]
+    files: Sequence[Path | Input]
     output: Path
     columns: Columns = field(default_factory=Columns)
     kind: Format = "jsonl"
     rows_per_part: int = ROWS_PER_PART
     max_rejects: int | None = None
+    queries: Path | None = None
+    texts: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         if self.rows_per_part < 1:
             raise InvalidRequestError(f"rows_per_part must be at least 1, got {self.rows_per_part}.")
+        if not self.files:
+            raise InvalidRequestError("files is empty; a job needs at least one.", param="files")
+        for file in self.inputs():
+            if file.kind not in KINDS:
+                raise InvalidRequestError(f"{file.name}: expected a file of {named_kinds()}.", param="files")
+        runs = [file.name for file in self.inputs() if file.kind in _RUNS]
+        if runs and not (self.queries and self.texts):
+            raise InvalidRequestError(
+                f"{runs[0]} is a TREC run, which has ids only: name the files of its texts too (--queries, --texts).",
+                param="texts",
+            )
+        if not runs and (self.queries or self.texts):
+            raise InvalidRequestError("queries and texts are for TREC runs, and no file is one.", param="texts")
+
+    def inputs(self) -> list[Input]:
+        """The files."""
+        return [file if isinstance(file, Input) else Input(str(file)) for file in self.files]
 
     def parts(self) -> Parts:
         """What is kept of the output.
@@ -53,6 +81,69 @@ class Job:
             MissingDependencyError: for Parquet without pyarrow.
         """
         return Parts(self.output, self.kind, self.columns)
+
+    def resolved(self) -> Job:
+        """The same job, whatever the working folder is."""
+        return replace(
+            self,
+            files=[file.resolved() for file in self.inputs()],
+            output=self.output.resolve(),
+            queries=self.queries and self.queries.resolve(),
+            texts=[file.resolve() for file in self.texts],
+        )
+
+    def rows(self, position: int) -> Iterator[Row]:
+        """The rows of a file; of a TREC run with their texts, which :meth:`keep_texts` has kept.
+
+        Raises:
+            InvalidRequestError: when the file cannot be read.
+        """
+        file = self.inputs()[position]
+        if file.kind not in _RUNS:
+            yield from read_rows(file)
+            return
+        with closing(Texts(self._texts())) as texts:
+            yield from read_run(file, self.columns, texts)
+
+    def rows_about(self) -> int:
+        """How many rows there are, estimated from sizes where a file does not say it.
+
+        Raises:
+            InvalidRequestError: when a file cannot be read.
+        """
+        return sum(map(rows_about, self.inputs()))
+
+    def keep_texts(self) -> None:
+        """Keep the texts of TREC runs in the output's folder, for whoever reads rows.
+
+        Raises:
+            InvalidRequestError: when a text's line is malformed, or an id has two texts.
+        """
+        if self.queries is not None:
+            keep_texts(self._texts(), queries=self.queries, texts=self.texts)
+
+    def tidy(self) -> None:
+        """Remove what only a job under way needs."""
+        self.parts().tidy()
+        self._texts().unlink(missing_ok=True)
+
+    def _texts(self) -> Path:
+        return self.output / ".texts.sqlite"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Part:
+    """Some rows of a file.
+
+    Attributes:
+        name: of the part.
+        rows: the rows.
+        kinds: pyarrow's types of their columns, where they are known.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    kinds: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -66,6 +157,8 @@ class Totals:
         pairs: pairs that were scored.
         tokens: tokens that the model read.
         kept: how many of the rows were done before this run.
+        expected: rows of all files, about.
+        workers: how many rerankers are at work.
     """
 
     rows: int = 0
@@ -74,6 +167,8 @@ class Totals:
     pairs: int = 0
     tokens: int = 0
     kept: int = 0
+    expected: int = 0
+    workers: int = 1
 
     def add(self, counts: Counts, *, kept: bool) -> None:
         """Count a part.
@@ -114,15 +209,27 @@ def run(job: Job, reranker: Reranker, on_part: Progress | None = None) -> Totals
             written over, or more rows are bad than ``max_rejects`` allows; parts that are done stay.
         RerankError: when the model fails.
     """
-    parts, batch, totals = job.parts(), RerankBatch(reranker, columns=job.columns), Totals()
+    parts, batch, totals = job.parts(), RerankBatch(reranker, columns=job.columns), Totals(expected=job.rows_about())
     parts.open(decisive(job, reranker))
-    for name, rows in chain.from_iterable(parts_of(job, position) for position in range(len(job.files))):
-        counts = parts.done(name)
-        totals.add(counts or parts.keep(name, len(rows), batch.score(rows)), kept=counts is not None)
+    job.keep_texts()
+    for part in chain.from_iterable(parts_of(job, position) for position in range(len(job.files))):
+        counts = parts.done(part.name)
+        totals.add(counts or score_part(part, batch, parts), kept=counts is not None)
         check_rejects(job, totals)
         if on_part is not None:
             on_part(totals)
+    job.tidy()
     return totals
+
+
+def score_part(part: Part, batch: RerankBatch, parts: Parts) -> Counts:
+    """Score a part and write it.
+
+    Raises:
+        InvalidRequestError: when a row has columns that would be written over, or the part cannot be written.
+        RerankError: when the model fails.
+    """
+    return parts.keep(part.name, len(part.rows), batch.score(part.rows), part.kinds)
 
 
 def check_rejects(job: Job, totals: Totals) -> None:
@@ -152,23 +259,24 @@ def decisive(job: Job, reranker: Reranker) -> dict[str, Any]:
         "columns": asdict(job.columns),
         "format": job.kind,
         "rows_per_part": job.rows_per_part,
-        "files": [[file.name, _digest(file)] for file in job.files],
+        "files": [[file.name, file.fingerprint()] for file in job.inputs()],
+        "texts": [[file.name, file.fingerprint()] for file in _files_of_texts(job)],
     }
 
 
-def _digest(path: Path) -> str:
-    with accessing(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files_of_texts(job: Job) -> list[Input]:
+    return [Input(str(file)) for file in (job.queries, *job.texts) if file is not None]
 
 
-def parts_of(job: Job, position: int) -> Iterator[tuple[str, list[Row]]]:
-    """The parts of one file of a job, with their names: the same whoever reads it.
+def parts_of(job: Job, position: int) -> Iterator[Part]:
+    """The parts of one file of a job: the same whoever reads it.
 
     Raises:
         InvalidRequestError: when the file cannot be read.
     """
-    for number, rows in enumerate(_in_parts(read_rows(job.files[position]), job)):
-        yield f"{position:04}-{number:05}", rows
+    kinds = kinds_of(job.inputs()[position])
+    for number, rows in enumerate(_in_parts(job.rows(position), job)):
+        yield Part(f"{position:04}-{number:05}", rows, kinds)
 
 
 def _in_parts(rows: Iterable[Row], job: Job) -> Iterator[list[Row]]:
@@ -176,7 +284,7 @@ def _in_parts(rows: Iterable[Row], job: Job) -> Iterator[list[Row]]:
     part: list[Row] = []
     texts, last = 0, None
     for row in rows:
-        size, query = _size(row, job.columns)
+        size, query = _size(row, job.columns, last)
         full = len(part) >= job.rows_per_part or texts + size > _MOST_TEXTS
         goes_on = query is not None and query == last and texts + size <= _MOST_TEXTS
         if part and full and not goes_on:
@@ -188,10 +296,10 @@ def _in_parts(rows: Iterable[Row], job: Job) -> Iterator[list[Row]]:
         yield part
 
 
-def _size(row: Row, columns: Columns) -> tuple[int, Any]:
-    """How many texts a row has, and what tells the query of a pair apart; None for a row that stands alone."""
-    values = row.values or {}
-    documents = values.get(columns.documents)
-    if isinstance(documents, list):
-        return max(1, len(documents)), None
-    return 1, values.get(columns.query_id, values.get(columns.query))
+def _size(row: Row, columns: Columns, last: Any) -> tuple[int, Any]:
+    """How many texts a row has, and the query of a pair; None for a row that stands alone, ``last`` for a bad one."""
+    try:
+        work = work_of(row, columns)
+    except BadRowError:
+        return 1, last
+    return len(work.texts), work.shared_query

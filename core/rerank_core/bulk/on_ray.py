@@ -8,22 +8,23 @@ or the other way round.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from rerank_core.bulk.job import Job, Progress, Totals, check_rejects, decisive, parts_of
+from rerank_core.bulk.inputs import Input
+from rerank_core.bulk.job import Job, Part, Progress, Totals, check_rejects, decisive, parts_of, score_part
 from rerank_core.bulk.parts import Counts
 from rerank_core.bulk.scoring import RerankBatch
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.inference.cpus import available_cpus
 from rerank_core.optional import optional
+from rerank_core.options import effective_provider
 from rerank_core.reranker import Reranker
 from rerank_core.variables import RAY
 
@@ -59,37 +60,53 @@ def run_on_ray(
         InvalidRequestError: as for :func:`~rerank_core.bulk.run`; when there are fewer CPUs than the workers need.
         RerankError: when the model fails, or Ray does.
     """
-    job = replace(job, files=[file.resolve() for file in job.files], output=job.output.resolve())
-    parts, totals = job.parts(), Totals()
+    job = job.resolved()
+    parts, totals = job.parts(), Totals(expected=job.rows_about())
     with Reranker(**options) as reranker:
-        parts.open(decisive(job, reranker))
+        same = decisive(job, reranker)
+    parts.open(same)
+    job.keep_texts()
     for counts in parts.all_done():
         totals.add(counts, kept=True)
     check_rejects(job, totals)
     with _cluster(address):
-        size = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus_per_worker)
-        for counts in _counted(job, {**options, "threads": cpus_per_worker}, size, cpus_per_worker):
+        totals.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus_per_worker)
+        options = _shared_out(options, cpus_per_worker)
+        for counts in _counted(job, options, same["model"], totals.workers, cpus_per_worker):
             totals.add(counts, kept=False)
             check_rejects(job, totals)
             if on_part is not None:
                 on_part(totals)
+    job.tidy()
     return totals
 
 
-def _counted(job: Job, options: Mapping[str, Any], workers: int, cpus: int) -> Iterator[Counts]:
-    """The counts of each part, as it is done."""
+def _shared_out(options: Mapping[str, Any], cpus: int) -> dict[str, Any]:
+    """The options of a worker: its model has the threads that Ray keeps for it, unless somebody said otherwise."""
+    local = effective_provider(options.get("provider"), options.get("base_url")) == "local"
+    return {**options, "threads": cpus} if local and options.get("threads") is None else dict(options)
+
+
+def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpus: int) -> Iterator[Counts]:
+    """The counts of each part, as it is done. ``model`` is what each worker's must be."""
     scored = ray.data.read_datasource(_Files(job), num_cpus=0).map_batches(
         _Worker,
-        fn_constructor_args=(job, dict(options)),
+        fn_constructor_args=(job, options, model),
         batch_size=1,
         compute=ActorPoolStrategy(size=workers),
         num_cpus=cpus,
     )
     try:
         for row in scored.iter_rows():
-            yield Counts(**json.loads(row["counts"]))
+            done = pickle.loads(row["done"])  # noqa: S301  (a worker of this job has written it)
+            if isinstance(done, RerankError):
+                raise done
+            yield done
     except ray.exceptions.RayError as error:
-        raise _own(error) from error
+        raise RerankError(
+            f"Ray gave up: {type(error).__name__}. Its logs say more: by default in /tmp/ray/session_latest/logs.",
+            code="ray_failed",
+        ) from error
 
 
 class _Files(Datasource):  # type: ignore[misc]  # Ray has no types
@@ -101,38 +118,73 @@ class _Files(Datasource):  # type: ignore[misc]  # Ray has no types
 
     def estimate_inmemory_data_size(self) -> int:
         """The size of the files."""
-        return sum(file.stat().st_size for file in self._job.files)
+        return sum(file.size() for file in self._job.inputs())
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:  # noqa: ARG002  (Ray's signature)
         """A task per file."""
         return [
             ReadTask(partial(_parts_to_do, self._job, position), _about(file))
-            for position, file in enumerate(self._job.files)
+            for position, file in enumerate(self._job.inputs())
         ]
 
 
-def _about(file: Any) -> Any:
-    return BlockMetadata(num_rows=None, size_bytes=file.stat().st_size, exec_stats=None, input_files=(str(file),))
+def _about(file: Input) -> Any:
+    return BlockMetadata(num_rows=None, size_bytes=file.size(), exec_stats=None, input_files=(file.name,))
 
 
 def _parts_to_do(job: Job, position: int) -> Iterator[Any]:
+    """Parts, and an error of ours at the end if there is one: Ray would lose it on the way to the driver."""
     parts = job.parts()
-    for name, rows in parts_of(job, position):
-        if parts.done(name) is None:
-            yield pa.table({"name": [name], "rows": pa.array([pickle.dumps(rows)], pa.large_binary())})
+    try:
+        for part in parts_of(job, position):
+            if parts.done(part.name) is None:
+                yield _packed("part", part)
+    except RerankError as error:
+        yield _packed("part", error)
+
+
+def _packed(name: str, value: Part | Counts | RerankError) -> Any:
+    return pa.table({name: pa.array([pickle.dumps(value)], pa.large_binary())})
 
 
 class _Worker:
-    """Scores and writes parts, with a reranker of its own."""
+    """Scores and writes parts, with a reranker of its own. Errors of ours are values, as in :func:`_parts_to_do`."""
 
-    def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
-        self._batch = RerankBatch(columns=job.columns, **options)
+    def __init__(self, job: Job, options: Mapping[str, Any], model: str) -> None:
         self._parts = job.parts()
+        self._made: RerankBatch | RerankError
+        try:
+            self._made = RerankBatch(columns=job.columns, **options)
+            _check_identity(self._made.reranker.scorer.identity, model)
+        except RerankError as error:
+            self._made = error
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
-        (name,), (packed,) = batch["name"], batch["rows"]
-        rows = pickle.loads(packed)  # noqa: S301  (a reader of this job has written it)
-        return {"counts": [json.dumps(asdict(self._parts.keep(str(name), len(rows), self._batch.score(rows))))]}
+    def __call__(self, batch: Mapping[str, Any]) -> Any:
+        (packed,) = batch["part"]
+        return _packed("done", self._done(pickle.loads(packed)))  # noqa: S301  (a reader of this job has written it)
+
+    def _done(self, part: Part | RerankError) -> Counts | RerankError:
+        try:
+            for error in (part, self._made):
+                if isinstance(error, RerankError):
+                    return error
+            return score_part(cast("Part", part), cast("RerankBatch", self._made), self._parts)
+        except RerankError as error:
+            return error
+
+
+def _check_identity(own: str, model: str) -> None:
+    """Whether a worker's model is the job's.
+
+    Raises:
+        RerankError: when it is another one, though the options are the same.
+    """
+    if own != model:
+        raise RerankError(
+            f"a worker's model is {own}, and the job's is {model}: their machines are not alike. Say with --backend "
+            "and --dtype what all are to use.",
+            code="another_model",
+        )
 
 
 @contextmanager
@@ -151,19 +203,13 @@ def _cluster(address: str | None) -> Iterator[None]:
         ray.init(address, logging_level=logging.WARNING, log_to_driver=False, **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InvalidRequestError(f"no Ray cluster could be reached or started: {error}", param="address") from error
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
+    DataContext.get_current().enable_progress_bars = False
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":  # its plans and stack traces; they are in the logs
+            handler.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors")  # a job may be small
+            yield
     finally:
         ray.shutdown()
-
-
-def _own(error: Exception) -> RerankError:
-    """A worker's error of ours, or one that says where to look."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RerankError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return RerankError(f"Ray gave up: {type(error).__name__}. Its logs are in the session's folder.", code="ray_failed")

@@ -1,31 +1,35 @@
 """The folder of a job: numbered parts of the output, and what is known of those that are done.
 
-    OUT/part-0000-00000.jsonl      scored rows of a file's part
+    OUT/part-0000-00000.jsonl      scored rows of a file's part (or .parquet, or a TREC run: .trec)
     OUT/rejects-0000-00000.jsonl   rows of the same part that could not be scored; none where there are none
     OUT/job.json                   what decides the scores, so that only the same job goes on here
     OUT/done-0000-00000.json       written last: the part and its counts are complete
 
-Every file is written under another name first and then renamed, so a process that is killed leaves whole files or none.
+Every file is written under another name first, which begins with a dot, and then renamed, so a process that is killed
+leaves whole files or none. What it was writing is removed when the job is complete.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from rerank_core.bulk.columns import Columns
+from rerank_core.bulk.runs import run_lines
 from rerank_core.bulk.scoring import Scored
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
 from rerank_core.optional import optional
 
-Format = Literal["jsonl", "parquet"]
+Format = Literal["jsonl", "parquet", "trec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Parts:
     def __init__(self, folder: Path, kind: Format, columns: Columns) -> None:
         self.folder = folder
         self.kind = kind
-        self._added = columns.added()
+        self._columns = columns
         if kind == "parquet":
             with optional("Parquet files", extra="parquet"):
                 import pyarrow.parquet  # noqa: F401  (before any work is done)
@@ -120,26 +124,40 @@ class Parts:
         names = sorted(file.stem.removeprefix("done-") for file in self.folder.glob("done-*.json"))
         return [counts for counts in map(self.done, names) if counts is not None]
 
-    def keep(self, name: str, rows: int, scored: Scored) -> Counts:
+    def keep(self, name: str, rows: int, scored: Scored, kinds: Mapping[str, Any] | None = None) -> Counts:
         """Write a part.
 
         Args:
             name: of the part.
             rows: how many rows were read for it.
             scored: what became of them.
+            kinds: pyarrow's types of the columns that were read, where they are known.
 
         Raises:
-            InvalidRequestError, RerankError: when it cannot be written.
+            InvalidRequestError: when a column is none that the format can hold, or the part cannot be written.
+            RerankError: when the storage fails.
         """
-        if self.kind == "parquet":
-            self._write(self.folder / f"part-{name}.parquet", lambda out: _parquet(out, scored.rows, self._added))
-        else:
-            self._write(self.folder / f"part-{name}.jsonl", lambda out: _lines(out, scored.rows))
+        self._write(self.folder / f"part-{name}.{self.kind}", partial(self._rows, rows=scored.rows, kinds=kinds or {}))
         if scored.rejects:
             self._write(self.folder / f"rejects-{name}.jsonl", lambda out: _lines(out, scored.rejects))
         counts = Counts(rows, len(scored.rows), len(scored.rejects), scored.pairs, scored.tokens)
         self._write(self.folder / f"done-{name}.json", lambda out: out.write(json.dumps(asdict(counts)).encode()))
         return counts
+
+    def tidy(self) -> None:
+        """Remove what killed processes were writing. For a job that is complete: nobody else is writing then."""
+        for kind in ("part", "rejects", "done"):
+            for file in self.folder.glob(f".{kind}-*"):
+                with suppress(OSError):
+                    file.unlink()
+
+    def _rows(self, out: IO[bytes], *, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> None:
+        if self.kind == "parquet":
+            _parquet(out, rows, {**kinds, **_added_types(rows, self._columns.added())})
+        elif self.kind == "trec":
+            out.writelines(f"{line}\n".encode() for line in run_lines(rows, self._columns))
+        else:
+            _lines(out, rows)
 
     def _write(self, file: Path, write: Callable[[IO[bytes]], object]) -> None:
         """All of the file or nothing of it."""
@@ -158,8 +176,23 @@ class Parts:
 
 
 def _lines(out: IO[bytes], rows: Sequence[Mapping[str, Any]]) -> None:
-    for row in rows:
-        out.write(json.dumps(row, ensure_ascii=False, default=_as_text).encode() + b"\n")
+    out.writelines(_line(row) for row in rows)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        line = json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
+    except ValueError:  # JSON has no NaN, though Python reads and writes it
+        line = json.dumps(_without_nan(row), ensure_ascii=False, default=_as_text)
+    return line.encode() + b"\n"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_nan(each) for name, each in value.items()}
+    return [_without_nan(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _as_text(value: Any) -> str:
@@ -167,12 +200,11 @@ def _as_text(value: Any) -> str:
     return b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def _parquet(out: IO[bytes], rows: Sequence[Mapping[str, Any]], added: Sequence[str]) -> None:
+def _parquet(out: IO[bytes], rows: Sequence[Mapping[str, Any]], types: Mapping[str, Any]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     names = list(dict.fromkeys(name for row in rows for name in row))
-    types = _added_types(rows, added)
     table = {name: _column([row.get(name) for row in rows], name, types.get(name)) for name in names}
     parquet.write_table(pa.table(table), out)
 

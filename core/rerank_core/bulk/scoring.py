@@ -52,19 +52,19 @@ class RerankBatch:
             InvalidRequestError: when the batch has columns that would be written over.
             RerankError: when the model fails.
         """
-        names = list(batch)
+        names = list(dict.fromkeys([*batch, self.columns.id]))
         rows = [
-            Row("batch", number, dict(zip(names, cells, strict=True)))
+            Row("batch", number, dict(zip(batch, cells, strict=True)))
             for number, cells in enumerate(zip(*map(_plain, batch.values()), strict=True), 1)
         ]
         scored = self.score(rows)
         added = iter(scored.rows)
         reasons = {reject["row"]: reject["reason"] for reject in scored.rejects}
-        nothing = dict.fromkeys(self.columns.added())
+        nothing = dict.fromkeys([self.columns.id, *self.columns.added()])
         found = []
         for row in rows:
             reason = reasons.get(row.number)
-            found.append({**(row.values or {}), **(next(added) if reason is None else nothing), "reject": reason})
+            found.append({**nothing, **(row.values or {}), **(next(added) if reason is None else {}), "reject": reason})
         return {name: [each[name] for each in found] for name in (*names, *self.columns.added(), "reject")}
 
     def score(self, rows: Sequence[Row]) -> Scored:
@@ -94,7 +94,9 @@ class RerankBatch:
             for row, work in group:
                 own = [next(results) for _ in work.texts]
                 cells = [self._cells(result, response.model) for result in own]
-                scored.append({**(row.values or {}), **(cells[0] if work.pair else _columns(cells))})
+                values = dict(row.values or {})
+                values.setdefault(self.columns.id, work.hashed())
+                scored.append({**values, **(cells[0] if work.pair else _columns(cells))})
         return Scored(scored, rejects, pairs, tokens)
 
     def _cells(self, result: RerankResult, model: str) -> dict[str, Any]:
@@ -106,15 +108,14 @@ class RerankBatch:
 
 
 def _groups(works: Sequence[tuple[Row, Work | None]]) -> Iterator[list[tuple[Row, Work]]]:
-    """Rows to rank together: a row with candidates alone, pairs of one query that stand beside each other."""
-    for query, rows in groupby(works, key=lambda each: _query(each[1])):
-        group = [(row, work) for row, work in rows if work is not None]
-        yield from ([each] for each in group) if query is None else [group]
+    """Rows to rank together: a row with candidates alone, pairs of one query that stand beside each other.
 
-
-def _query(work: Work | None) -> Any:
-    """What pairs of one query have in common; None for a row that stands alone."""
-    return None if work is None or not work.pair else (work.query, work.key)
+    A bad row between two pairs does not part them.
+    """
+    good = ((row, work) for row, work in works if work is not None)
+    for query, rows in groupby(good, key=lambda each: each[1].shared_query):
+        beside = list(rows)
+        yield from ([each] for each in beside) if query is None else [beside]
 
 
 def _columns(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

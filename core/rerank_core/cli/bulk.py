@@ -34,6 +34,7 @@ class Kind(StrEnum):
 
     JSONL = "jsonl"
     PARQUET = "parquet"
+    TREC = "trec"
 
 
 class Engine(StrEnum):
@@ -48,7 +49,11 @@ class Engine(StrEnum):
 @takes(_TAKEN, PANELS)
 def bulk(  # noqa: PLR0917  (typer reads them by name)
     files: Annotated[
-        list[str], typer.Argument(metavar="FILES", help="Files, folders and patterns of .jsonl, .csv and .parquet.")
+        list[str],
+        typer.Argument(
+            metavar="FILES",
+            help="Files, folders, patterns and URLs (s3://, gs://) of .jsonl, .csv, .parquet, and of .trec or .run.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -57,6 +62,14 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
     output_format: Annotated[
         Kind, typer.Option("--format", help="What the scored rows are written as.", rich_help_panel=_JOB)
     ] = Kind.JSONL,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="The queries of TREC runs: JSONL or id<TAB>text.", dir_okay=False, rich_help_panel=_JOB),
+    ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(help="Their documents: the same; may be repeated.", dir_okay=False, rich_help_panel=_JOB),
+    ] = None,
     max_rejects: Annotated[
         int | None,
         typer.Option(min=0, help="End when more rows than this cannot be scored.", rich_help_panel=_JOB),
@@ -93,6 +106,12 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
     query_id_column: Annotated[
         str, typer.Option(help="What tells queries apart, where their texts do not.", rich_help_panel=_COLUMNS)
     ] = "query_id",
+    document_id_column: Annotated[
+        str, typer.Option(help="The ids of texts, for TREC runs.", rich_help_panel=_COLUMNS)
+    ] = "document_id",
+    id_column: Annotated[
+        str, typer.Option(help="What tells rows apart; made where it is missing.", rich_help_panel=_COLUMNS)
+    ] = "id",
     prefix: Annotated[
         str, typer.Option(help="Stands before the names of the added columns.", rich_help_panel=_COLUMNS)
     ] = "",
@@ -105,7 +124,7 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
 
     A row is a pair (query, document) or a query with its candidates (query, documents). It comes back with all its
     columns and relevance_score, logit, rank, truncated, window, tokens and model; lists where it has candidates. Rows
-    that cannot be scored go to rejects-*.jsonl with the reason.
+    that cannot be scored go to rejects-*.jsonl with the reason. A TREC run is joined with its texts by id.
 
     A job that was ended, by Ctrl-C or a crash, goes on when the same command is run again.
 
@@ -118,8 +137,11 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
         raise typer.BadParameter("give --output FOLDER, or --dry-run")
     if effective_provider(options["provider"], options["base_url"]) == "local":
         import_heavy_libraries()
-    columns = Columns(query_column, document_column, documents_column, query_id_column, prefix)
-    job = Job(find_files(files), output or Path(), columns, output_format.value, rows_per_part, max_rejects)
+    columns = Columns(
+        query_column, document_column, documents_column, query_id_column, document_id_column, id_column, prefix
+    )
+    inputs, into = find_files(files), output or Path()
+    job = Job(inputs, into, columns, output_format.value, rows_per_part, max_rejects, queries, tuple(texts or ()))
     made = {"model": model, "api_key": api_key_from(api_key_env), **options}
     with interruptible():
         if dry_run:
@@ -181,15 +203,22 @@ def _progress() -> Iterator[Callable[[Totals], None]]:
     with console.status("scoring") as line:
 
         def on_part(totals: Totals) -> None:
-            seconds = max(time.perf_counter() - started, 1e-9)
-            done = totals.rows - totals.kept
-            share = done / totals.rows if totals.rows else 0.0
-            line.update(
-                f"{totals.rows:,} rows, {totals.rejects:,} rejected, {totals.pairs * share / seconds:,.0f} pairs/s, "
-                f"{totals.tokens * share / seconds:,.0f} tokens/s"
-            )
+            line.update(_shown(totals, time.perf_counter() - started))
 
         yield on_part
+
+
+def _shown(totals: Totals, seconds: float) -> str:
+    """What was done, how fast, by how many, and how long the rest will take."""
+    done = totals.rows - totals.kept
+    share = done / totals.rows / max(seconds, 1e-9) if totals.rows else 0.0
+    left = max(0, totals.expected - totals.rows) * seconds / max(done, 1)
+    workers = "" if totals.workers == 1 else f", {totals.workers} workers"
+    return (
+        f"{totals.rows:,} of about {max(totals.expected, totals.rows):,} rows, {totals.rejects:,} rejected, "
+        f"{totals.pairs * share:,.0f} pairs/s, {totals.tokens * share:,.0f} tokens/s, about {_duration(left)} left"
+        f"{workers}"
+    )
 
 
 def _duration(seconds: float) -> str:

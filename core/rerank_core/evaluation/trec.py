@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,18 @@ def read_texts(file: Path) -> dict[str, str]:
         InvalidRequestError: when a line has no id, no text or a title that is not text, or an id has two texts.
     """
     texts: dict[str, str] = {}
+    for number, identifier, text in each_text(file):
+        if texts.setdefault(identifier, text) != text:
+            raise conflict(file, number, f"another text of {identifier!r}")
+    return texts
+
+
+def each_text(file: Path) -> Iterator[tuple[int, str, str]]:
+    """The texts of :func:`read_texts` one after the other: line number, id and text.
+
+    Raises:
+        InvalidRequestError: when a line has no id, no text or a title that is not text.
+    """
     for number, line in read_lines(file):
         if line.startswith("{"):
             row = read_object(file, number, line)
@@ -36,9 +48,7 @@ def read_texts(file: Path) -> dict[str, str]:
             text = text if tab else None
         if not isinstance(identifier, str | int) or not isinstance(text, str):
             raise InvalidRequestError(f"{file.name}:{number}: expected an id and a text.")
-        if texts.setdefault(str(identifier), text) != text:
-            raise conflict(file, number, f"another text of {str(identifier)!r}")
-    return texts
+        yield number, str(identifier), text
 
 
 def read_qrels(file: Path) -> dict[str, dict[str, int]]:
