@@ -1,6 +1,6 @@
 """Bulk jobs: pairs a second in one process and on Ray, against ``rerank_many``; and what a job costs that is killed.
 
-    python benchmarks/bulk.py --data ../shared/data/eval/squad_dev12 [--pairs 20000]
+    python benchmarks/bulk.py --data ../shared/data/eval/wikiqa_test [--pairs 200000]
 
 Queries of the set with twenty of its passages each, written to JSONL; the passages are taken at random, so the scores
 mean nothing. ``rerank_many`` has them in memory, the jobs read and write files, and start their own processes: Ray's
@@ -18,7 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from measure import ROOT, Result, arguments
 
@@ -27,8 +31,10 @@ from rerank_core.evaluation import load_data
 
 MODEL = "rerank-tiny-en-v1"
 CANDIDATES = 20
-DATA = ROOT.parent / "shared" / "data" / "eval" / "squad_dev12"
+DATA = ROOT.parent / "shared" / "data" / "eval" / "wikiqa_test"
 KILLS = ("driver", "worker", "driver")
+TOLERANCE = 1e-6
+MARK = f"BENCHMARK_OF_BULK={os.getpid()}"
 
 
 def main() -> None:
@@ -39,14 +45,15 @@ def main() -> None:
         rows = written(given.data, given.pairs, folder / "pairs.jsonl")
         pairs = len(rows) * CANDIDATES
         seconds = {"`rerank_many`, in memory": many(rows)}
-        for engine in ("local", "ray"):
+        ways = {"local": ("local",), "ray": ("ray",), "one worker": ("ray", "--workers", "1")}
+        for output, how in ways.items():
             started = time.perf_counter()
-            job(folder, engine, engine).wait()
-            seconds[f"`rerank bulk --engine {engine}`"] = time.perf_counter() - started
+            job(folder, output, *how).wait()
+            seconds[f"`rerank bulk --engine {' '.join(how)}`"] = time.perf_counter() - started
         started = time.perf_counter()
         kills = killed(folder, rows=len(rows))
         seconds[f"the same on Ray, killed {kills} times"] = time.perf_counter() - started
-        differences = {each: difference(folder / each, folder / "local") for each in ("ray", "killed")}
+        differences = {each: difference(folder / each, folder / "local") for each in ("ray", "one worker", "killed")}
     first = next(iter(seconds.values()))
     shown = [[way, f"{spent:.0f}", f"{pairs / spent:.0f}", f"{first / spent:.2f}"] for way, spent in seconds.items()]
     Result(
@@ -55,11 +62,18 @@ def main() -> None:
         ["", "seconds", "pairs/s", "ratio"],
         shown,
         [
-            "Starting the processes counts. Relevance scores differ from those of one process by at most "
-            + ", ".join(f"{value:.0e} ({way})" for way, value in differences.items())
-            + "; all columns that are not scores are equal, row for row.",
+            "Starting the processes counts. Against the job in one process: "
+            + "; ".join(f"{way}: {found}" for way, found in differences.items())
+            + ". All other columns are equal, row for row.",
         ],
-        {"pairs": pairs, "seconds": seconds, "differences": differences, "kills": kills},
+        {
+            "pairs": pairs,
+            "seconds": seconds,
+            "differences": {way: found.most for way, found in differences.items()},
+            "above_tolerance": {way: found.above for way, found in differences.items()},
+            "ranks": {way: found.ranks for way, found in differences.items()},
+            "kills": kills,
+        },
     ).keep(given.out)
 
 
@@ -83,22 +97,23 @@ def many(rows: list[tuple[str, list[str]]]) -> float:
     return time.perf_counter() - started
 
 
-def job(folder: Path, engine: str, output: str) -> subprocess.Popen[bytes]:
+def job(folder: Path, output: str, *how: str) -> subprocess.Popen[bytes]:
     """A job that has been started."""
-    command = ["bulk", "pairs.jsonl", "-o", output, "-m", MODEL, "--engine", engine, "--rows-per-part", "50"]
+    command = ["bulk", "pairs.jsonl", "-o", output, "-m", MODEL, "--rows-per-part", "50", "--engine", *how]
+    mark, _, value = MARK.partition("=")
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "rerank_core", *command],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), mark: value},
     )
 
 
 def killed(folder: Path, *, rows: int) -> int:
     """Run a job, kill something three times, and let it end; returns how often something was killed."""
     sample, kills = random.Random(1), 0  # noqa: S311
-    process = job(folder, "ray", "killed")
+    process = job(folder, "killed", "ray")
     for number, victim in enumerate(KILLS):
         least = (rows // 50) * (number + sample.random()) / len(KILLS)
         while len([*(folder / "killed").glob("done-*")]) < least and process.poll() is None:
@@ -107,37 +122,85 @@ def killed(folder: Path, *, rows: int) -> int:
             break
         kills += 1
         if victim == "worker":
-            subprocess.run(["pkill", "-9", "-o", "-f", "ray::MapWorker"], check=False)  # noqa: S607
+            kill([each for each, line in ours().items() if line.startswith(b"ray::MapWorker")][:1])
         else:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             process.wait()
-            subprocess.run(["pkill", "-9", "-f", "raylet|gcs_server|^ray::"], check=False)  # noqa: S607
-            process = job(folder, "ray", "killed")
+            kill(ours())  # what a driver leaves ends by itself, some time later
+            process = job(folder, "killed", "ray")
     process.wait()
     return kills
 
 
-def difference(one: Path, other: Path) -> float:
-    """The largest difference of a relevance score.
+def ours() -> dict[int, bytes]:
+    """Processes that a job has started: number and command line."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if MARK.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found[int(process.name)] = (process / "cmdline").read_bytes()
+    return found
+
+
+def kill(numbers: Iterable[int]) -> None:
+    """End processes as a crash does."""
+    for number in numbers:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+@dataclass
+class Difference:
+    """How two outputs differ.
+
+    Attributes:
+        pairs: how many pairs there are.
+        most: the largest difference of a relevance score.
+        above: how many of these are above 1e-6.
+        ranks: how many ranks differ.
+    """
+
+    pairs: int = 0
+    most: float = 0.0
+    above: int = 0
+    ranks: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"relevance scores differ by at most {self.most:.0e}, {self.above} of {self.pairs:,} by more than "
+            f"{TOLERANCE:.0e}, and {self.ranks} ranks"
+        )
+
+
+def difference(one: Path, other: Path) -> Difference:
+    """How the scores of two outputs differ.
 
     Raises:
         ValueError: when anything else differs.
     """
-    most = 0.0
+    found = Difference()
+    if {each.name for each in one.glob("part-*")} != {each.name for each in other.glob("part-*")}:
+        raise ValueError("the jobs do not have the same parts")
     for file in sorted(other.glob("part-*.jsonl")):
-        found, expected = (
-            [json.loads(line) for line in (folder / file.name).read_text().splitlines()] for folder in (one, other)
-        )
-        for row, wanted in zip(found, expected, strict=True):
-            scores, right = row.pop("relevance_score"), wanted.pop("relevance_score")
-            for each in (row, wanted):
-                del each["logit"], each["rank"]  # equal up to the same rounding
+        for row, wanted in zip(rows_of(one / file.name), rows_of(file), strict=True):
+            for name in ("relevance_score", "rank"):
+                for value, expected in zip(row.pop(name), wanted.pop(name), strict=True):
+                    apart = abs(value - expected)
+                    if name == "rank":
+                        found.ranks += apart > 0
+                        continue
+                    found.pairs += 1
+                    found.most = max(found.most, apart)
+                    found.above += apart > TOLERANCE
+            del row["logit"], wanted["logit"]  # the score says it
             if row != wanted:
                 raise ValueError(f"{file.name} differs from that of one process")
-            most = max(most, *(abs(a - b) for a, b in zip(scores, right, strict=True)))
-    if len([*one.glob("part-*")]) != len([*other.glob("part-*")]):
-        raise ValueError("the jobs do not have the same parts")
-    return most
+    return found
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """The rows of a part."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 if __name__ == "__main__":

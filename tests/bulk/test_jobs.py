@@ -160,6 +160,13 @@ def test_a_bad_row_does_not_part_the_pairs_of_one_query(tmp_path):
         assert len(read(tmp_path / str(size), "rejects")) == 2
 
 
+def test_long_rows_are_in_smaller_parts_also_within_a_query(tmp_path):
+    rows = [{"query": "a", "document": "a", "cargo": "x" * 12_000_000}] * 3
+    run(Job([write(tmp_path / "in.jsonl", rows)], tmp_path / "out"), fake())
+    sizes = [len(file.read_text().splitlines()) for file in sorted((tmp_path / "out").glob("part-*"))]
+    assert sizes == [2, 1]
+
+
 def test_query_ids_tell_equal_queries_apart(tmp_path):
     rows = [{"q": "a", "d": "a", "n": number} for number in (1, 1, 2)]
     columns = Columns("q", "d", "ds", query_id="n", prefix="re_")

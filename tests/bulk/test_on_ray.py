@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
@@ -17,7 +18,7 @@ import pytest
 from own_ray import LONG, MARK, end, marked, own_ray
 from rerank_core.bulk import Job
 from rerank_core.bulk.job import Part
-from rerank_core.bulk.on_ray import _shared_out, _Worker
+from rerank_core.bulk.on_ray import _Gate, _shared_out, _Worker
 from serving import serving
 from waiting import BOUND, wait_for
 
@@ -173,6 +174,21 @@ def test_errors_of_readers_and_workers_are_told_as_in_one_process(tmp_path, envi
     assert message in said[0]
     assert said[0].endswith(said[1])  # before it Ray's core may have a line about itself
     assert len(said[0].splitlines()) <= 2
+
+
+def test_only_so_many_parts_are_under_way():
+    async def parts_come_and_go():
+        gate = _Gate(2)
+        await gate.enter("a")
+        await gate.enter("b")
+        await gate.enter("a")  # a reader that begins again
+        waiting = asyncio.create_task(gate.enter("c"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await gate.leave("b")
+        await waiting
+
+    asyncio.run(parts_come_and_go())
 
 
 def test_a_run_is_joined_on_ray_too(tmp_path, environment):

@@ -44,6 +44,9 @@ def folder(tmp_path):
     (tmp_path / "logs").mkdir()
     for name in ("pairs.jsonl", "logs/monday.jsonl"):
         (tmp_path / name).write_text(json.dumps({"query": "cats", "document": "Cats purr."}))
+    (tmp_path / "first.trec").write_text("q1 Q0 d1 1 9.5 bm25\n")
+    (tmp_path / "queries.tsv").write_text("q1\tcats\n")
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "Cats purr."}\n')
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "rerank"
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m rerank_core "$@"\n')

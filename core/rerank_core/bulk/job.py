@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rerank_core.bulk.columns import BadRowError, Columns, Row, work_of
 from rerank_core.bulk.formats import kinds_of, read_rows, rows_about
@@ -21,7 +21,9 @@ from rerank_core.inference.encoding import ENCODING_VERSION
 from rerank_core.reranker import Reranker
 
 ROWS_PER_PART = 1_000
-_MOST_TEXTS = 20_000  # of a part: rows with many candidates are in smaller ones
+# What a part has at most, so that memory stays bounded: one with long rows or many candidates has fewer rows.
+_MOST_TEXTS = 20_000
+_MOST_CHARACTERS = 32_000_000
 _RUNS = (".trec", ".run")
 
 
@@ -282,24 +284,44 @@ def parts_of(job: Job, position: int) -> Iterator[Part]:
 def _in_parts(rows: Iterable[Row], job: Job) -> Iterator[list[Row]]:
     """Rows in parts. Pairs of one query that stand beside each other stay together, as far as a part may grow."""
     part: list[Row] = []
-    texts, last = 0, None
+    texts = characters = 0
+    last = None
     for row in rows:
-        size, query = _size(row, job.columns, last)
-        full = len(part) >= job.rows_per_part or texts + size > _MOST_TEXTS
-        goes_on = query is not None and query == last and texts + size <= _MOST_TEXTS
-        if part and full and not goes_on:
+        size = _size(row, job.columns)
+        query = last if size.bad else size.query
+        fits = texts + size.texts <= _MOST_TEXTS and characters + size.characters <= _MOST_CHARACTERS
+        goes_on = len(part) < job.rows_per_part or (query is not None and query == last)
+        if part and not (fits and goes_on):
             yield part
-            part, texts = [], 0
+            part, texts, characters = [], 0, 0
         part.append(row)
-        texts, last = texts + size, query
+        texts, characters, last = texts + size.texts, characters + size.characters, query
     if part:
         yield part
 
 
-def _size(row: Row, columns: Columns, last: Any) -> tuple[int, Any]:
-    """How many texts a row has, and the query of a pair; None for a row that stands alone, ``last`` for a bad one."""
+class _Size(NamedTuple):
+    """What a row takes.
+
+    Attributes:
+        texts: to score.
+        characters: of its texts and other columns.
+        query: of a pair; None for a row that stands alone.
+        bad: whether it cannot be scored, and so parts no pairs of one query.
+    """
+
+    texts: int
+    characters: int
+    query: Any
+    bad: bool
+
+
+def _size(row: Row, columns: Columns) -> _Size:
+    cells = (row.values or {}).values()
+    characters = sum(len(cell) for cell in cells if isinstance(cell, str))
     try:
         work = work_of(row, columns)
     except BadRowError:
-        return 1, last
-    return len(work.texts), work.shared_query
+        return _Size(1, characters, None, bad=True)
+    candidates = 0 if work.pair else sum(map(len, work.texts))
+    return _Size(len(work.texts), characters + candidates, work.shared_query, bad=False)

@@ -1,21 +1,21 @@
 """The same job on Ray: files are read, and parts scored and written, wherever Ray has CPUs.
 
-Ray Data moves parts from readers to a pool of workers that each hold the model, with only so many under way that
-memory stays bounded, and does again what a lost worker was at. What is done is known by the parts in the output folder
-(``parts.py``), which must be the same place for all machines. So a job may be begun on Ray and finished in one process,
-or the other way round.
+Ray Data moves parts from readers to a pool of workers that each hold the model, and does again what a lost worker was
+at. Only so many parts are under way that memory stays bounded, whatever the input. What is done is known by the parts
+in the output folder (``parts.py``), which must be the same place for all machines. So a job may be begun on Ray and
+finished in one process, or the other way round.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from rerank_core.bulk.inputs import Input
 from rerank_core.bulk.job import Job, Part, Progress, Totals, check_rejects, decisive, parts_of, score_part
@@ -34,7 +34,11 @@ with optional("bulk jobs on Ray", extra="ray"):
     from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
-_OBJECT_STORE_BYTES = 200_000_000
+OBJECT_STORE_BYTES = 200_000_000
+"""Of a Ray of this machine's own; what does not fit, Ray spills to disk."""
+
+_READERS = 2
+_AHEAD = 2  # parts under way per worker: one at work, one that waits
 
 
 def run_on_ray(
@@ -89,11 +93,14 @@ def _shared_out(options: Mapping[str, Any], cpus: int) -> dict[str, Any]:
 
 def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpus: int) -> Iterator[Counts]:
     """The counts of each part, as it is done. ``model`` is what each worker's must be."""
-    scored = ray.data.read_datasource(_Files(job), num_cpus=0).map_batches(
+    readers = min(_READERS, len(job.files))
+    gate = ray.remote(num_cpus=0)(_Gate).remote(_AHEAD * (workers + 1))
+    scored = ray.data.read_datasource(_Files(job, gate), num_cpus=0, concurrency=readers).map_batches(
         _Worker,
         fn_constructor_args=(job, options, model),
         batch_size=1,
-        compute=ActorPoolStrategy(size=workers),
+        # All at once; a least size of them all would be a warning where a job has fewer parts.
+        compute=ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
         num_cpus=cpus,
     )
     try:
@@ -101,7 +108,9 @@ def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpu
             done = pickle.loads(row["done"])  # noqa: S301  (a worker of this job has written it)
             if isinstance(done, RerankError):
                 raise done
-            yield done
+            name, counts = done
+            gate.leave.remote(name)
+            yield counts
     except ray.exceptions.RayError as error:
         raise RerankError(
             f"Ray gave up: {type(error).__name__}. Its logs say more: by default in /tmp/ray/session_latest/logs.",
@@ -109,12 +118,38 @@ def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpu
         ) from error
 
 
+class _Gate:
+    """Lets so many parts be under way at once.
+
+    Ray Data's own limits are on blocks that wait between its operators, and let a reader run far ahead of slow workers:
+    all of a file may then lie in the object store, and spill to disk.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside: set[str] = set()
+        self._changed = asyncio.Condition()
+
+    async def enter(self, name: str) -> None:
+        """Wait until there is room; a part that a lost reader had brought in is in."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: name in self._inside or len(self._inside) < self._most)
+            self._inside.add(name)
+
+    async def leave(self, name: str) -> None:
+        """A part is done."""
+        async with self._changed:
+            self._inside.discard(name)
+            self._changed.notify_all()
+
+
 class _Files(Datasource):  # type: ignore[misc]  # Ray has no types
     """The parts of a job's files that are not done: a task per file, which gives one part after the other."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, gate: Any) -> None:
         super().__init__()
         self._job = job
+        self._gate = gate
 
     def estimate_inmemory_data_size(self) -> int:
         """The size of the files."""
@@ -123,7 +158,7 @@ class _Files(Datasource):  # type: ignore[misc]  # Ray has no types
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:  # noqa: ARG002  (Ray's signature)
         """A task per file."""
         return [
-            ReadTask(partial(_parts_to_do, self._job, position), _about(file))
+            ReadTask(partial(_parts_to_do, self._job, self._gate, position), _about(file))
             for position, file in enumerate(self._job.inputs())
         ]
 
@@ -132,18 +167,19 @@ def _about(file: Input) -> Any:
     return BlockMetadata(num_rows=None, size_bytes=file.size(), exec_stats=None, input_files=(file.name,))
 
 
-def _parts_to_do(job: Job, position: int) -> Iterator[Any]:
+def _parts_to_do(job: Job, gate: Any, position: int) -> Iterator[Any]:
     """Parts, and an error of ours at the end if there is one: Ray would lose it on the way to the driver."""
     parts = job.parts()
     try:
         for part in parts_of(job, position):
             if parts.done(part.name) is None:
+                ray.get(gate.enter.remote(part.name))
                 yield _packed("part", part)
     except RerankError as error:
         yield _packed("part", error)
 
 
-def _packed(name: str, value: Part | Counts | RerankError) -> Any:
+def _packed(name: str, value: Part | tuple[str, Counts] | RerankError) -> Any:
     return pa.table({name: pa.array([pickle.dumps(value)], pa.large_binary())})
 
 
@@ -163,12 +199,13 @@ class _Worker:
         (packed,) = batch["part"]
         return _packed("done", self._done(pickle.loads(packed)))  # noqa: S301  (a reader of this job has written it)
 
-    def _done(self, part: Part | RerankError) -> Counts | RerankError:
+    def _done(self, part: Part | RerankError) -> tuple[str, Counts] | RerankError:
         try:
-            for error in (part, self._made):
-                if isinstance(error, RerankError):
-                    return error
-            return score_part(cast("Part", part), cast("RerankBatch", self._made), self._parts)
+            if isinstance(part, RerankError):
+                return part
+            if isinstance(self._made, RerankError):
+                return self._made
+            return part.name, score_part(part, self._made, self._parts)
         except RerankError as error:
             return error
 
@@ -197,19 +234,19 @@ def _cluster(address: str | None) -> Iterator[None]:
         local = {
             "num_cpus": available_cpus(),
             "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
+            "object_store_memory": OBJECT_STORE_BYTES,
         }
     try:
         ray.init(address, logging_level=logging.WARNING, log_to_driver=False, **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InvalidRequestError(f"no Ray cluster could be reached or started: {error}", param="address") from error
-    DataContext.get_current().enable_progress_bars = False
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = 1  # a part is a block, and leaves its reader at once: the next may have to wait
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":  # its plans and stack traces; they are in the logs
             handler.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The minimum number of concurrent actors")  # a job may be small
-            yield
+        yield
     finally:
         ray.shutdown()

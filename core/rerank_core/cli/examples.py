@@ -15,6 +15,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "rerank bulk pairs.jsonl -o scored",
         "rerank bulk logs -o scored --rows-per-part 500 --max-rejects 100",
         "rerank bulk pairs.jsonl --dry-run",
+        "rerank bulk first.trec --queries queries.tsv --texts corpus.jsonl -o scored --format trec",
     ),
     "models": ("rerank models", "rerank models --json -o models.json"),
     "export": ("rerank export cross-encoder/ms-marco-MiniLM-L6-v2 my-model",),
