@@ -370,7 +370,7 @@ def test_the_command_says_what_it_did(tmp_path):
     again = CliRunner().invoke(APP, [*arguments, "--json"])
     assert json.loads(again.stdout)["kept"] == 4
     dry = CliRunner().invoke(APP, ["bulk", str(file), "--dry-run", "-m", "rerank-tiny-en-v1"])
-    assert "4 rows, about 3 pairs" in dry.output
+    assert "about 4 rows, 3 pairs" in dry.output
     other = CliRunner().invoke(APP, [*arguments[:-1], "rerank-mini-en-v1"])
     assert (other.exit_code, "holds another job" in other.output) == (2, True)
     for wrong in (["bulk", str(file)], ["bulk", "nothing.jsonl", "-o", "x"]):

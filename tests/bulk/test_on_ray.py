@@ -204,3 +204,38 @@ def test_a_run_is_joined_on_ray_too(tmp_path, environment):
         parts = {each.name: each.read_text() for each in (tmp_path / engine).glob("part-*.trec")}
         found[engine] = {name: [line.split()[:4] for line in text.splitlines()] for name, text in parts.items()}
     assert found["ray"] == found["local"]
+
+
+PIPELINE = """
+from pathlib import Path
+
+import ray
+from rerank_core.bulk import Job, RerankBatch
+from rerank_core.bulk.on_ray import run_on_ray
+
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+rows = [{"query": "feline pets", "document": text, "n": i} for i, text in enumerate(["Dogs bark.", "Cats purr.", ""])]
+rows.append({"query": "", "document": "a", "n": 3})
+scored = ray.data.from_items(rows).map_batches(
+    RerankBatch, fn_constructor_kwargs={"model": "rerank-tiny-en-v1", "threads": 1}, batch_size=4, concurrency=1
+)
+for row in sorted(scored.take_all(), key=lambda row: row["n"]):
+    print(row["n"], row["rank"], row["reject"], row["model"], len(row["id"] or ""))
+before = ray.data.DataContext.get_current().target_max_block_size
+Path("in.jsonl").write_text('{"query": "a", "document": "b"}')
+totals = run_on_ray(Job([Path("in.jsonl")], Path("out")), {"model": "rerank-tiny-en-v1"})
+assert totals.scored == 1
+assert ray.is_initialized() and ray.data.DataContext.get_current().target_max_block_size == before
+"""
+
+
+def test_a_pipeline_of_ones_own_scores_batches_and_keeps_its_ray(tmp_path, environment):
+    done = subprocess.run(
+        [sys.executable, "-c", PIPELINE],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LONG, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second, third, bad = (line.split() for line in done.stdout.splitlines())
+    assert [first[0], second[:2], third[0]] == ["0", ["1", "1"], "2"]
+    assert first[2:] == ["None", "rerank-tiny-en-v1", "32"]
+    assert " ".join(bad) == "3 None column 'query' is blank None 0"

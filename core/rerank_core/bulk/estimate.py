@@ -22,7 +22,7 @@ class Estimate:
     """What was found in the first rows, and what it means for all.
 
     Attributes:
-        rows: all rows; counted, not estimated.
+        rows: all rows, about: from the files' sizes, where they do not say it.
         pairs: pairs of all rows, about.
         tokens: tokens of all pairs, about.
         seconds: of all, about, on this machine.
@@ -39,7 +39,7 @@ class Estimate:
 
 
 def estimate(job: Job, reranker: Reranker, *, sample: int = SAMPLE) -> Estimate:
-    """Score the first rows, and count the others. Nothing is written.
+    """Score the first rows, and reckon what the others will take. Nothing is written.
 
     Args:
         job: the job; its output is not looked at.
@@ -65,7 +65,7 @@ def _estimate(job: Job, reranker: Reranker, sample: int) -> Estimate:
     started = time.perf_counter()
     scored = RerankBatch(reranker, columns=job.columns).score(first)
     seconds = time.perf_counter() - started
-    rows = sum(1 for position in positions for _ in job.rows(position))
+    rows = max(len(first), job.rows_about())
     times = rows / len(first)
     return Estimate(
         rows,

@@ -63,7 +63,8 @@ def rows_about(file: Input) -> int:
         content = gzip.GzipFile(fileobj=stored) if file.name.endswith(".gz") else stored
         lines = sum(1 for _ in islice(content, _SAMPLE_LINES))
         read = stored.tell()  # of a compressed file it is a little ahead of the lines
-    return round(lines * file.size() / max(1, read))
+    rows = round(lines * file.size() / max(1, read))
+    return max(0, rows - 1) if file.kind == ".csv" else rows  # without the head
 
 
 def _jsonl(file: Input) -> Iterator[Row]:

@@ -119,7 +119,7 @@ def _reading_url(file: Input) -> Iterator[None]:
         yield
     except UnicodeError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:  # the last: pyarrow was built without it
         raise InvalidRequestError(
             f"cannot read {file.name} of {_scheme(file.location)}: {type(error).__name__}. Is the URL right, and "
             "may it be read from here?",

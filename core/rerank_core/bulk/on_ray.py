@@ -56,7 +56,8 @@ def run_on_ray(
         job: what is to be done. Files and output must be reachable from every machine under the same paths.
         options: the arguments of :class:`~rerank_core.Reranker`, for each worker to make its own.
         on_part: called after each part.
-        address: of a cluster; None for that of ``RAY_ADDRESS``, or one of this machine's own, which ends with the job.
+        address: of a cluster; None for what Ray is connected to, that of ``RAY_ADDRESS``, or one of this machine's own,
+            which ends with the job.
         workers: how many hold the model; None for as many as the cluster has CPUs for.
         cpus_per_worker: how many CPUs each one uses.
 
@@ -226,7 +227,11 @@ def _check_identity(own: str, model: str) -> None:
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """A connection to a cluster, or a cluster on this machine that ends afterwards."""
+    """A connection to a cluster, or a cluster on this machine that ends afterwards; one that there is stays."""
+    if address is None and ray.is_initialized():
+        with _data_settings():
+            yield
+        return
     local: dict[str, Any] = {}
     if address is None and "RAY_ADDRESS" not in os.environ:
         for name, value in RAY.items():
@@ -240,13 +245,28 @@ def _cluster(address: str | None) -> Iterator[None]:
         ray.init(address, logging_level=logging.WARNING, log_to_driver=False, **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InvalidRequestError(f"no Ray cluster could be reached or started: {error}", param="address") from error
+    try:
+        with _data_settings():
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _data_settings() -> Iterator[None]:
+    """Ray Data's settings for a job; afterwards they are what they were."""
     context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = 1  # a part is a block, and leaves its reader at once: the next may have to wait
-    for handler in logging.getLogger("ray.data").handlers:
-        if handler.name == "console":  # its plans and stack traces; they are in the logs
-            handler.setLevel(logging.CRITICAL)
+    before = (context.enable_progress_bars, context.target_max_block_size)
+    # A part is a block, and leaves its reader at once: the next may have to wait.
+    context.enable_progress_bars, context.target_max_block_size = False, 1
+    # What it says of plans and stack traces stands in its logs as well.
+    consoles = [each for each in logging.getLogger("ray.data").handlers if each.name == "console"]
+    levels = [each.level for each in consoles]
+    for console in consoles:
+        console.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        ray.shutdown()
+        context.enable_progress_bars, context.target_max_block_size = before
+        for console, level in zip(consoles, levels, strict=True):
+            console.setLevel(level)

@@ -185,8 +185,8 @@ def _say_estimate(job: Any, reranker: Any, *, as_json: bool) -> None:
     if as_json:
         say_json(asdict(found))
         return
-    work = f"{found.rows:,} rows, about {found.pairs:,} pairs and {found.tokens:,} tokens"
-    say(f"{work}: about {_duration(found.seconds)} on this machine")
+    work = f"about {found.rows:,} rows, {found.pairs:,} pairs and {found.tokens:,} tokens"
+    say(f"{work}: {_duration(found.seconds)} on this machine")
     note(f"from the first {found.sample:,} rows, of which {found.rejects:,} cannot be scored")
 
 
