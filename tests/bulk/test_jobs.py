@@ -373,5 +373,10 @@ def test_the_command_says_what_it_did(tmp_path):
     assert "about 4 rows, 3 pairs" in dry.output
     other = CliRunner().invoke(APP, [*arguments[:-1], "rerank-mini-en-v1"])
     assert (other.exit_code, "holds another job" in other.output) == (2, True)
-    for wrong in (["bulk", str(file)], ["bulk", "nothing.jsonl", "-o", "x"]):
+    for wrong in (
+        ["bulk", str(file)],
+        ["bulk", "nothing.jsonl", "-o", "x"],
+        [*arguments, "--workers", "2"],
+        [*arguments, "--engine", "local", "--address", "auto"],
+    ):
         assert CliRunner().invoke(APP, wrong).exit_code == 2

@@ -157,6 +157,7 @@ def test_a_worker_whose_model_is_another_one_scores_nothing(files, tmp_path):
     [
         ("a.csv", ["-m", "rerank-tiny-en-v1"], 2, "a.csv: this is no CSV in UTF-8"),
         ("a.jsonl", ["-m", "none", "--base-url", "http://127.0.0.1:9"], 3, "127.0.0.1:9"),
+        ("a.jsonl", ["-m", "/there/is/none"], 3, "/there/is/none"),
     ],
 )
 def test_errors_of_readers_and_workers_are_told_as_in_one_process(tmp_path, environment, name, options, code, message):
@@ -174,6 +175,22 @@ def test_errors_of_readers_and_workers_are_told_as_in_one_process(tmp_path, envi
     assert message in said[0]
     assert said[0].endswith(said[1])  # before it Ray's core may have a line about itself
     assert len(said[0].splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cpus-per-worker", "4096"], "a worker needs 4096 CPUs, and this machine has "),
+        (["--gpus-per-worker", "64"], "a worker needs 64 GPUs, and this machine has "),
+    ],
+)
+def test_a_worker_that_this_machine_has_no_room_for_is_not_waited_for(files, tmp_path, environment, options, message):
+    done = subprocess.run(
+        command(files, tmp_path / "out", "--engine", "ray", *options),
+        env=environment, capture_output=True, text=True, timeout=LONG, check=False,
+    )  # fmt: skip
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_so_many_parts_are_under_way():

@@ -212,7 +212,7 @@ def run(job: Job, reranker: Reranker, on_part: Progress | None = None) -> Totals
         RerankError: when the model fails.
     """
     parts, batch, totals = job.parts(), RerankBatch(reranker, columns=job.columns), Totals(expected=job.rows_about())
-    parts.open(decisive(job, reranker))
+    parts.open(decisive(job, reranker.scorer.identity))
     job.keep_texts()
     for part in chain.from_iterable(parts_of(job, position) for position in range(len(job.files))):
         counts = parts.done(part.name)
@@ -248,15 +248,18 @@ def check_rejects(job: Job, totals: Totals) -> None:
         )
 
 
-def decisive(job: Job, reranker: Reranker) -> dict[str, Any]:
-    """All that decides the output, as JSON has it. Loads the model and reads the files.
+def decisive(job: Job, model: str) -> dict[str, Any]:
+    """All that decides the output, as JSON has it. Reads the files.
+
+    Args:
+        job: the job.
+        model: the identity of what scores.
 
     Raises:
         InvalidRequestError: when a file cannot be read.
-        RerankError: when the model cannot be loaded.
     """
     return {
-        "model": reranker.scorer.identity,
+        "model": model,
         "encoding": ENCODING_VERSION,
         "columns": asdict(job.columns),
         "format": job.kind,

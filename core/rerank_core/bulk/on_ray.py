@@ -37,6 +37,7 @@ with optional("bulk jobs on Ray", extra="ray"):
 OBJECT_STORE_BYTES = 200_000_000
 """Of a Ray of this machine's own; what does not fit, Ray spills to disk."""
 
+_RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 _READERS = 2
 _AHEAD = 2  # parts under way per worker: one at work, one that waits
 
@@ -49,6 +50,7 @@ def run_on_ray(
     address: str | None = None,
     workers: int | None = None,
     cpus_per_worker: int = 1,
+    gpus_per_worker: float = 0,
 ) -> Totals:
     """:func:`~rerank_core.bulk.run` on Ray.
 
@@ -58,26 +60,28 @@ def run_on_ray(
         on_part: called after each part.
         address: of a cluster; None for what Ray is connected to, that of ``RAY_ADDRESS``, or one of this machine's own,
             which ends with the job.
-        workers: how many hold the model; None for as many as the cluster has CPUs for.
+        workers: how many hold the model; None for as many as the cluster has CPUs, or GPUs, for.
         cpus_per_worker: how many CPUs each one uses.
+        gpus_per_worker: how many GPUs, or what share of one; the rest of a machine's GPUs a worker does not see.
 
     Raises:
-        InvalidRequestError: as for :func:`~rerank_core.bulk.run`; when there are fewer CPUs than the workers need.
+        InvalidRequestError: as for :func:`~rerank_core.bulk.run`; when no cluster can be reached or started, or this
+            machine has less than a worker needs.
         RerankError: when the model fails, or Ray does.
     """
     job = job.resolved()
-    parts, totals = job.parts(), Totals(expected=job.rows_about())
-    with Reranker(**options) as reranker:
-        same = decisive(job, reranker)
-    parts.open(same)
-    job.keep_texts()
-    for counts in parts.all_done():
-        totals.add(counts, kept=True)
-    check_rejects(job, totals)
-    with _cluster(address):
-        totals.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus_per_worker)
+    needs = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
+    with _cluster(address, needs):
         options = _shared_out(options, cpus_per_worker)
-        for counts in _counted(job, options, same["model"], totals.workers, cpus_per_worker):
+        model = _taken(ray.remote(**needs)(_identity).remote(options))
+        parts, totals = job.parts(), Totals(expected=job.rows_about())
+        parts.open(decisive(job, model))
+        job.keep_texts()
+        for counts in parts.all_done():
+            totals.add(counts, kept=True)
+        check_rejects(job, totals)
+        totals.workers = workers or _most_workers(needs)
+        for counts in _counted(job, options, model, totals.workers, needs):
             totals.add(counts, kept=False)
             check_rejects(job, totals)
             if on_part is not None:
@@ -86,13 +90,46 @@ def run_on_ray(
     return totals
 
 
+def _identity(options: Mapping[str, Any]) -> str | RerankError:
+    """That of a worker's model: the machine that the job is started on may have no GPU, or be of another kind."""
+    try:
+        with Reranker(**options) as reranker:
+            return reranker.scorer.identity
+    except RerankError as error:
+        return error
+
+
+def _taken(reference: Any) -> str:
+    """What a task returned.
+
+    Raises:
+        RerankError: when that is an error of ours, or Ray fails.
+    """
+    try:
+        found = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        raise _given_up(error) from error
+    if isinstance(found, RerankError):
+        raise found
+    return str(found)
+
+
+def _most_workers(needs: Mapping[str, float]) -> int:
+    """How many workers a cluster has room for; at least one, for which it may have to grow."""
+    there = ray.cluster_resources()
+    rooms = [there.get(_RESOURCES[name], 0) / need for name, need in needs.items() if need]
+    return max(1, int(min(rooms, default=1)))
+
+
 def _shared_out(options: Mapping[str, Any], cpus: int) -> dict[str, Any]:
     """The options of a worker: its model has the threads that Ray keeps for it, unless somebody said otherwise."""
     local = effective_provider(options.get("provider"), options.get("base_url")) == "local"
     return {**options, "threads": cpus} if local and options.get("threads") is None else dict(options)
 
 
-def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpus: int) -> Iterator[Counts]:
+def _counted(
+    job: Job, options: Mapping[str, Any], model: str, workers: int, needs: Mapping[str, float]
+) -> Iterator[Counts]:
     """The counts of each part, as it is done. ``model`` is what each worker's must be."""
     readers = min(_READERS, len(job.files))
     gate = ray.remote(num_cpus=0)(_Gate).remote(_AHEAD * (workers + 1))
@@ -102,7 +139,7 @@ def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpu
         batch_size=1,
         # All at once; a least size of them all would be a warning where a job has fewer parts.
         compute=ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-        num_cpus=cpus,
+        **needs,
     )
     try:
         for row in scored.iter_rows():
@@ -113,10 +150,14 @@ def _counted(job: Job, options: Mapping[str, Any], model: str, workers: int, cpu
             gate.leave.remote(name)
             yield counts
     except ray.exceptions.RayError as error:
-        raise RerankError(
-            f"Ray gave up: {type(error).__name__}. Its logs say more: by default in /tmp/ray/session_latest/logs.",
-            code="ray_failed",
-        ) from error
+        raise _given_up(error) from error
+
+
+def _given_up(error: Exception) -> RerankError:
+    return RerankError(
+        f"Ray gave up: {type(error).__name__}. Its logs say more: by default in /tmp/ray/session_latest/logs.",
+        code="ray_failed",
+    )
 
 
 class _Gate:
@@ -226,7 +267,7 @@ def _check_identity(own: str, model: str) -> None:
 
 
 @contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
+def _cluster(address: str | None, needs: Mapping[str, float]) -> Iterator[None]:
     """A connection to a cluster, or a cluster on this machine that ends afterwards; one that there is stays."""
     if address is None and ray.is_initialized():
         with _data_settings():
@@ -246,10 +287,25 @@ def _cluster(address: str | None) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InvalidRequestError(f"no Ray cluster could be reached or started: {error}", param="address") from error
     try:
+        if local:
+            _check_room(needs)
         with _data_settings():
             yield
     finally:
         ray.shutdown()
+
+
+def _check_room(needs: Mapping[str, float]) -> None:
+    """Whether this machine has what one worker needs; Ray would wait for it for ever. A cluster may grow."""
+    there = ray.cluster_resources()
+    for name, need in needs.items():
+        kind = _RESOURCES[name]
+        if need > there.get(kind, 0):
+            raise InvalidRequestError(
+                f"a worker needs {need:g} {kind}s, and this machine has {there.get(kind, 0):g}. Ask for fewer "
+                f"({name.removeprefix('num_')}_per_worker), or name a cluster (address).",
+                param=f"{name.removeprefix('num_')}_per_worker",
+            )
 
 
 @contextmanager

@@ -92,8 +92,18 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="How many workers hold the model on Ray. Default: one per CPU.", rich_help_panel=_JOB),
+        typer.Option(
+            min=1,
+            help="How many workers hold the model on Ray. Default: as many as there is room for.",
+            rich_help_panel=_JOB,
+        ),
     ] = None,
+    cpus_per_worker: Annotated[
+        int, typer.Option(min=1, help="CPUs, and threads, of a worker on Ray.", rich_help_panel=_JOB)
+    ] = 1,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0, help="GPUs of a worker on Ray, or its share of one.", rich_help_panel=_JOB)
+    ] = 0,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Score the first rows, say what all will take, and write nothing."),
@@ -135,6 +145,9 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
 
     if output is None and not dry_run:
         raise typer.BadParameter("give --output FOLDER, or --dry-run")
+    on_ray = _is_on_ray(engine, address)
+    if not on_ray and (address or workers or cpus_per_worker > 1 or gpus_per_worker):
+        raise typer.BadParameter("the address and the workers are Ray's: add --engine ray, or leave them out")
     if effective_provider(options["provider"], options["base_url"]) == "local":
         import_heavy_libraries()
     columns = Columns(
@@ -150,10 +163,18 @@ def bulk(  # noqa: PLR0917  (typer reads them by name)
             return
         try:
             with _progress() as on_part:
-                if _is_on_ray(engine, address):
+                if on_ray:
                     from rerank_core.bulk.on_ray import run_on_ray
 
-                    totals = run_on_ray(job, made, on_part, address=address, workers=workers)
+                    totals = run_on_ray(
+                        job,
+                        made,
+                        on_part,
+                        address=address,
+                        workers=workers,
+                        cpus_per_worker=cpus_per_worker,
+                        gpus_per_worker=gpus_per_worker,
+                    )
                 else:
                     with Reranker(**made) as reranker:
                         totals = run(job, reranker, on_part)
