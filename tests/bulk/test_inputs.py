@@ -180,6 +180,7 @@ def test_a_run_needs_ids(tmp_path, row):
     with pytest.raises(InvalidRequestError, match="a TREC run needs an id without spaces in the column") as caught:
         run(Job([write(tmp_path / "a.jsonl", [row])], tmp_path / "out", kind="trec"), fake())
     assert (caught.value.code, "secret" in str(caught.value)) == ("no_ids", False)
+    assert run(Job([tmp_path / "a.jsonl"], tmp_path / "out"), fake()).scored == 1  # no part was done: nothing to keep
 
 
 def test_runs_and_texts_come_together(tmp_path, trec, pair_file, collection):
@@ -196,6 +197,15 @@ def test_other_texts_are_another_job(tmp_path, trec, collection):
     collection["texts"][0].write_text(json.dumps({"_id": "d1", "text": "new"}))
     with pytest.raises(InvalidRequestError, match=r"another job.*texts \("):
         run(Job([trec], tmp_path / "out", **collection), fake())
+
+
+def test_texts_that_a_killed_job_left_are_not_those_of_another_one(tmp_path, trec, collection):
+    job = Job([trec], tmp_path / "out", **collection)
+    job.parts().open({"files": "others"})
+    job.keep_texts()  # and killed before the first part was done
+    collection["texts"][0].write_text("".join(json.dumps({"_id": name, "text": "new"}) + "\n" for name in TEXTS))
+    run(Job([trec], tmp_path / "out", **collection), fake())
+    assert {row["document"] for row in lines(tmp_path / "out")} == {"new"}
 
 
 def test_an_id_with_two_texts_is_refused_and_leaves_nothing_half_done(tmp_path, trec, collection):

@@ -104,7 +104,7 @@ class Job:
         if file.kind not in _RUNS:
             yield from read_rows(file)
             return
-        with closing(Texts(self._texts())) as texts:
+        with closing(Texts(self.parts().texts)) as texts:
             yield from read_run(file, self.columns, texts)
 
     def rows_about(self) -> int:
@@ -122,15 +122,7 @@ class Job:
             InvalidRequestError: when a text's line is malformed, or an id has two texts.
         """
         if self.queries is not None:
-            keep_texts(self._texts(), queries=self.queries, texts=self.texts)
-
-    def tidy(self) -> None:
-        """Remove what only a job under way needs."""
-        self.parts().tidy()
-        self._texts().unlink(missing_ok=True)
-
-    def _texts(self) -> Path:
-        return self.output / ".texts.sqlite"
+            keep_texts(self.parts().texts, queries=self.queries, texts=self.texts)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -220,7 +212,7 @@ def run(job: Job, reranker: Reranker, on_part: Progress | None = None) -> Totals
         check_rejects(job, totals)
         if on_part is not None:
             on_part(totals)
-    job.tidy()
+    parts.tidy()
     return totals
 
 

@@ -86,7 +86,7 @@ def run_on_ray(
             check_rejects(job, totals)
             if on_part is not None:
                 on_part(totals)
-    job.tidy()
+    parts.tidy()
     return totals
 
 

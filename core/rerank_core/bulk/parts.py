@@ -71,8 +71,13 @@ class Parts:
             with optional("Parquet files", extra="parquet"):
                 import pyarrow.parquet  # noqa: F401  (before any work is done)
 
+    @property
+    def texts(self) -> Path:
+        """Where the texts of TREC runs are while the job is under way."""
+        return self.folder / ".texts.sqlite"
+
     def open(self, job: Mapping[str, Any]) -> None:
-        """Begin the job in an empty folder, or go on with it where it is the same.
+        """Begin the job in an empty folder, or go on with it where it is the same. One without parts was not begun.
 
         Args:
             job: what decides the output, as JSON has it.
@@ -84,13 +89,14 @@ class Parts:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = self.folder / "job.json"
             there = sorted(each.name for each in self.folder.iterdir() if not each.name.startswith("."))
-        if not file.exists():
-            if there:
-                raise InvalidRequestError(
-                    f"{self.folder} holds other files ({there[0]}); name a new or empty folder.", param="output"
-                )
+        if there in ([], ["job.json"]):
+            self.tidy()
             self._write(file, lambda out: out.write(json.dumps(job, indent=1).encode()))
             return
+        if not file.exists():
+            raise InvalidRequestError(
+                f"{self.folder} holds other files ({there[0]}); name a new or empty folder.", param="output"
+            )
         with accessing(file):
             before = json.loads(file.read_bytes())
         differing = [name for name in {**before, **job} if before.get(name) != job.get(name)]
@@ -145,9 +151,9 @@ class Parts:
         return counts
 
     def tidy(self) -> None:
-        """Remove what killed processes were writing. For a job that is complete: nobody else is writing then."""
-        for kind in ("part", "rejects", "done"):
-            for file in self.folder.glob(f".{kind}-*"):
+        """Remove what killed processes were writing, and :attr:`texts`. Nobody may be at work on the job then."""
+        for kind in ("part-", "rejects-", "done-", "job.", "texts."):
+            for file in self.folder.glob(f".{kind}*"):
                 with suppress(OSError):
                     file.unlink()
 

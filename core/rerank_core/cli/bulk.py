@@ -230,16 +230,23 @@ def _progress() -> Iterator[Callable[[Totals], None]]:
 
 
 def _shown(totals: Totals, seconds: float) -> str:
-    """What was done, how fast, by how many, and how long the rest will take."""
+    """What was done, how fast, by how many, and how long the rest will take; short enough for a line."""
     done = totals.rows - totals.kept
     share = done / totals.rows / max(seconds, 1e-9) if totals.rows else 0.0
     left = max(0, totals.expected - totals.rows) * seconds / max(done, 1)
-    workers = "" if totals.workers == 1 else f", {totals.workers} workers"
+    rejects = f", {totals.rejects:,} rejected" if totals.rejects else ""
+    workers = f", {totals.workers} workers" if totals.workers > 1 else ""
     return (
-        f"{totals.rows:,} of about {max(totals.expected, totals.rows):,} rows, {totals.rejects:,} rejected, "
-        f"{totals.pairs * share:,.0f} pairs/s, {totals.tokens * share:,.0f} tokens/s, about {_duration(left)} left"
-        f"{workers}"
+        f"{totals.rows:,} of {max(totals.expected, totals.rows):,} rows{rejects}, {totals.pairs * share:,.0f} pairs/s, "
+        f"{totals.tokens * share:,.0f} tokens/s{workers}, {_clock(left)} left"
     )
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as a clock has them."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _duration(seconds: float) -> str:
