@@ -39,7 +39,7 @@ test-random: $(VENV)/.dev
 test-ray: $(VENV)/.dev
 	$(PIP) --editable '.[ray,server]'
 	$(BIN)/python -m pip check
-	$(BIN)/python -m pytest -q tests/server/test_ray_serve.py tests/bulk/test_on_ray.py
+	$(BIN)/python -m pytest -q tests/server/test_ray_serve.py tests/server/test_ray_traffic.py tests/bulk/test_on_ray.py
 
 # The built wheel with the lower bounds of pyproject.toml, and the tests that need no torch. What a wheel requires counts
 # as indirect for uv, which would take the newest of it; hence the list first.

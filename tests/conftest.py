@@ -45,6 +45,7 @@ NEEDS = {
     "scoring/test_shadow.py": "fastapi",
     "server/test_openapi.py": "schemathesis",
     "server/test_ray_serve.py": "ray",
+    "server/test_ray_traffic.py": "ray",
     "bulk/test_on_ray.py": "ray",
     "client/test_our_server.py": "fastapi",
     "conversion/test_export.py": "onnx",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,17 +16,15 @@ from ray.serve.schema import ServeDeploySchema
 
 from fresh import fresh
 from own_ray import LONG, own_ray
+from ray_serving import ready, replicas, rerank
 from rerank_core import InvalidRequestError
 from rerank_core.server.ray import WAITING, WaitingTime, app, application
 from rerank_core.server.settings import ServerSettings
-from server_process import running
-from serving import SPEC_BODY
 from waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-MODEL = "rerank-mini-en-v1"
 
 
 @pytest.fixture
@@ -34,21 +32,6 @@ def environment():
     """An environment for a Ray of the test's own."""
     with own_ray() as changes:
         yield changes
-
-
-@contextmanager
-def ready(environment, *arguments):
-    """``rerank serve --ray``, and a client of it, once it is ready; it must end with 0 when it is asked to."""
-    with running("--ray", *arguments, environment=environment) as process:
-        wait_for(lambda: " INFO ready" in process.log or process.process.poll() is not None, bound=LONG)
-        with httpx.Client(base_url=process.url(), timeout=LONG, trust_env=False) as http:
-            yield process, http
-        process.process.send_signal(signal.SIGTERM)
-        assert process.ended() == 0, process.log
-
-
-def rerank(http, **changes):
-    return http.post("/v1/rerank", json={**SPEC_BODY, "model": MODEL, **changes})
 
 
 def test_replicas_share_keys_and_limits_and_finish_what_they_accepted(environment):
@@ -67,6 +50,13 @@ def test_replicas_share_keys_and_limits_and_finish_what_they_accepted(environmen
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
         address = re.search(r"metrics of all replicas: (\S+)", process.log)[1]
         wait_for(lambda: exported(httpx.get(address, timeout=LONG, trust_env=False).text) == (2, 12))
+        # Nobody counts: requests are answered all the same, and each key begins anew.
+        (counting,) = replicas(environment | keys, "rate-limits")
+        os.kill(counting, signal.SIGKILL)
+        meanwhile = []
+        wait_for(lambda: meanwhile.append(rerank(http).status_code) or 200 in meanwhile)
+        wait_for(lambda: replicas(environment, "rate-limits") not in ([], [counting]))
+        assert {*meanwhile, rerank(http).status_code} <= {200, 429}
     assert "sesame" not in process.log
     assert "machine learning" not in process.log
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.optional import optional
@@ -34,10 +36,13 @@ NAME = "rerank"
 WAITING = "waiting_seconds"
 """What a replica reports to the autoscaler: seconds until what it has accepted should be answered."""
 
+_REQUEST_ID = "x-request-id"
 _HEALTH_SECONDS = 10.0
 _COUNT_SECONDS = 1.0  # for one count elsewhere; requests do not wait longer for it
 _EXIT_SECONDS = 5.0  # after the drain
 _START_TRIES = 3  # a download may fail
+_LEAST_QUEUED = 100  # to Serve a request is queued until a replica has taken it, so that every burst is at first
+_COUNTING = 1000  # at once, by the one place that counts
 
 
 def app(arguments: dict[str, Any]) -> serve.Application:
@@ -84,7 +89,7 @@ def application(settings: ServerSettings, *, replicas: int | None = None, cpus: 
         ray_actor_options={"num_cpus": cpus},
         # More than a replica lets in: what is too much is refused by it, in the words of the request's dialect.
         max_ongoing_requests=4 * limit,
-        max_queued_requests=limit,
+        max_queued_requests=max(limit, _LEAST_QUEUED),
         backpressure_config=BackpressureConfig(retry_after_s=1.0),
         max_constructor_retry_count=_START_TRIES,
         max_surge_percent=25,  # in an update the old replicas go on until new ones are ready
@@ -96,6 +101,7 @@ def application(settings: ServerSettings, *, replicas: int | None = None, cpus: 
     counts = serve.deployment(
         name="rate-limits",
         ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=_COUNTING,
         logging_config=LoggingConfig(enable_access_log=False),
     )(Counts)
     return replica.bind(settings.guarded(ring), counts.bind() if ring else None)
@@ -127,6 +133,7 @@ class Replica:
         """The application, once every model is loaded: a replica is sent no request before."""
         configure_logging(self._settings)
         made = create_app(self._settings, limits=self._limits)
+        made.add_middleware(OneRequestId)
         self._served = made.state.server.served
         self._metrics = RayMetrics(made.state.server.metrics)
         await self._served.loaded()
@@ -146,6 +153,30 @@ class Replica:
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """How long the longest queue is, in seconds."""
         return {WAITING: max(model.admission.estimated_wait() for model in self._served.models)}
+
+
+class OneRequestId:
+    """Leaves the id of a request to Serve, which adds it to each answer: twice would be another id to clients.
+
+    Args:
+        app: the application, which answers with the id that it was given, or one of its own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one exchange on."""
+        given = Headers(scope=scope).get(_REQUEST_ID) if scope["type"] == "http" else None
+
+        async def send_without_id(message: Message) -> None:
+            if given and message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get(_REQUEST_ID) == given:
+                    del headers[_REQUEST_ID]
+            await send(message)
+
+        await self._app(scope, receive, send_without_id)
 
 
 class WaitingTime:

@@ -76,8 +76,7 @@ def serve_on_ray(settings: ServerSettings, replicas: int) -> None:
         logger.info("ready")
         stop.wait()
         logger.info("stopping: accepted requests have %g seconds to finish", settings.drain_seconds)
-        with suppress(TimeoutError):  # of Serve's own, a minute; what is left is ended with it
-            serve.delete(NAME)
+        _drain(settings.drain_seconds)
 
 
 @contextmanager
@@ -123,6 +122,19 @@ def _listen(host: str, port: int) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _drain(seconds: float) -> None:
+    """Stop the application, and return when its replicas have answered what they had accepted, or after this time."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            serve.delete(NAME)
+        except TimeoutError:  # of Serve's own, a minute
+            if time.monotonic() > end:
+                return  # what is left is ended with Serve
         else:
             return
 
