@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--core-hour 0.045] [--busy 0.7]
 
 Nothing is measured here: speed is from ``peers.py``, scaling from ``growth.py``, memory from ``memory.py``, what a
-cache finds from ``zipf.py``, and what that costs from ``cache.py``.
+cache finds from ``zipf.py``, what that costs from ``cache.py``, and what tokenising costs from ``tokenizing.py``.
 """
 
 from __future__ import annotations
@@ -114,6 +114,9 @@ def limits() -> dict[str, str]:
     words = sum(LENGTHS["mixed"]) / 2
     body = CANDIDATES * words * BYTES_PER_WORD
     best = shares()["0.9"]["100000"]
+    reading = result("tokenizing")
+    slowest = min(each["tokenizer"] for each in reading.values())
+    default, tiny = (reading[name]["model"] for name in ("rerank-mini-en-v1", "rerank-tiny-en-v1"))
     return {
         "speedup": f"{threads['1'] / threads['2']:.2f}",
         "serial": f"{2 * threads['2'] / threads['1'] - 1:.0%}",
@@ -123,6 +126,10 @@ def limits() -> dict[str, str]:
         "network": f"{RATES[-1] * body * 8 / 1e9:.0f}",
         "per_core": f"{speed('rerank-mini-en-v1', 'mixed') / CANDIDATES * body * 8 / 1e3:.0f}",
         "share": f"{best:.0%}",
+        "tokenizer": rounded(slowest),
+        "model": rounded(default),
+        "tokenizer_times": f"{slowest / default:.0f}",
+        "tokenizer_least": f"{slowest / tiny:.0f}",
         "ids": f"{PAIRS * ID_BYTES * ID_OVERHEAD / 1e9:.0f}",
         "loaded": f"{result('memory')['mb']['after loading']:.0f}",
         "peak": f"{result('memory')['mb']['at the peak']:.0f}",
