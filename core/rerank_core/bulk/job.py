@@ -32,7 +32,7 @@ class Job:
     """What is to be done.
 
     Attributes:
-        files: where the rows are, in order: paths or what :func:`~rerank_core.bulk.find_files` found.
+        files: where the rows are, in order: paths, URLs, or what :func:`~rerank_core.bulk.find_files` found.
         output: the folder of the output.
         columns: which columns are read, and what the added ones are called.
         kind: the format of the output.
@@ -46,7 +46,7 @@ class Job:
             runs and their texts do not come together.
     """
 
-    files: Sequence[Path | Input]
+    files: Sequence[str | Path | Input]
     output: Path
     columns: Columns = field(default_factory=Columns)
     kind: Format = "jsonl"
