@@ -58,13 +58,48 @@ def test_sentences_as_people_see_them(text, expected):
 def test_sentences_cover_every_word_once_and_in_order(text, data):
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    found = sentences(text, Span(start, end))
+    found = list(sentences(text, Span(start, end)))
     positions = [position for span in found for position in range(*span)]
     assert positions == sorted(set(positions))
     assert all(start <= position < end for position in positions)
     missing = set(range(start, end)) - set(positions)
     assert not any(text[position].isalnum() for position in missing)
     assert all(part == part.strip() and any(map(str.isalnum, part)) for part in parts(text, found))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("text", ["A. " * 3_000_000, "." * 1_000_000 + "a", '."' * 500_000 + "a"], ids=len)
+def test_a_text_is_read_once_however_many_marks_it_has(text):
+    """Read from each mark to the end, these would take hours."""
+    assert parts(text, sentences(text)) == [text.strip()]
+
+
+def test_no_more_of_a_text_is_read_than_the_sentences_that_count():
+    found = sentences("One. " + "Two. " * 1_000_000)
+    assert next(found) == Span(0, 4)
+    assert next(found) == Span(5, 9)
+
+
+def test_a_long_text_is_split_beside_the_event_loop():
+    """One thread of the loop, which is busy while it splits, could not count the turns of another task."""
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def rank():
+        counting = asyncio.ensure_future(count())
+        document = "Mr. B " * 200_000
+        response = await Reranker(scorer=FakeScorer(), highlights=1).arerank("q", [document])
+        counting.cancel()
+        return response
+
+    response = asyncio.run(rank())
+    assert len(response[0].highlights) == 1
+    assert turns > 20
 
 
 def test_the_best_sentences_of_what_is_returned_in_one_more_request():

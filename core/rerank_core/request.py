@@ -14,11 +14,14 @@ from rerank_core.documents import check_documents, check_query, clean_text
 from rerank_core.errors import InvalidRequestError
 from rerank_core.fusion import Fused, check_retrieval_scores, fuse, known, ranked
 from rerank_core.highlights import Sentences
+from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.ranking import check_threshold, check_top_n, order, unique
 from rerank_core.results import Document, RerankResponse, RerankResult, Timings
 from rerank_core.rules import NO_RULES, RankingRules
 from rerank_core.scores import Scores
 from rerank_core.scoring.base import Scorer, achecked_scores, checked_scores, gives_places
+
+_INLINE_CHARACTERS = 32_000  # more than this is split into sentences on a thread, so that the event loop goes on
 
 
 class RerankRequest:
@@ -82,7 +85,8 @@ class RerankRequest:
         response = self._response(
             scorer.model, await achecked_scores(scorer, self.query, self.texts) if self.texts else None
         )
-        sentences = self._sentences(response)
+        long = self._rules.highlights and sum(len(result.text) for result in response) > _INLINE_CHARACTERS
+        sentences = await SLOW_CALLS.run(lambda: self._sentences(response)) if long else self._sentences(response)
         if not sentences:
             return response
         return self._highlighted(response, sentences, await achecked_scores(scorer, self.query, sentences.texts))

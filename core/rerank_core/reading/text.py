@@ -86,7 +86,8 @@ def _introduction(block: _Block, following: Sequence[_Block]) -> str:
     """The last sentence of a paragraph, if it introduces what follows."""
     if not block.text.endswith(":") or not any(each.introducible for each in following):
         return ""
-    last = block.text[sentences(block.text)[-1].start :] if sentences(block.text) else ""
+    starts = [span.start for span in sentences(block.text)]
+    last = block.text[starts[-1] :] if starts else ""
     return last if len(last) <= _LONGEST_INTRODUCTION else ""
 
 
