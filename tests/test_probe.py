@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from apiserver import ApiServer, body_of, message, reply
 from rerank_core import ModelLoadError, Reranker
+from rerank_core.errors import ConnectionError as UnreachableError
 from rerank_core.known_pairs import PAIRS, languages_to_check
 from rerank_core.models.source import BUNDLED
 from rerank_core.physics import operations
@@ -269,6 +272,76 @@ def test_what_does_not_rank_gives_no_answer():
         with pytest.raises(ModelLoadError, match="all scores are equal") as caught:
             answer()
         assert caught.value.code == "check_failed"
+
+
+class Counted(FakeScorer):
+    """Counts the pairs of a check; fails while it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+        self.failing = False
+
+    def score(self, query, texts):
+        self.asked += 1
+        if self.failing:
+            raise UnreachableError("nobody is there", code="connection_failed")
+        return FakeScorer.score(self, query, texts) if query == "q" else self.right(texts)
+
+    async def ascore(self, query, texts):
+        return self.score(query, texts)
+
+    def right(self, texts):
+        relevant = {text for pairs in PAIRS.values() for _, text, _ in pairs}
+        return Scores(tuple(Score.from_logit(4.0 if text in relevant else -4.0) for text in texts), self.model)
+
+
+def test_calls_side_by_side_wait_for_one_check():
+    alone = Counted()
+    Reranker(scorer=alone, check_first=True).warm_up()
+
+    async def all_at_once(reranker):
+        await asyncio.gather(*(reranker.arerank("q", ["a", "b"]) for _ in range(20)))
+
+    together = Counted()
+    asyncio.run(all_at_once(Reranker(scorer=together, check_first=True)))
+    assert together.asked == alone.asked + 20
+
+    threaded = Counted()
+    reranker = Reranker(scorer=threaded, check_first=True)
+    other = reranker.with_rules(highlights=1)  # the same model: the same check
+    with ThreadPoolExecutor(8) as pool:
+        for call in [pool.submit(each.rerank, "q", ["a b", "b c"]) for each in [reranker, other] * 4]:
+            call.result()
+    assert threaded.asked == alone.asked + 8 + 4  # highlights are scored as well
+
+
+def test_whoever_is_cancelled_leaves_the_check_to_the_others():
+    async def one_of_two(reranker):
+        calls = [asyncio.ensure_future(reranker.arerank("q", ["a", "b"])) for _ in range(2)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    gone, answer = asyncio.run(one_of_two(Reranker(scorer=Counted(), check_first=True)))
+    assert isinstance(gone, asyncio.CancelledError)
+    assert len(answer) == 2
+
+
+def test_a_server_that_is_down_is_no_model_that_does_not_rank():
+    scorer = Counted()
+    scorer.failing = True
+    reranker = Reranker(scorer=scorer, check_first=True, on_failure="keep_order")
+    for answer in answers_of(reranker):
+        with pytest.raises(UnreachableError) as caught:
+            answer()
+        assert caught.value.transient
+    with pytest.raises(UnreachableError):
+        reranker.check()
+    scorer.failing = False
+    assert not reranker.rerank("q", ["a", "b"]).degraded
+    scorer.failing = True
+    assert pickle.loads(pickle.dumps(reranker)).rerank("q", ["a", "b"]).degraded  # it has passed
 
 
 def test_a_check_is_made_once():

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
-from rerank_core.errors import InferenceError, ModelLoadError, ProtocolError
+from rerank_core import forks
+from rerank_core.errors import InferenceError, ModelLoadError, ProtocolError, RerankError
+from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.known_pairs import PAIRS, Pair, languages_to_check
 from rerank_core.models.registry import known
 from rerank_core.models.spec import MANY
@@ -114,6 +121,76 @@ def check(scorer: Scorer, *, clock: Callable[[], float] = time.perf_counter) -> 
     if late is not None:
         found.append(Finding("speed", *late))
     return CheckReport(scorer.model, tuple(found), seconds)
+
+
+class FirstCheck:
+    """A check that has to pass before the first answer: one at a time, however many calls wait for it.
+
+    Args:
+        scorer: what is checked.
+        due: whether there is anything to check.
+    """
+
+    def __init__(self, scorer: Scorer, *, due: bool) -> None:
+        self._scorer = scorer
+        self._due = due
+        self._lock = forks.Lock()
+        self._begin_anew()
+        forks.in_child(self._begin_anew)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_scorer": self._scorer, "_due": self._due}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_scorer"], due=state["_due"])  # type: ignore[misc]
+
+    def wait(self) -> None:
+        """Nothing, once it has passed. A failure is that of all who wait; the next call checks again.
+
+        Raises:
+            RerankError: when the scorer cannot score, or does not rank.
+        """
+        if self._due:
+            _result(self._check())
+
+    async def await_(self) -> None:
+        """:meth:`wait` without blocking the event loop.
+
+        Raises:
+            The same as :meth:`wait`.
+        """
+        if not self._due:
+            return
+        mine: Future[Future[None]] = Future()  # whoever is cancelled cancels no other's check
+
+        def done(check: Future[None]) -> None:
+            with suppress(InvalidStateError):
+                mine.set_result(check)
+
+        self._check().add_done_callback(done)
+        _result(await asyncio.wrap_future(mine))
+
+    def _begin_anew(self) -> None:
+        self._running: Future[None] | None = None
+
+    def _check(self) -> Future[None]:
+        """The check under way; a new one where there is none."""
+        with self._lock:
+            if self._running is None or self._running.done():
+                context = contextvars.copy_context()
+                self._running = SLOW_CALLS.submit(lambda: context.run(self._pass))
+            return self._running
+
+    def _pass(self) -> None:
+        check(self._scorer).require()
+        self._due = False
+
+
+def _result(done: Future[None]) -> None:
+    try:
+        done.result()
+    except RerankError as error:  # several calls raise it
+        raise error.copied() from error
 
 
 def _languages(scorer: Scorer) -> tuple[str, ...]:

@@ -12,11 +12,10 @@ from rerank_core.documents import DocumentLike
 from rerank_core.errors import InvalidRequestError
 from rerank_core.events import DEFAULT_HOOKS, Hook
 from rerank_core.fusion import Fusion, resolved
-from rerank_core.inference.workers import SLOW_CALLS
 from rerank_core.many import Query, arerank_many, rerank_many
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, OPTIONS, RerankerOptions, completed, effective_provider, of_scorer, with_options
-from rerank_core.probe import CheckReport, check
+from rerank_core.probe import CheckReport, FirstCheck, check
 from rerank_core.request import RerankRequest
 from rerank_core.results import RerankResponse
 from rerank_core.rules import SOURCE_FIELD, RankingRules
@@ -75,11 +74,12 @@ class Reranker:
         share = None if fitted is None else fitted.fusion
         self._rules = replace(rules, fusion=resolved(rules.fusion, share, calibrated=fitted is not None))
         self._hooks = _hooks(given)
+        self._judge = self._scorer
+        self._first_check = FirstCheck(self._judge, due=given["check_first"])
         if given["on_failure"] == "keep_order":
             self._scorer = FallbackScorer([self._scorer, KeepOrderScorer()], hooks=self._hooks)
         self._max_latency = given["max_latency"]
         self._pace = Pace()
-        self._check_due: bool = given["check_first"]
 
     __init__.__signature__ = with_options(__init__, OPTIONS)  # type: ignore[attr-defined]
 
@@ -123,7 +123,7 @@ class Reranker:
             return self
         made = Reranker(scorer=self._scorer, max_latency=self._max_latency, **asdict(self._rules) | other)
         made._pace, made._hooks = self._pace, self._hooks  # what one call teaches helps the other
-        made._check_due = self._check_due
+        made._judge, made._first_check = self._judge, self._first_check
         return made
 
     def rerank(
@@ -269,7 +269,7 @@ class Reranker:
             >>> paris > berlin
             True
         """
-        self._check_once()
+        self._first_check.wait()
         return RerankRequest(query, texts).scores(instructed(self._scorer, instruction))
 
     async def ascore(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
@@ -278,8 +278,7 @@ class Reranker:
         Raises:
             The same as :meth:`rerank`.
         """
-        if self._check_due:
-            await SLOW_CALLS.run(self._check_once)
+        await self._first_check.await_()
         return await RerankRequest(query, texts).ascores(instructed(self._scorer, instruction))
 
     def warm_up(self) -> None:
@@ -302,24 +301,17 @@ class Reranker:
         Raises:
             RerankError: when nothing can be scored: a model that cannot be loaded, a server that cannot be reached.
         """
-        return check(self._scorer)
+        return check(self._judge)
 
     def _scorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
         """The scorer of one call."""
-        self._check_once()
+        self._first_check.wait()
         return self._unchecked(instruction, max_latency)
 
     async def _ascorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
         """:meth:`_scorer_for` for asynchronous code."""
-        if self._check_due:
-            await SLOW_CALLS.run(self._check_once)
+        await self._first_check.await_()
         return self._unchecked(instruction, max_latency)
-
-    def _check_once(self) -> None:
-        """Check what ``check_first`` asks for, until it has passed."""
-        if self._check_due:
-            self.check().require()
-            self._check_due = False
 
     def _unchecked(self, instruction: str | None, max_latency: float | None) -> Scorer:
         seconds = self._max_latency if max_latency is None else max_latency

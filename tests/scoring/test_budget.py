@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -143,6 +144,18 @@ def test_the_first_call_measures_on_its_own_texts_and_counts_their_tokens():
     assert first.tokens == sum(FakeScorer().score(QUERY, TEXTS[:count]).tokens for count in (1, 16))
 
 
+def test_what_was_billed_to_measure_the_pace_is_counted():
+    class Billed(Timed):
+        def score(self, query, texts):
+            return replace(super().score(query, texts), search_units=1, encode_seconds=0.25, inference_seconds=0.5)
+
+    timed = Billed()
+    scores = budget(timed, 10.0).score(QUERY, TEXTS)
+    assert timed.asked == [1, 16, 40]
+    assert (scores.search_units, scores.encode_seconds, scores.inference_seconds) == (3, 0.75, 1.5)
+    assert budget(Timed(), 10.0).score(QUERY, TEXTS).search_units is None
+
+
 def test_one_text_is_scored_whatever_the_budget():
     timed = Timed()
     scorer = warm(timed, 1e-9)
@@ -218,7 +231,7 @@ def test_a_model_in_this_process():
         assert copy.rerank(QUERY, TEXTS[:1]).unscored == 0
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "fast", True])
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 10**400, "fast", True])
 def test_a_budget_that_is_none(wrong):
     with pytest.raises(InvalidRequestError, match="max_latency must be seconds above 0"):
         Reranker(max_latency=wrong)

@@ -134,24 +134,22 @@ class BudgetScorer(WrappingScorer):
     def _steps(self, query: str, texts: Sequence[str]) -> Steps:
         """Yields the texts to score next, is sent their scores, and returns the answer."""
         started, costs = self._clock(), self._costs(query, texts)
-        tokens, measured = 0, None
+        asked: list[Scores] = []
+        measured = None
         if self._pace.seconds_per_token is None:
-            first = yield texts[:1]  # loads the model, where it is not loaded
+            asked.append((yield texts[:1]))  # loads the model, where it is not loaded
             started, costs = self._clock(), self._costs(query, texts)
-            tokens = first.tokens
-            if first.genuine:
+            if asked[0].genuine:
                 measured = yield texts[:_SAMPLE]
+                asked.append(measured)
                 self._learn(costs[:_SAMPLE], measured, self._clock() - started)
         pace, left = self._pace.seconds_per_token, self._seconds - (self._clock() - started)
         count = len(texts) if pace is None else affordable(costs, pace, left * _PLANNED)
-        if measured is not None and count <= len(measured.items):
-            scores = measured
-        else:
-            tokens += 0 if measured is None else measured.tokens
+        if measured is None or count > len(measured.items):
             begun = self._clock()
-            scores = yield texts[:count]
-            self._learn(costs[:count], scores, self._clock() - begun)
-        return self._answer(replace(scores, tokens=scores.tokens + tokens), len(texts) - len(scores.items))
+            asked.append((yield texts[:count]))
+            self._learn(costs[:count], asked[-1], self._clock() - begun)
+        return self._answer(_with_all_costs(asked), len(texts) - len(asked[-1].items))
 
     def _costs(self, query: str, texts: Sequence[str]) -> list[int]:
         """Roughly the tokens of each pair; the pace is in the same unit, so that only their proportions matter."""
@@ -171,6 +169,18 @@ class BudgetScorer(WrappingScorer):
             return scores
         emit(self._hooks, BudgetSpent(self.model, len(scores.items), left, self._seconds))
         return replace(scores, items=scores.items + (Score(0.0, degraded=True, judged=False),) * left)
+
+
+def _with_all_costs(asked: Sequence[Scores]) -> Scores:
+    """The last of the scores, with the work of all: what was scored to measure the pace was billed as well."""
+    units = [scores.search_units for scores in asked if scores.search_units is not None]
+    return replace(
+        asked[-1],
+        tokens=sum(scores.tokens for scores in asked),
+        encode_seconds=sum(scores.encode_seconds for scores in asked),
+        inference_seconds=sum(scores.inference_seconds for scores in asked),
+        search_units=sum(units) if units else None,
+    )
 
 
 def budgeted(scorer: Scorer, max_latency: object, pace: Pace, hooks: Sequence[Hook]) -> Scorer:
