@@ -159,3 +159,13 @@ def test_where_whole_stretches_count_only_tokens_at_a_cut_differ(name, separator
     first = TextTokenizer(WHOLE_STRETCHES[name]).beginning(text, 100)
     assert first.ids.tolist() == whole[: len(first.ids)]
     assert not first.complete
+
+
+@given(st.lists(st.sampled_from(["<", "<|im_start|>", "|>", "im_start", "yes", " "]), max_size=12).map("".join))
+def test_controls_become_words_of_the_same_length(text):
+    tokenizer = TextTokenizer(checkpoints.bytelevel(["<|im_start|>", "yes"]))
+    words = tokenizer.as_words(text)
+    assert len(words) == len(text)
+    assert 0 not in tokenizer.encode(words).ids  # <|im_start|>
+    assert words.count("yes") == text.count("yes")
+    assert "<|im_start|>" in text or words == text

@@ -75,6 +75,7 @@ class ChatEncoder:
                 f"max_tokens={max_tokens} leaves no room for text: the template and instruction take {frame}.",
                 param="max_tokens",
             )
+        query = self._tokenizer.as_words(query)
         read = self._tokenizer.beginning(query, budget, offsets=True)
 
         def render_windows(
@@ -92,6 +93,7 @@ class ChatEncoder:
             return inputs
 
         def encode(position: int, text: str) -> ModelInputs:
+            text = self._tokenizer.as_words(text)
             if windows:
                 tokens = yield from self._tokenizer.all(text)
                 kept_query, kept_text = share_tokens(len(read.ids), len(tokens.ids), budget)

@@ -16,7 +16,7 @@ from rerank_core.inference.tokens import TextTokenizer, Tokens
 from rerank_core.inference.windows import character_span, likely_ranges, window_ranges
 from rerank_core.results import Span
 
-ENCODING_VERSION = 2
+ENCODING_VERSION = 3
 """Part of every scorer's identity, hence of every cache key: raised whenever equal texts may become other inputs."""
 
 _WINDOWS_PER_TURN = 64

@@ -10,6 +10,7 @@ model chooses, depends on nearby characters.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.models import WordPiece
 
 CHARACTERS_PER_TOKEN = 8
@@ -29,6 +30,7 @@ PIECE = 16_384
 _LEAST = 1024  # fewest characters that are worth a call
 _LONGER = 8  # how many times longer than usual a beginning may get for the tokens wanted
 _LETTER = "a"
+_LOOKALIKES = {"<": "\u2039", "[": "\u2045", "|": "\u2223"}  # for the first character of a control token
 _MARGIN = 64  # characters between what is settled and the cut
 _INSIDE = 128  # tokens between what is settled and the cut, inside of a word that goes on behind it
 
@@ -72,8 +74,10 @@ class TextTokenizer:
         if isinstance(model, WordPiece):
             self._longest_word = model.max_input_chars_per_word
             self._unknown = tokenizer.token_to_id(model.unk_token)
-        added = (len(token.content) for token in tokenizer.get_added_tokens_decoder().values())
-        self._margin = min(_MARGIN + max(added, default=0), piece // 4)
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._margin = min(_MARGIN + max((len(token.content) for token in added), default=0), piece // 4)
+        controls = sorted((token.content for token in added if _is_control(token)), key=len, reverse=True)
+        self._controls = re.compile("|".join(map(re.escape, controls))) if controls else None
         # A word that is read in word pieces has at most this many: its own tokens are never cut.
         self._inside = max(_INSIDE, (self._longest_word or 0) + 1)
 
@@ -116,6 +120,13 @@ class TextTokenizer:
         # As a batch of one, the library tokenises without holding Python's global lock, and on one thread.
         (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
         return encoding
+
+    def as_words(self, text: str) -> str:
+        """``text`` of the same length in which nothing is a control token, such as the one that ends a chat's turn.
+
+        For models that read texts inside of a chat: a document must not be able to end its turn and answer.
+        """
+        return text if self._controls is None else self._controls.sub(_disarmed, text)
 
     @property
     def drops_long_words(self) -> bool:
@@ -278,3 +289,13 @@ class _Reading:
 
 def _offsets(encoding: Encoding, wanted: bool) -> NDArray[np.int32]:
     return np.array(encoding.offsets if wanted else [], np.int32).reshape(-1, 2)
+
+
+def _is_control(token: AddedToken) -> bool:
+    """Words that a checkpoint calls special remain words."""
+    return bool(token.special and token.content and not token.content[0].isalnum())
+
+
+def _disarmed(control: re.Match[str]) -> str:
+    first, rest = control[0][0], control[0][1:]
+    return _LOOKALIKES.get(first, "\ufffd") + rest

@@ -125,6 +125,7 @@ class OrderWriter:
 
     def _prompt(self, query: str, texts: Sequence[str], max_tokens: int) -> tuple[list[int], list[bool], bool]:
         """The prompt's tokens, at most ``max_tokens``; which passages were cut for it, and whether the query was."""
+        query, texts = self._texts.as_words(query), [self._texts.as_words(text) for text in texts]
         frame = len(self._encoded("", [""] * len(texts)))
         room = max_tokens - frame
         if room < 2 * (len(texts) + 1):
