@@ -25,7 +25,7 @@ from rerank_core.optional import optional
 from rerank_core.options import effective_provider
 from rerank_core.wire.registry import dialect
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import WRITTEN, highlights_after, result_metadata, result_score, retrieval_scores
+from rerank_plugins.results import WRITTEN, highlights_after, result_metadata, result_scores, retrieval_scores
 
 with optional("rerank_plugins.langchain", extra="langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -470,7 +470,8 @@ class CrossEncoderScorer(EngineOptions, BaseCrossEncoder):
         scores: dict[int, float] = {}
         for group, response in zip(groups.values(), responses, strict=True):
             positions = list(group)
-            scores |= {positions[each.index]: result_score(each, logits=self.logits) for each in response}
+            found = zip(response, result_scores(response, logits=self.logits), strict=True)
+            scores |= {positions[result.index]: score for result, score in found}
         return [scores[position] for position in range(len(scores))]
 
 

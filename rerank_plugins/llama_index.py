@@ -16,7 +16,7 @@ from rerank_core import Document, InvalidRequestError, Reranker, RerankResult
 from rerank_core.documents import check_query
 from rerank_core.optional import optional
 from rerank_plugins.options import EngineOptions
-from rerank_plugins.results import WRITTEN, result_metadata, result_score, retrieval_scores
+from rerank_plugins.results import WRITTEN, result_metadata, result_scores, retrieval_scores
 
 with optional("CrossEncoderPostprocessor", extra="llama-index"):
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -162,13 +162,13 @@ class CrossEncoderPostprocessor(EngineOptions, BaseNodePostprocessor):
             for result in results:
                 best.setdefault(given[result.index].node.node_id, result)
             results = list(best.values())[: self.top_n]
-        return [self._scored(given[result.index], result) for result in results]
+        scores = result_scores(results, logits=self.logits)
+        return [self._scored(given[result.index], result, score) for result, score in zip(results, scores, strict=True)]
 
-    def _scored(self, scored: NodeWithScore, result: RerankResult) -> NodeWithScore:
+    def _scored(self, scored: NodeWithScore, result: RerankResult, score: float) -> NodeWithScore:
         metadata = result_metadata(result)
         if self.keep_retrieval_score:
             metadata[RETRIEVAL_SCORE] = None if scored.score is None else float(scored.score)
-        score = result_score(result, logits=self.logits)
         return scored.model_copy(update={"node": _with_metadata(scored.node, metadata), "score": score})
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:

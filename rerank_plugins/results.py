@@ -13,17 +13,27 @@ WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window", "re
 """What :func:`result_metadata` writes; of an earlier pass it would be wrong."""
 
 
-def result_score(result: RerankResult, *, logits: bool) -> float:
-    """The probability of relevance, or the model's raw output; of a fallback that has none, the probability.
+def result_scores(results: Iterable[RerankResult], *, logits: bool) -> list[float]:
+    """The probability of relevance of each result, or the model's raw output.
 
     Raises:
         ProtocolError: when raw output is wanted from a server that gives probabilities only.
     """
-    if not logits or (result.degraded and result.logit is None):
-        return result.relevance_score
-    if result.logit is None:
+    given = list(results)
+    if not logits:
+        return [result.relevance_score for result in given]
+    last = unjudged_logit(given)
+    if any(result.logit is None and not result.degraded for result in given):
         raise ProtocolError("logits=True, but this provider gives probabilities only.", code="no_logits")
-    return result.logit
+    return [last if result.logit is None else result.logit for result in given]
+
+
+def unjudged_logit(results: Iterable[RerankResult]) -> float:
+    """The raw output that stands for results that kept their order: 0, or the lowest of the others where that is less.
+
+    They come last, and whoever sorts by score must not put them first.
+    """
+    return min((result.logit for result in results if result.logit is not None and result.logit < 0), default=0.0)
 
 
 def retrieval_scores(scores: Iterable[object]) -> list[float | None]:

@@ -160,3 +160,47 @@ def test_haystack_hands_highlights_on():
     found = ranker.run(QUERY, [document])["meta"]["highlights"][document.id]
     assert [each["text"] for each in found] == ["Paris is in France 9.", "Bread is baked 1."]
     assert all(SENTENCES[each["start"] : each["end"]] == each["text"] for each in found)
+
+
+class Negative(FakeScorer):
+    """A logit of -5 for each text."""
+
+    def score(self, _query, texts):
+        return Scores(tuple(Score.from_logit(-5.0) for _ in texts), self.model)
+
+
+def raw_llama_index(reranker, texts):
+    pytest.importorskip("llama_index.core")
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    from rerank_plugins.llama_index import CrossEncoderPostprocessor
+
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in texts]
+    ranked = CrossEncoderPostprocessor(reranker=reranker, logits=True).postprocess_nodes(nodes, query_str=QUERY)
+    return [node.score for node in ranked]
+
+
+def raw_langchain(reranker, texts):
+    pytest.importorskip("langchain_core")
+    from rerank_plugins.langchain import CrossEncoderScorer
+
+    return CrossEncoderScorer(reranker=reranker, logits=True).score([(QUERY, text) for text in texts])
+
+
+def raw_haystack(reranker, texts):
+    pytest.importorskip("haystack")
+    from haystack import Document
+
+    from rerank_plugins.haystack import CrossEncoderRanker
+
+    documents = [Document(content=text) for text in texts]
+    ranked = CrossEncoderRanker(reranker=reranker, scale_score=False, top_k=None).run(QUERY, documents)["documents"]
+    return [document.score for document in ranked]
+
+
+@pytest.mark.parametrize("raw_scores", [raw_llama_index, raw_langchain, raw_haystack])
+def test_what_there_was_no_time_for_has_no_raw_score_above_the_rest(raw_scores):
+    """A raw score of 0 would be above many of those that the model gave, and frameworks sort by it."""
+    reranker = Reranker(scorer=Negative(), max_latency=1e-9)
+    reranker.warm_up()
+    assert raw_scores(reranker, ["a", "b", "c"]) == [-5.0, -5.0, -5.0]

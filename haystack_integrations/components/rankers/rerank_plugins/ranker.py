@@ -35,7 +35,7 @@ from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, effective_provider, with_options
 from rerank_core.ranking import check_threshold
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
-from rerank_plugins.results import highlights_after, retrieval_scores
+from rerank_plugins.results import highlights_after, retrieval_scores, unjudged_logit
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
 _SWITCHES = ("scale_score", "keep_retrieval_score")
@@ -398,18 +398,21 @@ class _Call:
             if result.highlights:
                 length = len(document.content or "")
                 meta["highlights"][document.id] = highlights_after(result, self.starts[result.index], length)
-        return {"documents": [self._ranked(result, response.model) for result in response], "meta": meta}
+        last = unjudged_logit(response)
+        return {"documents": [self._ranked(result, response.model, last) for result in response], "meta": meta}
 
-    def _ranked(self, result: RerankResult, model: str) -> Document:
+    def _ranked(self, result: RerankResult, model: str, last: float) -> Document:
         document = self.documents[result.index]
-        score = self._score(result, model)
+        score = self._score(result, model, last)
         if self.keep_retrieval_score and document.score is not None:
             return replace(document, score=score, meta={**document.meta, "retrieval_score": document.score})
         return replace(document, score=score)
 
-    def _score(self, result: RerankResult, model: str) -> float:
-        if self.scale_score or (result.logit is None and result.degraded):
+    def _score(self, result: RerankResult, model: str, last: float) -> float:
+        if self.scale_score:
             return result.relevance_score
+        if result.logit is None and result.degraded:
+            return last
         if result.logit is None:
             raise InvalidRequestError(
                 f"scale_score=False asks for raw scores, and {model!r} gives probabilities only; use scale_score=True.",
