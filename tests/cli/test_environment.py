@@ -306,6 +306,16 @@ def test_a_reader_that_is_gone_changes_no_exit_code(files, query, code, output):
     assert (seen.returncode, seen.stderr) == (code, b"")
 
 
+@pytest.mark.parametrize("command", [(), ("query",), ("serve",)])
+def test_help_that_nobody_reads_to_its_end_is_no_failure(files, command):
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = [*MAIN, *command, "--help"]
+    seen = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, cwd=files, timeout=BOUND, check=False)
+    os.close(writing)
+    assert (seen.returncode, seen.stderr) == (0, b"")
+
+
 @NEEDS_EVAL
 def test_results_are_saved_though_their_reader_is_gone(files):
     reading, writing = os.pipe()

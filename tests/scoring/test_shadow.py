@@ -119,6 +119,13 @@ def test_what_is_wrong_with_its_options():
             ShadowScorer(FakeScorer(), FakeScorer(), **options)
 
 
+@pytest.mark.parametrize("name", ["absent/shadow.jsonl", "."])
+def test_a_log_that_cannot_be_written_is_known_at_once(tmp_path, name):
+    with pytest.raises(InvalidRequestError, match=r"the shadow log .* cannot be written") as caught:
+        ShadowScorer(FakeScorer(), FakeScorer(), log=tmp_path / name)
+    assert caught.value.param == "log"
+
+
 @given(st.lists(st.integers(-50, 50), min_size=1, unique=True), st.integers(1, 30))
 def test_a_ranking_equals_itself_and_is_far_from_its_reverse(logits, top_n):
     same = Comparison.of(of_logits(*logits), of_logits(*(3 * each for each in logits)), top_n)

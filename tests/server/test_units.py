@@ -273,6 +273,7 @@ def test_arguments_win_over_the_environment_and_that_over_a_file(monkeypatch, tm
         ({"options": ["no-model.dtype=int8"]}, r"^options: no model is served as 'no-model'\. Served are rerank-mini"),
         ({"options": ["rerank-mini-en-v.dtype=int8"]}, r"Did you mean 'rerank-mini-en-v1'\?"),
         ({"options": ["rerank-mini-en-v1.dtyp=int8"]}, r"there is no option 'dtyp'\. Did you mean 'dtype'\?$"),
+        ({"options": ["rerank-mini-en-v1.zzzz=int8"]}, r"there is no option 'zzzz'\.$"),
         ({"options": ["rerank-mini-en-v1.dtype=int4"]}, r"^options\.rerank-mini-en-v1\.dtype: Input should be"),
         ({"options": ["dtype=int8"]}, r"^options: dtype=int8 is not NAME\.OPTION=VALUE\.$"),
         ({"options": "{"}, "^options: expected JSON such as"),

@@ -87,6 +87,11 @@ def exit_codes(flags: Callable[[], Collection[str]] = tuple) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except SystemExit as leaving:
+        # The console that shows help leaves with 1, which means 'nothing found', when its reader has enough.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            raise typer.Exit(EXIT_FOUND) from None
+        raise
     except _UsageError as error:
         raise _shown(error) from None
     except Exception as error:  # noqa: BLE001  (exit code 1 means 'nothing found', never 'it broke')

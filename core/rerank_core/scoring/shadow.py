@@ -39,7 +39,7 @@ class ShadowScorer(WrappingScorer):
         hooks: called with each event.
 
     Raises:
-        InvalidRequestError: when ``top_n`` or ``queue`` is below 1.
+        InvalidRequestError: when ``top_n`` or ``queue`` is below 1, or the log cannot be written.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ShadowScorer(WrappingScorer):
         super().__init__(live, candidate)
         self._top_n = top_n
         self._queue = queue
-        self._log = None if log is None else Path(log).absolute()
+        self._log = None if log is None else _writable(Path(log).absolute())
         self._hooks = tuple(hooks)
         self._begin_anew()
         forks.in_child(self._begin_anew)
@@ -195,6 +195,18 @@ class Comparison:
             overlap=len({*one[:compared]} & {*other[:compared]}) / compared,
             first_differs=one[0] != other[0],
         )
+
+
+def _writable(log: Path) -> Path:
+    """The log, which is there afterwards: a trial of a week must not find out at its end that nothing was kept."""
+    try:
+        log.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise InvalidRequestError(
+            f"the shadow log {log} cannot be written: {error.strerror}. Name a file in a folder that is there.",
+            param="log",
+        ) from error
+    return log
 
 
 def _rounded(scores: Scores) -> list[float]:

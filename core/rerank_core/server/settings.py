@@ -203,7 +203,7 @@ def load_settings(file: Path | None = None, **arguments: Any) -> ServerSettings:
             reason = "there is no such setting." + did_you_mean(name, ServerSettings.model_fields)
         else:
             reason = first["msg"].removeprefix("Value error, ")
-            reason += "" if reason.endswith("?") else "."
+            reason += "" if reason.endswith((".", "?")) else "."
         raise InvalidRequestError(f"{name}: {reason}", code="invalid_setting", param=name) from None
 
 
