@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, SecretStr, create_model  # noqa: F401
 
 from rerank_core.option_text import described
-from rerank_core.options import MODEL, OPTIONS, Declared, of_scorer
+from rerank_core.options import MODEL, OPTIONS, Declared, of_server
 
 
 class PlainAttributes:
@@ -34,4 +34,4 @@ def _field(declared: Declared) -> tuple[Any, Any]:
 
 
 OptionFields = _fields("OptionFields", "The options that can be saved, and the API key.", [MODEL, *OPTIONS.values()])
-LocalOptionFields = _fields("LocalOptionFields", "The options of a model in this process.", of_scorer("local").values())
+ServedOptionFields = _fields("ServedOptionFields", "The options of a model that is served.", of_server().values())

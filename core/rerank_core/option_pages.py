@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from rerank_core.options import MODEL, OPTIONS, PLAIN, Declared, World, of_scorer, of_world
+from rerank_core.options import MODEL, OPTIONS, PLAIN, Declared, World, of_scorer, of_server, of_world
 from rerank_core.scoring.options import POSITIONAL
 
 _MADE = "# Made of the declaration in rerank_core/options.py: python -m rerank_core.option_pages\n"
@@ -22,7 +22,8 @@ Every option of the engine. The same names hold everywhere:
   (*Python only*) are keywords of `Reranker` alone;
 - on the command line of `rerank query`, as `--like-this`; an API key comes from an environment variable
   (`--api-key-env`), never from the command line itself;
-- for `rerank serve`, those of models in this process: for all models served, as `--like-this`, as `RERANK_LIKE_THIS` in
+- for `rerank serve`, those of models in this process, `max_latency`, `check_first`, `price_per_million_tokens` and
+  `prompt`: for all models served, as `--like-this`, as `RERANK_LIKE_THIS` in
   the environment, or as `like_this` in the TOML file of `--config`; for the model served as NAME, with
   `--option NAME.like_this=VALUE`, in a table `[options.NAME]` of that file, or in `RERANK_OPTIONS`, as
   `{"NAME": {"like_this": VALUE}}`.
@@ -84,7 +85,7 @@ def fields_stub() -> str:
     saved = [each for each in (MODEL, *OPTIONS.values()) if each.option.field is not False]
     lines = [_MADE, "from typing import Literal\n", "from pydantic import BaseModel, SecretStr\n"]
     lines += ["class OptionFields(BaseModel):", *_attributes(saved, " = ..."), ""]
-    lines += ["class LocalOptionFields(BaseModel):", *_attributes(of_scorer("local").values(), " = ..."), ""]
+    lines += ["class ServedOptionFields(BaseModel):", *_attributes(of_server().values(), " = ..."), ""]
     lines += ["class PlainAttributes:", *_attributes(PLAIN.values()), ""]
     return "\n".join(lines)
 

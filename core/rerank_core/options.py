@@ -487,6 +487,15 @@ def of_scorer(world: Literal["http", "local"]) -> Mapping[str, Declared]:
     return {name: each for name, each in OPTIONS.items() if each.option.world == world or each.option.scorers}
 
 
+OF_SERVED_MODELS = ("max_latency", "check_first", "price_per_million_tokens")
+"""The options of a served model that are not its scorer's."""
+
+
+def of_server() -> Mapping[str, Declared]:
+    """The options of the models that a server serves: those of a scorer in this process, and what goes on around it."""
+    return {**{name: OPTIONS[name] for name in OF_SERVED_MODELS}, **of_scorer("local")}
+
+
 def effective_provider(provider: str | None, base_url: str | None) -> str:
     """The provider as given; else the rerank API at ``base_url``, if there is one; else this process."""
     if provider is not None:

@@ -12,13 +12,13 @@ from rerank_core.cli.commands import interruptible
 from rerank_core.cli.completions import model_names
 from rerank_core.cli.engine_options import takes
 from rerank_core.optional import optional
-from rerank_core.options import of_scorer
+from rerank_core.options import of_server
 
 _MODELS, _ACCESS, _LIMITS, _ENGINE, _RAY = "Models", "Access", "Limits", "Engine", "Ray"
 
 
 @app.command()
-@takes(of_scorer("local"), {"local": _ENGINE, "both": _ENGINE}, unset=True)
+@takes(of_server(), {"local": _ENGINE, "both": _ENGINE}, unset=True)
 def serve(  # noqa: PLR0917  (typer reads them by name)
     models: Annotated[
         list[str] | None,

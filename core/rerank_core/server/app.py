@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from rerank_core.errors import InvalidRequestError, RerankError
 from rerank_core.events import DEFAULT_HOOKS, Hook
+from rerank_core.options import OF_SERVED_MODELS
 from rerank_core.reranker import Reranker
 from rerank_core.scoring.base import Scorer
 from rerank_core.scoring.cached import CachedScorer
@@ -157,11 +158,13 @@ def _reranker(name: str, source: str, settings: ServerSettings, hooks: Sequence[
         entries = settings.cache_entries
         return CachedScorer(scorer, LRUCache(entries), hooks=hooks) if entries else scorer
 
-    scorer = local_scorer(source, LocalOptions(**settings.options_of(name)), hooks, cached)
+    options = settings.options_of(name)
+    around = {option: options.pop(option) for option in OF_SERVED_MODELS}
+    scorer = local_scorer(source, LocalOptions(**options), hooks, cached)
     if settings.shadow is not None and name == next(iter(settings.served)):
         candidate = local_scorer(settings.shadow, LocalOptions(), DEFAULT_HOOKS)
         scorer = ShadowScorer(scorer, candidate, log=settings.shadow_log, hooks=hooks)
-    return Reranker(scorer=scorer)
+    return Reranker(scorer=scorer, **around)
 
 
 def _rerank_error(request: Request, error: Exception) -> Response:

@@ -108,6 +108,8 @@ class _Call:
         self.exchange.tokens = outcome.response.tokens
         if outcome.cost is not None:
             server.metrics.cost.labels(model.name).inc(outcome.cost)
+        if outcome.unscored:
+            server.metrics.unscored.labels(model.name).inc(outcome.unscored)
         server.metrics.documents.labels(model.name).inc(len(request.texts))
         body = await _off_the_loop(
             len(data), lambda: json_bytes(self.dialect.write_response(outcome.response, request))

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 
 from rerank_core.events import (
     BatchScored,
-    BudgetSpent,
     CacheUsed,
     Event,
     Failed,
@@ -56,8 +55,8 @@ class Metrics:
         self._truncated = Counter(
             "rerank_truncated_documents", "Documents read only in part.", model, registry=registry
         )
-        self._unscored = Counter(
-            "rerank_unscored_documents", "Documents that a latency budget left no time for.", model, registry=registry
+        self.unscored = Counter(
+            "rerank_unscored_documents", "Documents there was no time or no model for yet.", model, registry=registry
         )
         self._padding = Counter("rerank_padding_tokens", "Filling fed to the model.", model, registry=registry)
         self._batch_size = Histogram("rerank_batch_size", "Pairs in a batch.", model, buckets=_SIZES, registry=registry)
@@ -111,8 +110,6 @@ class Metrics:
                 self._tokens.labels(model).inc(event.tokens)
             case Truncated():
                 self._truncated.labels(model).inc(event.documents)
-            case BudgetSpent():
-                self._unscored.labels(model).inc(event.unscored)
             case CacheUsed():
                 self._cache.labels(model, "hit").inc(event.hits)
                 self._cache.labels(model, "miss").inc(event.misses)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, model_validator
 
-from rerank_core.option_fields import LocalOptionFields
+from rerank_core.option_fields import ServedOptionFields
 from rerank_core.spelling import did_you_mean
 
 
@@ -35,7 +35,7 @@ def read_options(value: Any) -> Any:
     return options
 
 
-class ModelOptions(LocalOptionFields):
+class ModelOptions(ServedOptionFields):
     """The options of one served model; what is not given is as for all models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from rerank_core.errors import InvalidRequestError
 from rerank_core.files import accessing
 from rerank_core.models.registry import DEFAULT_MODEL, REGISTRY
-from rerank_core.option_fields import LocalOptionFields
+from rerank_core.option_fields import ServedOptionFields
 from rerank_core.scoring.making import model_names
 from rerank_core.server.environment import PREFIX, check_environment
 from rerank_core.server.guard import LOOPBACK_HOSTS
@@ -42,7 +42,7 @@ Whole = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=1_000_000)]  # clocks of the system take no number, however large
 
 
-class ServerSettings(LocalOptionFields, BaseSettings):
+class ServerSettings(ServedOptionFields, BaseSettings):
     """What the server serves, to whom, and how much of it.
 
     Every field is also an environment variable: ``RERANK_PORT=9000``, ``RERANK_MODELS=a,b``. Arguments win over the
@@ -76,7 +76,8 @@ class ServerSettings(LocalOptionFields, BaseSettings):
             the metrics say how they differ.
         shadow_log: a file for these differences, a line of JSON per request, without texts.
         options: options of single models, by the name they are served under; they win over those of all models, which
-            are settings of their own: every option of :class:`~rerank_core.scoring.LocalOptions`.
+            are settings of their own: every option of :class:`~rerank_core.scoring.LocalOptions`, and ``max_latency``,
+            ``check_first`` and ``price_per_million_tokens`` of :class:`~rerank_core.Reranker`.
         page: whether ``/`` answers with the playground, a page on which queries can be tried in a browser.
         log_format: ``text`` for people, ``json`` for programs.
     """
@@ -138,7 +139,7 @@ class ServerSettings(LocalOptionFields, BaseSettings):
         own = self.options.get(name, ModelOptions())
         return {
             option: getattr(own if option in own.model_fields_set else self, option)
-            for option in LocalOptionFields.model_fields
+            for option in ServedOptionFields.model_fields
         }
 
     @property
