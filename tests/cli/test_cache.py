@@ -51,6 +51,17 @@ def test_what_was_pulled_works_offline_is_listed_and_can_be_removed(published):
     assert NAME not in listed()
 
 
+def test_all_models_of_a_cascade_are_pulled_but_into_no_folder_of_one(tmp_path):
+    cascade = "rerank-tiny-en-v1>rerank-mini-en-v1"
+    done = run("pull", cascade)
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == cascade.split(">")
+    refused = run("pull", cascade, "--to", tmp_path / "both")
+    assert refused.exit_code == 2
+    assert "is a cascade of 2: pull each of them" in refused.stderr
+    assert not (tmp_path / "both").exists()
+
+
 def test_a_pulled_folder_needs_neither_hub_nor_cache(published, tmp_path):
     folder = tmp_path / "model"
     assert run("pull", NAME, "--backend", "onnx", "--to", folder).exit_code == 0

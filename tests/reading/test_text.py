@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core.reading import text
+from rerank_core.reading.passages import Passage
 
 MANUAL = """\
 # Manual
@@ -101,3 +102,8 @@ def test_no_words_are_lost_and_lines_are_the_files(source):
     introductions = source.count("e:")  # one that introduces nothing but a heading has nobody to go with
     assert all(whole.count(word) >= bool(source.count(word)) for word in ("- c", "f", "1. g")), (source, whole)
     assert introductions == 0 or "e:" in whole
+
+
+def test_a_passage_does_not_show_its_words():
+    shown = repr(Passage(3, "the words", "the heading", {"page": 2}))
+    assert shown == "Passage(line=3, origin={'page': 2})"

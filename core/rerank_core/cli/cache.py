@@ -20,6 +20,8 @@ from rerank_core.options import of_scorer
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo
 
+    from rerank_core import Reranker
+
 _LOADING = "Loading"
 
 
@@ -39,15 +41,30 @@ def pull(
     """
     import_heavy_libraries()
     from rerank_core import Reranker
+    from rerank_core.scoring.making import model_names as models_of
 
     if to is not None and to.exists():
         raise InvalidRequestError(f"--to {to} is there already; name a new folder.", param="to")
-    with interruptible(), Reranker(model, **options) as reranker:
-        reranker.warm_up()
-        loaded = reranker.loaded
+    names = models_of(model)
+    if to is not None and len(names) > 1:
+        raise InvalidRequestError(
+            f"--to is a folder of one model, and {model!r} is a cascade of {len(names)}: pull each of them, into a "
+            "folder of its own.",
+            param="to",
+        )
+    with interruptible(), Reranker(model, **options):  # what does not go together is found before anything is loaded
+        for name in names:
+            with Reranker(name, **options) as reranker:
+                _pull(name, reranker, to)
+
+
+def _pull(name: str | Path, reranker: Reranker, to: Path | None) -> None:
+    """Load a model, which gets its files, and copy them where that is wanted."""
+    reranker.warm_up()
+    loaded = reranker.loaded
     if loaded is None:  # warm_up() has loaded it
         return
-    say(f"{model} runs on {loaded.backend}, {loaded.dtype}, from {loaded.folder}")
+    say(f"{name} runs on {loaded.backend}, {loaded.dtype}, from {loaded.folder}")
     if to is not None:
         with accessing(to, "write"):
             shutil.copytree(loaded.folder, to)  # links of the Hub's cache become files

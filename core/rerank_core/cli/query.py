@@ -236,7 +236,7 @@ def _footer(response: RerankResponse, passages: int) -> str:
         return f"nothing found in {passages} passages"
     cut = sum(result.truncated for result in response)
     notes = [f"{cut} cut to fit the model (--windows reads everything)"] * bool(cut)
-    notes += [f"{response.unscored} not scored for want of time"] * bool(response.unscored)
+    notes += [f"{response.unscored} not scored: no time, or no model yet"] * bool(response.unscored)
     return " · ".join(
         (
             f"{len(response)} of {passages} passages",

@@ -24,8 +24,8 @@ class Passage:
     """
 
     line: int
-    text: str
-    context: str = ""
+    text: str = field(repr=False)  # as everywhere, a document's words are not shown
+    context: str = field(default="", repr=False)
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self, file: str) -> Document:
