@@ -8,13 +8,14 @@ from numbers import Real
 from typing import Any
 
 from rerank_core import ProtocolError, RerankResult
+from rerank_core.results import raw_scores
 
 WRITTEN = frozenset({"rerank_truncated", "rerank_degraded", "rerank_window", "rerank_highlights"})
 """What :func:`result_metadata` writes; of an earlier pass it would be wrong."""
 
 
 def result_scores(results: Iterable[RerankResult], *, logits: bool) -> list[float]:
-    """The probability of relevance of each result, or the model's raw output.
+    """The probability of relevance of each result, or the model's raw output (:func:`~rerank_core.results.raw_scores`).
 
     Raises:
         ProtocolError: when raw output is wanted from a server that gives probabilities only.
@@ -22,18 +23,10 @@ def result_scores(results: Iterable[RerankResult], *, logits: bool) -> list[floa
     given = list(results)
     if not logits:
         return [result.relevance_score for result in given]
-    last = unjudged_logit(given)
-    if any(result.logit is None and not result.degraded for result in given):
+    found = [logit for logit in raw_scores(given) if logit is not None]
+    if len(found) < len(given):
         raise ProtocolError("logits=True, but this provider gives probabilities only.", code="no_logits")
-    return [last if result.logit is None else result.logit for result in given]
-
-
-def unjudged_logit(results: Iterable[RerankResult]) -> float:
-    """The raw output that stands for results that kept their order: 0, or the lowest of the others where that is less.
-
-    They come last, and whoever sorts by score must not put them first.
-    """
-    return min((result.logit for result in results if result.logit is not None and result.logit < 0), default=0.0)
+    return found
 
 
 def retrieval_scores(scores: Iterable[object]) -> list[float | None]:

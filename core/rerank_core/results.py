@@ -6,7 +6,7 @@ Text never appears in a ``repr``, so values can be logged without leaking what u
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, overload
 
@@ -164,6 +164,23 @@ class RerankResult:
                 "highlights": tuple(Highlight(**each) for each in data.get("highlights", ())),
             }
         )
+
+
+def raw_scores(results: Iterable[RerankResult]) -> list[float | None]:
+    """The raw output of each result, for those who sort by it; None where a provider gives probabilities only.
+
+    A fallback without any gives its probability. What nobody scored, for want of time or of a model that is loaded, has
+    0, or the lowest raw output of the others where that is less: it comes last, and must not be sorted to the front.
+    """
+    given = list(results)
+    last = min((result.logit for result in given if result.logit is not None and result.logit < 0), default=0.0)
+    return [_raw_score(result, last) for result in given]
+
+
+def _raw_score(result: RerankResult, last: float) -> float | None:
+    if result.logit is not None or not result.degraded:
+        return result.logit
+    return result.relevance_score or last
 
 
 @dataclass(frozen=True, slots=True)

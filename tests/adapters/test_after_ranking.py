@@ -7,8 +7,8 @@ import json
 import pytest
 
 from fresh import fresh
-from rerank_core import Reranker
-from rerank_core.scoring import FakeScorer, Score, Scores
+from rerank_core import InferenceError, Reranker
+from rerank_core.scoring import FakeScorer, FallbackScorer, Score, Scores
 
 QUERY = "q"
 TEXTS = ["red cat 3", "red cat 2", "blue dog 1"]
@@ -204,3 +204,13 @@ def test_what_there_was_no_time_for_has_no_raw_score_above_the_rest(raw_scores):
     reranker = Reranker(scorer=Negative(), max_latency=1e-9)
     reranker.warm_up()
     assert raw_scores(reranker, ["a", "b", "c"]) == [-5.0, -5.0, -5.0]
+
+
+@pytest.mark.parametrize("raw_scores", [raw_llama_index, raw_langchain, raw_haystack])
+def test_a_fallback_that_has_no_raw_scores_gives_its_probabilities(raw_scores):
+    class Rising(FakeScorer):
+        def score(self, _query, texts):
+            return Scores(tuple(Score((1 + place) / 10) for place in range(len(texts))), self.model)
+
+    fallback = FallbackScorer([FakeScorer(error=InferenceError("it broke")), Rising()])
+    assert sorted(raw_scores(Reranker(scorer=fallback), ["a", "b"])) == [0.1, 0.2]

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from rerank_core import InvalidRequestError, Reranker
 from rerank_core.options import OF_SERVED_MODELS
-from rerank_core.scoring import FakeScorer, Score, Scores
+from rerank_core.scoring import FakeScorer, LocalScorer, Score, Scores
 from rerank_core.server.settings import load_settings
 from serving import serving
 from waiting import wait_for
@@ -77,3 +77,29 @@ def test_they_come_from_the_environment_a_file_and_the_command_line(monkeypatch,
     assert settings.options_of(settings.models[0]).items() >= (ALL | {"max_latency": 0.25}).items()
     with pytest.raises(InvalidRequestError, match="max_latency"):
         load_settings(max_latency=0.0)
+
+
+RAW = {
+    "/v1/rerank": lambda: {"query": "q", "documents": DOCUMENTS, "raw_scores": True},
+    "/rerank": lambda: {"query": "q", "texts": DOCUMENTS, "raw_scores": True},
+    "/nim/v1/ranking": lambda: {"query": {"text": "q"}, "passages": [{"text": text} for text in DOCUMENTS]},
+    "/score": lambda: {"text_1": "q", "text_2": DOCUMENTS, "use_activation": False},
+}
+
+
+@pytest.mark.parametrize("path", RAW)
+@pytest.mark.parametrize("options", [{"max_latency": 1e-9}, {"when_cold": "keep_order"}], ids=str)
+def test_raw_scores_of_what_nobody_scored_are_the_last_and_no_error(path, options, monkeypatch):
+    if "when_cold" in options:
+        monkeypatch.setattr(LocalScorer, "_is_cold", lambda _: True)
+    with serving(models=("m=rerank-tiny-en-v1",), **options) as served:
+        response = served.http.post(path, json={"model": "m"} | RAW[path]())
+    assert response.status_code == 200, response.text
+    body = response.json()
+    items = (
+        body if isinstance(body, list) else next(body[name] for name in ("results", "rankings", "data") if name in body)
+    )
+    scores = [next(item[name] for name in ("relevance_score", "logit", "score") if name in item) for item in items]
+    assert scores == sorted(scores, reverse=True)
+    assert response.headers["x-degraded"] == "true"
+    assert len(scores) == len(DOCUMENTS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from rerank_core.reranker import Reranker
-from rerank_core.results import RerankResponse, RerankResult, Timings
+from rerank_core.results import RerankResponse, RerankResult, Timings, raw_scores
 from rerank_core.wire.messages import WireRequest, WireResponse, WireResult
 
 
@@ -78,11 +78,12 @@ def _outcome(
     found = [(where[item.index], item) for where, ranking in zip(positions, rankings, strict=True) for item in ranking]
     if len(rankings) > 1:  # scores for different queries are no ranking
         found.sort(key=itemgetter(0))
+    raw = raw_scores(item for _, item in found)
     timings = [ranking.timings for ranking in rankings]
     costs = [ranking.usage.cost for ranking in rankings if ranking.usage.cost is not None]
     return Outcome(
         WireResponse(
-            results=tuple(_result(index, item) for index, item in found[:top_n]),
+            results=tuple(_result(index, item, logit) for (index, item), logit in zip(found, raw, strict=True))[:top_n],
             id=rankings[0].id,
             model=model,
             tokens=sum(ranking.usage.total_tokens for ranking in rankings),
@@ -99,11 +100,11 @@ def _outcome(
     )
 
 
-def _result(index: int, item: RerankResult) -> WireResult:
+def _result(index: int, item: RerankResult, logit: float | None) -> WireResult:
     return WireResult(
         index,
         item.relevance_score,
-        item.logit,
+        logit,
         truncated=item.truncated,
         window=item.window,
         fused=item.fused,

@@ -34,8 +34,9 @@ from rerank_core.option_fields import PlainAttributes
 from rerank_core.option_text import with_arguments
 from rerank_core.options import MODEL, PLAIN, PlainOptions, completed, effective_provider, with_options
 from rerank_core.ranking import check_threshold
+from rerank_core.results import raw_scores
 from rerank_plugins.options import ENGINE_OPTIONS, EngineOptions
-from rerank_plugins.results import highlights_after, retrieval_scores, unjudged_logit
+from rerank_plugins.results import highlights_after, retrieval_scores
 
 _TEXTS = ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator")
 _SWITCHES = ("scale_score", "keep_retrieval_score")
@@ -398,28 +399,27 @@ class _Call:
             if result.highlights:
                 length = len(document.content or "")
                 meta["highlights"][document.id] = highlights_after(result, self.starts[result.index], length)
-        last = unjudged_logit(response)
-        return {"documents": [self._ranked(result, response.model, last) for result in response], "meta": meta}
+        scored = zip(response, self._scores(response), strict=True)
+        return {"documents": [self._ranked(result, score) for result, score in scored], "meta": meta}
 
-    def _ranked(self, result: RerankResult, model: str, last: float) -> Document:
+    def _ranked(self, result: RerankResult, score: float) -> Document:
         document = self.documents[result.index]
-        score = self._score(result, model, last)
         if self.keep_retrieval_score and document.score is not None:
             return replace(document, score=score, meta={**document.meta, "retrieval_score": document.score})
         return replace(document, score=score)
 
-    def _score(self, result: RerankResult, model: str, last: float) -> float:
+    def _scores(self, response: RerankResponse) -> list[float]:
         if self.scale_score:
-            return result.relevance_score
-        if result.logit is None and result.degraded:
-            return last
-        if result.logit is None:
+            return [result.relevance_score for result in response]
+        found = [score for score in raw_scores(response) if score is not None]
+        if len(found) < len(response):
             raise InvalidRequestError(
-                f"scale_score=False asks for raw scores, and {model!r} gives probabilities only; use scale_score=True.",
+                f"scale_score=False asks for raw scores, and {response.model!r} gives probabilities only; use "
+                "scale_score=True.",
                 code="no_raw_scores",
                 param="scale_score",
             )
-        return result.logit
+        return found
 
     def _window(self, result: RerankResult) -> list[int]:
         """The window's part of the content; the model also read what was put around it."""
