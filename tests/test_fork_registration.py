@@ -51,6 +51,7 @@ RENEWED = {
     "core/rerank_core/client/retry.py": "an event of one call",
     "core/rerank_core/client/factory.py": "SyncTransport._forget and AsyncTransport._forget",
     "core/rerank_core/testing/contract.py": "a barrier of one check",
+    "core/rerank_core/bulk/texts.py": "a connection of one reading, to a file that nobody writes any more",
     "core/rerank_core/evaluation/database.py": "ScoreStore._disconnect",
 }
 

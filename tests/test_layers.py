@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "reading",
         "server",
         "options",
+        "scoring",
         "inference",
         "models",
         "wire",

@@ -275,7 +275,7 @@ def test_what_does_not_rank_gives_no_answer():
 
 
 class Counted(FakeScorer):
-    """Counts the pairs of a check; fails while it is told to."""
+    """Counts the pairs of a check; fails while it is asked to."""
 
     def __init__(self):
         super().__init__()

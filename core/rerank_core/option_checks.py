@@ -40,8 +40,7 @@ def whole(name: str, value: object, least: int, most: int | None) -> None:
 def seconds(name: str, value: object) -> None:
     """Whether a value is a finite number above 0, or None."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    seen = as_float(value) if number else None  # a whole number may be beyond all floats
-    if value is not None and (seen is None or not 0 < seen < math.inf):
+    if value is not None and not (number and 0 < value < math.inf):  # type: ignore[operator]
         raise InvalidRequestError(f"{name} must be seconds above 0, or None; got {value!r}.", param=name)
 
 

@@ -282,7 +282,7 @@ def test_columns_keep_the_types_that_parquet_gave_them(tmp_path):
             "document": pa.array(["a", None], pa.large_string()),
             "small": pa.array([1, 2], pa.int8()),
             "half": pa.array([0.1, math.nan], pa.float32()),
-            "day": pa.array([1, None], pa.timestamp("ns")),
+            "day": pa.array([1_001, None], pa.timestamp("ns")),
             "none": pa.nulls(2),
             "tags": pa.array([["x"], None], pa.list_(pa.string())),
         }
@@ -291,7 +291,9 @@ def test_columns_keep_the_types_that_parquet_gave_them(tmp_path):
     run(Job([tmp_path / "a.parquet"], tmp_path / "out", kind="parquet"), fake())
     found = parquet.read_table(tmp_path / "out" / "part-0000-00000.parquet").select(table.column_names)
     assert found.schema.types == parquet.read_schema(tmp_path / "a.parquet").types
-    assert found.to_pylist() == table.slice(0, 1).to_pylist()
+    rest = [name for name in table.column_names if name != "day"]
+    assert found.select(rest).to_pylist() == table.select(rest).slice(0, 1).to_pylist()
+    assert found["day"].cast(pa.int64()).to_pylist() == [1_000]  # Python's own times end at the microsecond
 
 
 def test_what_a_killed_process_was_writing_goes_when_the_job_is_done(tmp_path, pair_file):

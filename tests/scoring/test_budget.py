@@ -231,7 +231,11 @@ def test_a_model_in_this_process():
         assert copy.rerank(QUERY, TEXTS[:1]).unscored == 0
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 10**400, "fast", True])
+def test_a_budget_beyond_all_floats_is_a_very_large_one():
+    assert len(budget(Timed(), 10**400).score(QUERY, TEXTS).items) == len(TEXTS)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "fast", True])
 def test_a_budget_that_is_none(wrong):
     with pytest.raises(InvalidRequestError, match="max_latency must be seconds above 0"):
         Reranker(max_latency=wrong)

@@ -115,9 +115,19 @@ def _parquet(file: Input) -> Iterator[Row]:
     number = 0
     with _parquet_file(file) as parquet:
         for batch in parquet.iter_batches(batch_size=_PARQUET_BATCH):
-            for values in batch.to_pylist():
+            for cells in zip(*map(_cells, batch.columns), strict=True):
                 number += 1
-                yield Row(file.name, number, values)
+                yield Row(file.name, number, dict(zip(batch.schema.names, cells, strict=True)))
+
+
+def _cells(column: Any) -> list[Any]:
+    """A column as Python has it, whose times end at the microsecond; pandas, which may be absent, has finer ones."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    cells: list[Any] = column.to_pylist()
+    return cells
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Sequence
@@ -84,7 +85,7 @@ class BudgetScorer(WrappingScorer):
     ) -> None:
         OPTIONS["max_latency"].check(max_latency)
         super().__init__(scorer)
-        self._seconds = max_latency
+        self._seconds = min(max_latency, sys.float_info.max)  # a whole number may be beyond all floats
         self._pace = Pace() if pace is None else pace
         self._clock = clock
         self._hooks = tuple(hooks)
