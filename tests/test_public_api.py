@@ -28,6 +28,7 @@ SHARED_WITH_ADAPTERS = {
     "rerank_core.optional": {"optional"},
     "rerank_core.options": {"MODEL", "PLAIN", "PlainOptions", "completed", "effective_provider", "with_options"},
     "rerank_core.ranking": {"check_threshold"},
+    "rerank_core.results": {"raw_scores"},
     "rerank_core.spelling": {"did_you_mean"},
     "rerank_core.wire.registry": {"dialect"},
 }
