@@ -121,13 +121,13 @@ def work_of(row: Row, columns: Columns) -> Work:
             raise BadRowError(f"neither {columns.document!r} nor {columns.documents!r} is a column")
         found = row.values[columns.documents]
         texts = _texts(found, columns.documents)
-        return Work(query, texts, key, tuple(_id(each, columns) for each in found), pair=False)
+        return Work(query, texts, key, tuple(candidate_id(each, columns) for each in found), pair=False)
     text = _text(row.values[columns.document], columns.document)
     return Work(query, (text,), key, (row.values.get(columns.document_id),), pair=True)
 
 
-def _id(candidate: Any, columns: Columns) -> Any:
-    """The id of one of a row's candidates."""
+def candidate_id(candidate: Any, columns: Columns) -> Any:
+    """The id of one of a row's candidates; None for one without."""
     if not isinstance(candidate, Mapping):
         return None
     return candidate.get(columns.document_id, candidate.get(columns.id))

@@ -155,7 +155,7 @@ def _counted(
 
 def _given_up(error: Exception) -> RerankError:
     return RerankError(
-        f"Ray gave up: {type(error).__name__}. Its logs say more: by default in /tmp/ray/session_latest/logs.",
+        f"Ray gave up: {type(error).__name__}. Its logs say more: session_latest/logs in Ray's folder.",
         code="ray_failed",
     )
 

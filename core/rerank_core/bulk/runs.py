@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rerank_core.bulk.columns import Columns, Row
+from rerank_core.bulk.columns import Columns, Row, candidate_id
 from rerank_core.bulk.inputs import Input
 from rerank_core.bulk.texts import Texts
 from rerank_core.errors import InvalidRequestError
@@ -60,9 +60,7 @@ def _pairs(row: Mapping[str, Any], columns: Columns) -> Iterator[tuple[Any, int,
         yield row.get(columns.document_id), rank, _value(score, logit), _name(model)
         return
     for each, *cells in zip(row[columns.documents], rank, score, logit, model, strict=True):
-        found = each if isinstance(each, Mapping) else {}
-        identifier = found.get(columns.document_id, found.get(columns.id))
-        yield identifier, cells[0], _value(cells[1], cells[2]), _name(cells[3])
+        yield candidate_id(each, columns), cells[0], _value(cells[1], cells[2]), _name(cells[3])
 
 
 def _value(score: float, logit: float | None) -> float:
