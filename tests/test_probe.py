@@ -296,6 +296,15 @@ class Counted(FakeScorer):
         return Scores(tuple(Score.from_logit(4.0 if text in relevant else -4.0) for text in texts), self.model)
 
 
+def test_no_documents_need_no_check():
+    scorer = Counted()
+    scorer.failing = True
+    reranker = Reranker(scorer=scorer, check_first=True)
+    assert len(reranker.rerank("q", [])) == len(asyncio.run(reranker.arerank("q", []))) == 0
+    assert reranker.score("q", []) == asyncio.run(reranker.ascore("q", [])) == []
+    assert scorer.asked == 0
+
+
 def test_calls_side_by_side_wait_for_one_check():
     alone = Counted()
     Reranker(scorer=alone, check_first=True).warm_up()

@@ -14,16 +14,16 @@ import lzma
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .behaviour import RULES, Material, content
-from .data import Example, passages, read_set, take_sentence
+from .data import Example, passages, read_set, split_by_topic, take_sentence
 from .documentation import PACKAGES, passages_of, read_package
 from .mining import sample
-from .retrieved import collect
+from .retrieved import ANSWER, ON_TOPIC, collect
 from .technical import HELD_OUT, PAGES, query_of
 
 logger = logging.getLogger("training.corpus")
@@ -47,6 +47,13 @@ RAMBLING_SENTENCES, RAMBLING_TAKEN = 7, 3
 """A text's least sentences, and how many of them are the query."""
 SHARED = 3
 """Words that a sentence shares with a question to be its answer."""
+
+SET_ASIDE, QUESTIONS_ASIDE = 0.25, 300
+"""The share of SelQA's topics that the second stage chooses on, and how many of their questions."""
+FEW_PACKAGES = ("python3.11-doc", "sqlite3-doc", "nodejs-doc", "cmake-doc")
+"""Documentation that the second stage reads."""
+COMPARED = 16
+"""Words by which a text is known again."""
 
 SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 
@@ -202,6 +209,65 @@ def to_choose_on(data: Path, docs: Path) -> list[Collection]:
     return made
 
 
+def normalised(text: str) -> str:
+    """The first words of a text, by which two copies of it are known."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower())[:COMPARED])
+
+
+def unseen(rows: Sequence[Example], texts: Iterable[str]) -> list[Example]:
+    """The rows of which no text and no query is one of ``texts``."""
+    known = {normalised(text) for text in texts}
+    return [row for row in rows if known.isdisjoint(map(normalised, [row.query, *row.positives, *row.negatives]))]
+
+
+def sections(rows: Sequence[Example], use: str, limit: int, generator: random.Random) -> Collection:
+    """Questions with the sentences of a section, of which people said which answer."""
+    texts = passages(list(rows))
+    place = {text: row for row, text in enumerate(texts)}
+    found = Collection("selqa", use, texts)
+    for row in generator.sample(list(rows), min(limit, len(rows))):
+        grades = {place[text]: ON_TOPIC for text in row.negatives} | {place[text]: ANSWER for text in row.positives}
+        found.queries.append(Query(row.query, grades))
+    return found
+
+
+def build_labelled(data: Path, docs: Path, seed: int = 29) -> tuple[list[Collection], list[Triple]]:
+    """What the second stage reads: fewer texts, and SelQA's labels; a quarter of its topics is to choose on.
+
+    Args:
+        data: folder with train/, and with eval/, whose texts are left out of SelQA.
+        docs: folder of unpacked documentation packages.
+        seed: decides every draw.
+    """
+    generator = random.Random(seed)
+    squad, sentences, nq, medquad = (
+        read_set(data, name) for name in ("squad_dev36", "squad_train_sent", "nq_gold", "medquad")
+    )
+    tests = [text for folder in sorted((data / "eval").iterdir()) for text in eval_texts(folder)]
+    marked = split_by_topic([row for row in unseen(read_set(data, "selqa"), tests) if row.negatives], SET_ASIDE)
+    logger.info("selqa: %d questions to train on, %d to choose on", len(marked.training), len(marked.held_out))
+    made = [
+        sections(marked.training, TRAIN, len(marked.training), generator),
+        labelled("squad", squad, (), 5000, generator),
+        labelled("squad_sentences", sentences, (), 8000, generator),
+        labelled("nq", nq, passages(squad), 2245, generator),
+        labelled("medquad", generator.sample(medquad, 3000), (), 3000, generator),
+    ]
+    made += [documentation(package, docs, generator) for package in FEW_PACKAGES]
+    for collection in made[1:]:
+        add_made_queries(collection, generator)
+    others = [part for part in to_choose_on(data, docs) if part.name != "selqa"]
+    aside = sections(marked.held_out, CHOOSE, QUESTIONS_ASIDE, generator)
+    return [*made, *others, aside], list(triples([*squad, *nq, *medquad[::3]], seed))
+
+
+def eval_texts(folder: Path) -> Iterator[str]:
+    """Documents and queries of a set in BEIR layout."""
+    for file in ("corpus.jsonl", "queries.jsonl"):
+        with (folder / file).open(encoding="utf-8") as lines:
+            yield from (json.loads(line)["text"] for line in lines)
+
+
 def build(data: Path, docs: Path, seed: int = 23) -> tuple[list[Collection], list[Triple]]:
     """All collections, those to train on first, and the triples.
 
@@ -260,9 +326,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train/")
     parser.add_argument("--docs", type=Path, required=True, help="folder of unpacked documentation packages")
     parser.add_argument("--out", type=Path, required=True, help="one file, .jsonl.xz")
+    parser.add_argument("--labelled", action="store_true", help="the collections of the second stage")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    write_corpus(options.out, *build(options.data, options.docs))
+    make = build_labelled if options.labelled else build
+    write_corpus(options.out, *make(options.data, options.docs))
 
 
 if __name__ == "__main__":

@@ -161,9 +161,12 @@ class Reranker:
             InvalidRequestError: when an argument is wrong; its ``code`` and ``param`` say which.
             RerankError: when the model cannot be loaded or fails.
         """
-        return RerankRequest(
+        request = RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).answer(self._scorer_for(instruction, max_latency))
+        )
+        if request.texts:
+            self._first_check.wait()
+        return request.answer(self._scorer_for(instruction, max_latency))
 
     async def arerank(
         self,
@@ -181,9 +184,12 @@ class Reranker:
         Raises:
             The same as :meth:`rerank`.
         """
-        return await RerankRequest(
+        request = RerankRequest(
             query, documents, top_n, score_threshold, retrieval_scores=retrieval_scores, rules=self._rules
-        ).aanswer(await self._ascorer_for(instruction, max_latency))
+        )
+        if request.texts:
+            await self._first_check.await_()
+        return await request.aanswer(self._scorer_for(instruction, max_latency))
 
     def rerank_many(
         self,
@@ -225,6 +231,7 @@ class Reranker:
             >>> [response[0].text for response in Reranker().rerank_many(questions)]
             ['Paris', 'Berlin']
         """
+        self._first_check.wait()
         scorer = self._scorer_for(instruction, max_latency)
         return rerank_many(scorer, requests, top_n, score_threshold, rules=self._rules)
 
@@ -244,7 +251,8 @@ class Reranker:
         Raises:
             The same as :meth:`rerank_many`.
         """
-        scorer = await self._ascorer_for(instruction, max_latency)
+        await self._first_check.await_()
+        scorer = self._scorer_for(instruction, max_latency)
         return await arerank_many(scorer, requests, top_n, score_threshold, rules=self._rules)
 
     def score(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
@@ -269,8 +277,10 @@ class Reranker:
             >>> paris > berlin
             True
         """
-        self._first_check.wait()
-        return RerankRequest(query, texts).scores(instructed(self._scorer, instruction))
+        request = RerankRequest(query, texts)
+        if request.texts:
+            self._first_check.wait()
+        return request.scores(instructed(self._scorer, instruction))
 
     async def ascore(self, query: str, texts: Iterable[str], *, instruction: str | None = None) -> list[float]:
         """:meth:`score` for asynchronous code.
@@ -278,8 +288,10 @@ class Reranker:
         Raises:
             The same as :meth:`rerank`.
         """
-        await self._first_check.await_()
-        return await RerankRequest(query, texts).ascores(instructed(self._scorer, instruction))
+        request = RerankRequest(query, texts)
+        if request.texts:
+            await self._first_check.await_()
+        return await request.ascores(instructed(self._scorer, instruction))
 
     def warm_up(self) -> None:
         """Load the model now, and run it once; measure its pace for ``max_latency``, check it for ``check_first``.
@@ -287,6 +299,7 @@ class Reranker:
         Raises:
             RerankError: when it cannot be loaded or fails, or does not rank.
         """
+        self._first_check.wait()
         self._scorer_for(None, None).warm_up()
 
     def check(self) -> CheckReport:
@@ -305,15 +318,6 @@ class Reranker:
 
     def _scorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
         """The scorer of one call."""
-        self._first_check.wait()
-        return self._unchecked(instruction, max_latency)
-
-    async def _ascorer_for(self, instruction: str | None, max_latency: float | None) -> Scorer:
-        """:meth:`_scorer_for` for asynchronous code."""
-        await self._first_check.await_()
-        return self._unchecked(instruction, max_latency)
-
-    def _unchecked(self, instruction: str | None, max_latency: float | None) -> Scorer:
         seconds = self._max_latency if max_latency is None else max_latency
         return instructed(budgeted(self._scorer, seconds, self._pace, self._hooks), instruction)
 

@@ -19,7 +19,9 @@ from training.corpus import (
     documentation,
     labelled,
     read_corpus,
+    sections,
     triples,
+    unseen,
     write_corpus,
 )
 from training.data import Example
@@ -49,6 +51,22 @@ def test_a_sets_questions_are_over_its_texts_and_others() -> None:
     by_query = {row.query: row.positives[0] for row in rows}
     for query in found.queries:
         assert {found.texts[row]: grade for row, grade in query.grades.items()} == {by_query[query.text]: 3}
+
+
+def test_questions_over_sections_keep_the_labels_of_all_sentences() -> None:
+    rows = [Example("who?", ("She did.",), ("It rained.", "They left.")), Example("when?", ("They left.",), ())]
+    found = sections(rows, CHOOSE, 5, random.Random(1))
+    assert found.use == CHOOSE
+    graded = {query.text: {found.texts[row]: grade for row, grade in query.grades.items()} for query in found.queries}
+    assert graded == {"who?": {"She did.": 3, "It rained.": 1, "They left.": 1}, "when?": {"They left.": 3}}
+    assert len(sections(rows, CHOOSE, 1, random.Random(1)).queries) == 1
+
+
+def test_rows_with_a_text_of_a_test_set_are_left_out() -> None:
+    rows = rows_of(4)
+    copies = [text_of(0).upper().replace(" ", "  "), rows[1].query.replace("?", " ?")]
+    assert unseen(rows, copies) == rows[2:]
+    assert unseen([Example("q", ("a",), (text_of(9),))], [text_of(9)]) == []
 
 
 def test_made_queries_are_answered_by_the_text_they_come_from() -> None:

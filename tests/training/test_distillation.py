@@ -43,12 +43,11 @@ from training.distillation.finishing import (
 )
 from training.distillation.questions import number_through
 from training.distillation.scoring import Reader, pairs_of, spread_out
-from training.distillation.students import MINI, PLANS, from_body, fuse, nonnegative_weights, start_mix
+from training.distillation.students import MINI, PLANS, SOURCES, from_body, fuse, nonnegative_weights, start_mix
 from training.distillation.taught import Taught
 from training.distillation.teacher import FEATURES, BiEncoder, Teacher, build
 from training.distillation.texts import Texts, by_length, inverse_document_frequency
 from training.distillation.training import (
-    SHARES,
     Batch,
     Draw,
     Material,
@@ -422,9 +421,21 @@ def test_lists_are_drawn_by_the_shares_of_their_collections() -> None:
     sources = ["squad"] * 3 + ["nq"] + ["squad_sentences"] + ["medquad"] + ["a-doc"] * 32 + ["b-doc"]
     chances = list_chances(sources)
     assert chances.sum().item() == pytest.approx(1)
-    assert chances[:3].sum().item() == pytest.approx(SHARES["squad"], abs=1e-5)
+    assert chances[:3].sum().item() == pytest.approx(SOURCES["squad"], abs=1e-5)
     assert (chances[6:38].sum() / chances[38]).item() == pytest.approx(8, rel=1e-3)
     assert triple_chances(["x", "x", "y"]).tolist() == [0.25, 0.25, 0.5]
+
+
+def test_other_shares_than_the_first_stages_are_a_plans() -> None:
+    chances = list_chances(["selqa"] * 2 + ["nq"] + ["a-doc"], {"selqa": 0.5, "nq": 0.3})
+    assert chances.tolist() == pytest.approx([0.25, 0.25, 0.3, 0.2])
+
+
+def test_sentences_near_an_answer_are_no_answers(material) -> None:
+    lists = material.lists
+    near = replace(lists, grades=lists.grades.clamp(max=1))
+    torch.manual_seed(0)
+    assert not Draw(replace(material, lists=near))(6, 5, 3).labelled.any()
 
 
 def test_answers_are_drawn_first(material) -> None:

@@ -75,7 +75,7 @@ def make(run: Run, taught: Taught, name: str, plan: Plan, steps: int | None) -> 
     figures: dict[str, Any] = {"plan": asdict(plan)}
     if not (states / TRAINED).exists():
         torch.save(student.model.state_dict(), states / UNTRAINED)
-        train(student, material, plan, states, block_tokens=run.sizes.training, steps=steps)
+        train(student, material, plan, states, block_tokens=run.ability.training, steps=steps)
     before, after = (
         torch.load(states / file, weights_only=True, map_location=run.device) for file in (UNTRAINED, TRAINED)
     )

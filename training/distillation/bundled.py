@@ -28,6 +28,7 @@ from training.model import EncoderShape, RerankMini
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 HEAD = "head"
+WRAPPER = "network."
 TABLE = "words.weight"
 
 
@@ -42,7 +43,7 @@ def read_bundled(path: Path, shape: EncoderShape | None = None) -> RerankMini:
         ValueError: when the graph is another model's.
     """
     shape = shape or EncoderShape()
-    graph = onnx.load(path).graph
+    graph = own_names(onnx.load(path).graph)
     arrays = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     if f"{TABLE}_q8" not in arrays:
         raise ValueError(f"{path} is no int8 graph of {RerankMini.__name__}: it has no {TABLE}_q8")
@@ -58,6 +59,16 @@ def read_bundled(path: Path, shape: EncoderShape | None = None) -> RerankMini:
         raise ValueError(f"{path} is another model's graph: {', '.join(sorted(state.keys() ^ names))} do not agree")
     model.load_state_dict(state)
     return model.eval()
+
+
+def own_names(graph: Any) -> Any:
+    """``graph`` in place, without what the exporter put before the names of a wrapped model's parameters."""
+    for item in graph.initializer:
+        item.name = item.name.removeprefix(WRAPPER)
+    for node in graph.node:
+        for number, name in enumerate(node.input):
+            node.input[number] = name.removeprefix(WRAPPER)
+    return graph
 
 
 def tensor(values: npt.NDArray[Any]) -> Tensor:

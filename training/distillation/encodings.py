@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,9 @@ from torch.nn import functional
 
 from training.model import MASKED, RerankMini, pool
 
-from .texts import Texts, by_length, in_blocks
+from .texts import Texts, by_length, half_precision, in_blocks
+
+logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 384
 """Of a text."""
@@ -37,7 +40,9 @@ class Encodings:
 
 
 @torch.no_grad()
-def encode(model: RerankMini, texts: Texts, tokens_per_block: int, limit: int = MAX_TOKENS) -> Encodings:
+def encode(
+    model: RerankMini, texts: Texts, tokens_per_block: int, limit: int = MAX_TOKENS, *, half: bool = False
+) -> Encodings:
     """Read every text by itself, cut to ``limit`` tokens."""
     device, width = texts.device, model.shape.hidden
     length = texts.length.clamp(max=limit)
@@ -46,7 +51,7 @@ def encode(model: RerankMini, texts: Texts, tokens_per_block: int, limit: int = 
     means = torch.zeros(len(length), width, device=device)
     for rows in by_length(length + 2, tokens_per_block):
         block = texts.alone(rows, limit)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with half_precision(device, half=half):
             *_, states = model.read_alone(block)
         means[rows] = pool(states.float(), block.attention_mask)
         place = torch.arange(states.shape[1], device=device)[None]
@@ -54,6 +59,24 @@ def encode(model: RerankMini, texts: Texts, tokens_per_block: int, limit: int = 
         target = (start[rows][:, None] + place - 1)[inside]
         tokens[target] = functional.normalize(states.float(), dim=-1)[inside].half()
     return Encodings(tokens, start, length, means)
+
+
+@torch.no_grad()
+def mean_vectors(
+    model: RerankMini, texts: Texts, wanted: Tensor, tokens_per_block: int, *, half: bool = False
+) -> Tensor:
+    """The normalised means of the texts ``wanted``, [texts, width]; zeros for others."""
+    found = torch.zeros(len(texts.length), model.shape.hidden, device=texts.device)
+    blocks = by_length(texts.length[wanted].clamp(max=COMPARED_TOKENS) + 2, tokens_per_block)
+    for number, places in enumerate(blocks):
+        rows = wanted[places]
+        block = texts.alone(rows, COMPARED_TOKENS)
+        with half_precision(texts.device, half=half):
+            *_, states = model.read_alone(block)
+        found[rows] = pool(states.float(), block.attention_mask)
+        if number % 200 == 0:
+            logger.info("block %d of %d", number, len(blocks))
+    return found
 
 
 def cosines(encodings: Encodings, queries: Tensor, candidates: Tensor) -> Tensor:

@@ -18,19 +18,18 @@ from rerank_core.conversion.quantize import quantize_int8
 from training.calibration import fit_logistic
 from training.export import INPUTS, check_export, export_onnx, write_checksums
 from training.model import RerankMini
+from training.retrieved import ANSWER
 from training.selection import DEVELOPMENT_TOKENS, interpolate
 from training.tokenizer import collate, pair_ids
 
 from .candidates import Lists
 from .choosing import across_kinds, fit_weights, mean_of_kinds
 from .scoring import Reader, pairs_of, spread_out
+from .students import SOURCES
 from .texts import Texts
-from .training import SHARES
 
 logger = logging.getLogger(__name__)
 
-ANSWER = 3
-"""The grade of a text that answers."""
 ANSWERS, BELOW, FURTHER_DOWN, ANYWHERE = 2, 8, 3, 3
 """Pairs of a list to calibrate on: answers at most; ungraded candidates from rank ``BELOW`` on; any texts."""
 SAMPLES = {True: 16, False: 4}
@@ -134,7 +133,7 @@ def sample_inputs(lists: Lists, texts: Texts, seed: int = 3) -> Iterator[Feeds]:
 
     for source in dict.fromkeys(lists.sources):
         rows = [row for row, name in enumerate(lists.sources) if name == source]
-        for row in generator.sample(rows, min(SAMPLES[source in SHARES], len(rows))):
+        for row in generator.sample(rows, min(SAMPLES[source in SOURCES], len(rows))):
             first, *others = lists.candidates[row][lists.valid[row]].tolist()
             for document in (first, generator.choice(others or [first])):
                 block = collate([pair_ids(tokens(int(lists.queries[row])), tokens(document), DEVELOPMENT_TOKENS)])

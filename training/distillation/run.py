@@ -29,15 +29,26 @@ V1 = "rerank-mini-en-v1"
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much a device reads at a time, in padded tokens: without gradients, and with them."""
+class Ability:
+    """What a device can do.
+
+    Attributes:
+        reading: how many padded tokens it reads at a time without gradients.
+        training: the same with them.
+        half: whether bfloat16 is several times as fast.
+    """
 
     reading: int
     training: int
+    half: bool
 
 
-SIZES = {"cuda": Sizes(131072, 49152), "cpu": Sizes(2048, 2048)}
-"""80 GB of memory are enough for those of ``cuda``."""
+def ability(device: torch.device) -> Ability:
+    """Of a GPU with 80 GB of memory, or of this CPU, whose matrix units Linux names."""
+    if device.type == "cuda":
+        return Ability(131072, 49152, half=True)
+    described = Path("/proc/cpuinfo")
+    return Ability(4096, 4096, half=described.is_file() and "amx_bf16" in described.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,9 @@ class Run:
         return self.in_e5.device
 
     @property
-    def sizes(self) -> Sizes:
+    def ability(self) -> Ability:
         """Of the device."""
-        return SIZES[self.device.type]
+        return ability(self.device)
 
     def idf(self, texts: Texts, tokenizer: Tokenizer) -> Tensor:
         """Over the texts to train on, by the pieces of a vocabulary."""
@@ -77,7 +88,7 @@ class Run:
     def reader(self, model: RerankMini, texts: Texts) -> Reader:
         """``model`` on the device, with the texts in its vocabulary."""
         fused = fuse(model, fused=self.device.type == "cuda")
-        return Reader(fused.to(self.device), texts, self.sizes.reading)
+        return Reader(fused.to(self.device), texts, self.ability.reading, half=self.ability.half)
 
     def v1(self) -> Reader:
         """The first version, as it is bundled."""

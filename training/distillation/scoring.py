@@ -10,7 +10,7 @@ from torch import Tensor
 from training.model import Block, Encoded, RerankMini
 
 from .candidates import Lists
-from .texts import Texts, by_length
+from .texts import Texts, by_length, half_precision
 
 LIMITS = (64, 256)
 """The most tokens of a query and of a document where nothing else is said."""
@@ -22,11 +22,13 @@ class Reader:
 
     Attributes:
         tokens_per_block: padded tokens that it reads at a time.
+        half: whether it reads in bfloat16; scores are made in float32 at any rate.
     """
 
     model: RerankMini
     texts: Texts
     tokens_per_block: int
+    half: bool = False
 
     def score(
         self, queries: Tensor, documents: Tensor, limits: tuple[int, int] = LIMITS, *, block_tokens: int | None = None
@@ -68,8 +70,8 @@ class Reader:
         return by_length(self.texts.pair_lengths(queries, documents, limits), tokens or self.tokens_per_block)
 
     def _read(self, queries: Tensor, documents: Tensor, limits: tuple[int, int]) -> tuple[Encoded, Block]:
-        block, device = self.texts.pairs(queries, documents, limits), self.texts.device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        block = self.texts.pairs(queries, documents, limits)
+        with half_precision(self.texts.device, half=self.half):
             encoded = self.model.encode(block)
         return encoded.in_float32(), block
 

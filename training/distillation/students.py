@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +15,10 @@ from .scoring import Reader
 from .vocabulary import BLANK
 
 SMALL, MINI = "rerank-small-en-v2", "rerank-mini-en-v2"
+
+
+SOURCES = {"squad": 0.16, "squad_sentences": 0.12, "nq": 0.14, "medquad": 0.14}
+"""How often the labelled collections are drawn in the first stage."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Plan:
         rivals: weight of the triples.
         anchor: weight of the documents' cosine distance from the body's mean vectors.
         shares: of the trained weights; one is chosen, the untrained ones make up the rest.
+        sources: how often labelled collections are drawn; what is left is the documentation's, larger packages less
+            than in proportion.
     """
 
     from_e5: bool
@@ -56,6 +63,7 @@ class Plan:
     values: float = 0.3
     rivals: float = 0.3
     shares: tuple[float, ...] = (0.6, 0.8, 1.0)
+    sources: Mapping[str, float] = field(default_factory=lambda: SOURCES)
     seed: int = 5
 
     @property
@@ -68,6 +76,24 @@ PLANS = {
     SMALL: Plan(from_e5=True, seconds=230, encoder_rate=7e-5, anchor=1.0),
     MINI: Plan(from_e5=False, seconds=45, encoder_rate=6e-5, anchor=0.0),
 }
+
+REFINED = Plan(
+    from_e5=True,
+    seconds=1500,
+    encoder_rate=3e-5,
+    anchor=0.0,
+    head_rate=1e-4,
+    gate_rate=1e-3,
+    lists=12,
+    triples=16,
+    short=160,
+    long=256,
+    every=8,
+    bonus=2.5,
+    shares=(0.5, 0.75, 1.0),
+    sources={"selqa": 0.28, "squad_sentences": 0.2, "nq": 0.16, "squad": 0.1, "medquad": 0.08},
+)
+"""The second stage of ``SMALL``: shorter, gentler, and held by its teacher, which it is a part of."""
 
 GATE = -3.0
 """The bias between query and document that a student of a bi-encoder starts with."""

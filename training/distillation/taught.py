@@ -66,7 +66,7 @@ class Taught:
 
 def bi_encoder(run: Run, body: Body, texts: Texts) -> BiEncoder:
     """All texts read by a body."""
-    encodings = encode(body.encoder().to(run.device), texts, run.sizes.reading)
+    encodings = encode(body.encoder().to(run.device), texts, run.ability.reading, half=run.ability.half)
     logger.info("read by %s", body.name)
     return BiEncoder(encodings, texts, run.idf(texts, body.tokenizer))
 

@@ -18,6 +18,11 @@ MULTIPLE = 8
 """Blocks are padded to a multiple of it, which the matrix units of a GPU ask for."""
 
 
+def half_precision(device: torch.device, *, half: bool) -> torch.autocast:
+    """bfloat16, if ``half``."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+
+
 class Texts:
     """The tokens of all texts, without special ones.
 

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.model import MASKED, RerankMini
+from training.retrieved import ANSWER
 from training.train import TRAINED
 
 from .candidates import Lists
 from .scoring import Reader
-from .students import Plan
+from .students import SOURCES, Plan
 from .teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
-SHARES = {"squad": 0.16, "squad_sentences": 0.12, "nq": 0.14, "medquad": 0.14}
-"""How often the labelled collections are drawn; what is left is the documentation's, larger packages less than in
-proportion."""
 FLATTENING = 0.6
 """The power of a package's queries that it is drawn by."""
 FIRST = 1000.0
@@ -83,13 +81,13 @@ class Batch:
     triples: Tensor
 
 
-def list_chances(sources: Sequence[str]) -> Tensor:
-    """How often each list is drawn; [lists], the sum is 1."""
+def list_chances(sources: Sequence[str], labelled: Mapping[str, float] = SOURCES) -> Tensor:
+    """How often each list is drawn, [lists], the sum is 1; ``labelled`` are the shares of ``Plan.sources``."""
     counts = Counter(sources)
-    others = {name: count**FLATTENING for name, count in counts.items() if name not in SHARES}
+    others = {name: count**FLATTENING for name, count in counts.items() if name not in labelled}
     total = sum(others.values())
-    left = 1 - sum(SHARES.values())
-    shares = {name: SHARES[name] if name in SHARES else left * others[name] / total for name in counts}
+    left = 1 - sum(labelled.values())
+    shares = {name: labelled[name] if name in labelled else left * others[name] / total for name in counts}
     chances = torch.tensor([shares[source] / counts[source] for source in sources])
     return chances / chances.sum()
 
@@ -103,10 +101,10 @@ def triple_chances(kinds: Sequence[str]) -> Tensor:
 class Draw:
     """Draws batches from ``material``."""
 
-    def __init__(self, material: Material) -> None:
+    def __init__(self, material: Material, sources: Mapping[str, float] = SOURCES) -> None:
         device = material.once.device
         self.material = material
-        self.lists = list_chances(material.lists.sources).to(device)
+        self.lists = list_chances(material.lists.sources, sources).to(device)
         self.triples = triple_chances(material.kinds).to(device)
 
     def __call__(self, lists: int, candidates: int, triples: int) -> Batch:
@@ -125,7 +123,7 @@ class Draw:
             found.queries[rows],
             chosen(found.candidates),
             chosen(found.valid),
-            chosen(found.grades) > 0,
+            chosen(found.grades) >= ANSWER,
             chosen(material.once),
             material.triples[drawn],
         )
@@ -228,7 +226,7 @@ def train(
         steps: end after so many at the latest.
     """
     torch.manual_seed(plan.seed)
-    model, draw = student.model.train(), Draw(material)
+    model, draw = student.model.train(), Draw(material, plan.sources)
     optimizer = torch.optim.AdamW(parameter_groups(model, plan), betas=(0.9, 0.98))
     peaks = [group["lr"] for group in optimizer.param_groups]
     started, step, pairs = time.monotonic(), 0, 0
