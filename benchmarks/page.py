@@ -14,8 +14,7 @@ PAGE = RESULTS.parent / "README.md"
 ORDER = (
     "throughput", "throughput_base", "hub_files", "peers", "peers_1000", "roof", "operators", "norms", "growth",
     "cold_start", "cache", "zipf", "long_documents", "cascade", "memory", "prefix", "long_texts", "server_load", "bulk",
-    "tokenizing",
-    "bulk_memory",
+    "bulk_equal", "bulk_memory", "tokenizing",
 )  # fmt: skip
 HEAD = """# Speed, measured
 

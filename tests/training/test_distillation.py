@@ -43,7 +43,7 @@ from training.distillation.finishing import (
 )
 from training.distillation.questions import number_through
 from training.distillation.scoring import Reader, pairs_of, spread_out
-from training.distillation.students import MINI, PLANS, SOURCES, from_body, fuse, nonnegative_weights, start_mix
+from training.distillation.students import MINI, PLANS, SMALL, SOURCES, from_body, fuse, nonnegative_weights, start_mix
 from training.distillation.taught import Taught
 from training.distillation.teacher import FEATURES, BiEncoder, Teacher, build
 from training.distillation.texts import Texts, by_length, inverse_document_frequency
@@ -351,16 +351,19 @@ def test_kinds_weigh_alike_and_weights_follow_the_feature_that_orders() -> None:
     assert across_kinds(torch.stack([right, noise], dim=2), lists) == pytest.approx(1, abs=0.01)
 
 
-def test_v1_read_back_scores_as_the_bundled_graph(tokenizer) -> None:
-    model = read_bundled(V1 / "model.onnx")
-    backend = OnnxBackend(V1 / "model.onnx")
-    ids = [ids_of(tokenizer, row) for row in range(len(SENTENCES))]
-    query = tokenizer.encode("how do I install it offline?", add_special_tokens=False).ids
+@pytest.mark.parametrize(("name", "shape"), [("rerank-mini-en-v1", {}), (SMALL, {"vocab_size": 24506, "layers": 12})])
+def test_a_bundled_model_read_back_scores_as_its_graph(name, shape) -> None:
+    graph = BUNDLED[name] / "model.onnx"
+    own = Tokenizer.from_file(str(BUNDLED[name] / "tokenizer.json"))
+    model, backend = read_bundled(graph, EncoderShape(**shape)), OnnxBackend(graph)
+    query, *ids = (
+        item.ids for item in own.encode_batch(["how do I install it offline?", *SENTENCES], add_special_tokens=False)
+    )
     block = collate([pair_ids(query, document, 256) for document in ids])
     with torch.no_grad():
         apart = np.abs(model(*block)[:, 0].numpy() - backend.run(arrays(block)))
-    assert apart.mean() < 0.05  # what rounding the activations changes
-    assert apart.max() < 0.1
+    assert apart.mean() < 0.1  # what rounding the activations changes
+    assert apart.max() < 0.25
 
 
 def test_another_graph_is_not_read(tmp_path) -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 
 from rerank_core.models.source import BUNDLED
 from training.corpus import CHOOSE, TRAIN, Collection, Query
-from training.distillation.candidates import Lists
-from training.distillation.encodings import encode, mean_vectors
 from training.distillation.questions import number_through
-from training.distillation.refining import Bodies, Prepared, judged, prepare, rows_read, start_of
+from training.distillation.refining import BEST, LABELLED, LEXICAL, RANDOM, judged, mined, start_of
 from training.distillation.scoring import Reader
 from training.distillation.texts import Texts
-from training.model import EncoderShape, RerankMini
 
 pytestmark = pytest.mark.torch
 
 CPU = torch.device("cpu")
-SHAPE = EncoderShape(vocab_size=30522, positions=512, layers=2, hidden=24, heads=3, intermediate=48)
 TOPICS = ("harbour", "glacier", "violin", "orchard", "engine", "lantern", "saddle", "compass")
 SENTENCES = [f"The {word} number {number} is {number + 3} years old." for word in TOPICS for number in range(4)]
 
@@ -46,31 +41,10 @@ def texts(corpus):
     return Texts(tokenizer, corpus.texts, corpus.limits, CPU)
 
 
-def model_of(seed: int) -> RerankMini:
-    torch.manual_seed(seed)
-    size = SHAPE.vocab_size
-    return RerankMini(np.ones(size, np.float32), np.zeros(size, np.uint8), gate=-1.0, shape=SHAPE).eval()
-
-
 @pytest.fixture(scope="module")
-def prepared(corpus, texts):
-    rows = rows_read(corpus)
-    bodies = Bodies(*(mean_vectors(model_of(seed), texts, rows, 512) for seed in (1, 2)))
+def lists(corpus, texts):
     torch.manual_seed(0)
-    return prepare(corpus, texts, bodies, Reader(model_of(3), texts, 512))
-
-
-def test_means_are_those_of_whole_encodings_and_zero_for_texts_that_were_not_asked_for(texts) -> None:
-    wanted = torch.tensor([5, 2, 9])
-    found = mean_vectors(model_of(1), texts, wanted, 64)
-    assert found[wanted].numpy() == pytest.approx(encode(model_of(1), texts, 512).means[wanted].numpy(), abs=1e-5)
-    others = torch.ones(len(found), dtype=torch.bool)
-    others[wanted] = False
-    assert not found[others].any()
-
-
-def test_every_candidate_and_query_is_read(corpus) -> None:
-    assert sorted(rows_read(corpus).tolist()) == list(range(len(corpus.texts)))
+    return mined(corpus, texts, 30522)
 
 
 def test_judged_lists_hold_a_questions_section_and_answers_count_alone(corpus) -> None:
@@ -83,28 +57,26 @@ def test_judged_lists_hold_a_questions_section_and_answers_count_alone(corpus) -
     assert lists.valid.all()
 
 
-def test_lists_to_train_on_begin_with_all_that_is_labelled(prepared, corpus) -> None:
-    questions = [asked for part in corpus.parts if part.train for asked in part.questions]
-    assert len(prepared.training.sources) == len(questions)
-    for row, asked in enumerate(questions):
-        assert set(prepared.training.candidates[row, :3].tolist()) == set(asked.grades)
-        assert prepared.training.grades[row, :3].tolist() == [3, 1, 1]
-    assert prepared.once.shape == prepared.training.candidates.shape
-    assert {"pubmed_question", "selqa", "selqa_judged"} == set(prepared.choosing.sources)
-    assert prepared.figures["teacher"].keys() == {"pubmed_question", "selqa", "selqa_judged", "mean"}
+def test_lists_to_train_on_begin_with_all_that_is_labelled(lists, corpus) -> None:
+    training, _ = lists
+    questions = [(part, asked) for part in corpus.parts if part.train for asked in part.questions]
+    assert len(training.sources) == len(questions)
+    for row, (part, asked) in enumerate(questions):
+        found = training.candidates[row][training.valid[row]].tolist()
+        assert set(found[:3]) == set(asked.grades)
+        assert len(found) == len(set(found)) <= LABELLED + LEXICAL + RANDOM
+        assert set(found) <= set(part.rows)
+        assert training.grades[row][training.valid[row]].tolist() == [asked.grades.get(place, 0) for place in found]
+        about = [place for place in part.rows if TOPICS[(place - part.rows.start) // 4] in corpus.texts[asked.row]]
+        assert set(about) <= set(found)  # BM25's best share the topic
 
 
-def test_what_was_prepared_is_the_same_after_reading(prepared, tmp_path) -> None:
-    prepared.save(tmp_path / "lists.pt")
-    again = Prepared.load(tmp_path / "lists.pt", CPU)
-    assert torch.equal(again.once, prepared.once)
-    assert torch.equal(again.teacher.weights, prepared.teacher.weights)
-    assert again.figures == prepared.figures
-    for name in ("training", "choosing"):
-        one, other = (getattr(each, name) for each in (again, prepared))
-        assert isinstance(one, Lists)
-        assert one.sources == other.sources
-        assert torch.equal(one.candidates, other.candidates)
+def test_lists_to_choose_on_are_bm25s_and_the_sections(lists, corpus) -> None:
+    _, choosing = lists
+    assert set(choosing.sources) == {"pubmed_question", "selqa", "selqa_judged"}
+    for row, source in enumerate(choosing.sources):
+        assert (choosing.grades[row] > 0).any()
+        assert choosing.valid[row].sum() <= (3 if source == "selqa_judged" else BEST)
 
 
 def test_it_goes_on_from_the_first_stages_graph() -> None:

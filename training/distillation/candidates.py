@@ -186,7 +186,7 @@ def to_train_on(
     found = torch.cat(columns, dim=1)
     valid = by_words.gather(1, found) > NEVER
     valid[:, : answers.shape[1]] &= grades.gather(1, answers) > 0
-    return _lists(part, questions, found, first_of_each(found, valid), grades)
+    return in_columns(part, questions, found, first_of_each(found, valid), grades)
 
 
 def to_choose_on(part: Part, questions: Sequence[Question], stages: FirstStages, weights: Tensor) -> Lists:
@@ -198,10 +198,11 @@ def to_choose_on(part: Part, questions: Sequence[Question], stages: FirstStages,
     # What is there first, so that the first n of a list are what shorter lists would hold.
     order = (~valid).long().argsort(dim=1, stable=True)
     grades = grades_of(part, questions, stages.words.device)
-    return _lists(part, questions, found.gather(1, order), valid.gather(1, order), grades)
+    return in_columns(part, questions, found.gather(1, order), valid.gather(1, order), grades)
 
 
-def _lists(part: Part, questions: Sequence[Question], found: Tensor, valid: Tensor, grades: Tensor) -> Lists:
+def in_columns(part: Part, questions: Sequence[Question], found: Tensor, valid: Tensor, grades: Tensor) -> Lists:
+    """Lists of a collection's questions: the texts ``found`` in it, [questions, candidates], with their grades."""
     queries = torch.tensor([asked.row for asked in questions], device=found.device)
     sources = (part.name,) * len(questions)
     return Lists(sources, queries, found + part.rows.start, valid, grades.gather(1, found) * valid)

@@ -18,16 +18,16 @@ SHORT_LISTS, SHORT_DEPTH = 45, 50
 """Lists of a source, and candidates of a list, that students are measured on."""
 
 
-def shortened(lists: Lists) -> Lists:
-    """The first ``SHORT_LISTS`` of every source with their first ``SHORT_DEPTH`` candidates, if one is relevant."""
+def shortened(lists: Lists, count: int = SHORT_LISTS, depth: int = SHORT_DEPTH) -> Lists:
+    """The first ``count`` lists of every source with their first ``depth`` candidates, if one is relevant."""
     taken: Counter[str] = Counter()
     rows = []
-    relevant = (lists.grades[:, :SHORT_DEPTH] > 0).any(1).tolist()
+    relevant = (lists.grades[:, :depth] > 0).any(1).tolist()
     for row, source in enumerate(lists.sources):
         taken[source] += 1
-        if taken[source] <= SHORT_LISTS and relevant[row]:
+        if taken[source] <= count and relevant[row]:
             rows.append(row)
-    return lists.part(rows, SHORT_DEPTH)
+    return lists.part(rows, depth)
 
 
 def ndcg(scores: Tensor, lists: Lists) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +11,6 @@ from torch.nn import functional
 from training.model import MASKED, RerankMini, pool
 
 from .texts import Texts, by_length, half_precision, in_blocks
-
-logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 384
 """Of a text."""
@@ -59,24 +56,6 @@ def encode(
         target = (start[rows][:, None] + place - 1)[inside]
         tokens[target] = functional.normalize(states.float(), dim=-1)[inside].half()
     return Encodings(tokens, start, length, means)
-
-
-@torch.no_grad()
-def mean_vectors(
-    model: RerankMini, texts: Texts, wanted: Tensor, tokens_per_block: int, *, half: bool = False
-) -> Tensor:
-    """The normalised means of the texts ``wanted``, [texts, width]; zeros for others."""
-    found = torch.zeros(len(texts.length), model.shape.hidden, device=texts.device)
-    blocks = by_length(texts.length[wanted].clamp(max=COMPARED_TOKENS) + 2, tokens_per_block)
-    for number, places in enumerate(blocks):
-        rows = wanted[places]
-        block = texts.alone(rows, COMPARED_TOKENS)
-        with half_precision(texts.device, half=half):
-            *_, states = model.read_alone(block)
-        found[rows] = pool(states.float(), block.attention_mask)
-        if number % 200 == 0:
-            logger.info("block %d of %d", number, len(blocks))
-    return found
 
 
 def cosines(encodings: Encodings, queries: Tensor, candidates: Tensor) -> Tensor:

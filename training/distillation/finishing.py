@@ -23,7 +23,7 @@ from training.selection import DEVELOPMENT_TOKENS, interpolate
 from training.tokenizer import collate, pair_ids
 
 from .candidates import Lists
-from .choosing import across_kinds, fit_weights, mean_of_kinds
+from .choosing import across_kinds, by_source, fit_weights, mean_of_kinds
 from .scoring import Reader, pairs_of, spread_out
 from .students import SOURCES
 from .texts import Texts
@@ -49,7 +49,9 @@ def choose_share(
     figures = {}
     for share in shares:
         student.model.load_state_dict(interpolate(untrained, trained, share))
-        figures[f"{share:g}"] = mean_of_kinds(student.score_lists(lists), lists)
+        found = by_source(student.score_lists(lists), lists)
+        logger.info("share %g: %s", share, found)
+        figures[f"{share:g}"] = found["mean"]
     best = max(figures, key=lambda share: figures[share])
     student.model.load_state_dict(interpolate(untrained, trained, float(best)))
     logger.info("share %s of %s", best, figures)

@@ -247,7 +247,7 @@ def train(
         optimizer.step()
         step += 1
         pairs += batch.candidates.numel() + 2 * len(batch.triples)
-        if step % 50 == 0:
+        if step % 10 == 0:
             shown = [round(float(part.detach()), 4) for part in vars(parts).values()]
             logger.info("step %d  %.0f s  pairs %d  ranking, values, rivals, anchor %s", step, seconds, pairs, shown)
     model.eval()
