@@ -36,6 +36,8 @@ DATA = ROOT.parent / "shared" / "data" / "eval" / "wikiqa_test"
 KILLS = ("driver", "worker", "driver")
 TOLERANCE = 1e-6
 ONE_CORE = "--workers 1`"
+ENOUGH = 20_000
+"""Pairs from which on a job has parts enough to see its speed under way."""
 WAYS = {
     "local": ("pairs.jsonl", "local"),
     "ray": ("pairs.jsonl", "ray"),
@@ -78,7 +80,9 @@ def main() -> None:
             started = time.perf_counter()
             job(folder, file, output, *how).wait()
             way = f"`rerank bulk --engine {' '.join(how)}`"
-            seconds[way], steady[way] = time.perf_counter() - started, under_way(folder / output)
+            seconds[way] = time.perf_counter() - started
+            if pairs / (10 if way.endswith(ONE_CORE) else 1) >= ENOUGH:
+                steady[way] = under_way(folder / output)
         started = time.perf_counter()
         kills = killed(folder, rows=len(rows))
         seconds[f"the same on Ray, killed {kills} times"] = time.perf_counter() - started
@@ -93,7 +97,7 @@ def speed_of(pairs: int, seconds: dict[str, float], steady: dict[str, float]) ->
     Args:
         pairs: of a whole job.
         seconds: by way; ``ONE_CORE`` has a tenth of the pairs.
-        steady: pairs a second under way, by way.
+        steady: pairs a second under way, by way, of jobs that are long enough.
     """
     speeds = {way: pairs / spent / (10 if way.endswith(ONE_CORE) else 1) for way, spent in seconds.items()}
     first = next(iter(speeds.values()))
@@ -102,7 +106,13 @@ def speed_of(pairs: int, seconds: dict[str, float], steady: dict[str, float]) ->
         f"{pairs:,} pairs in bulk, `{MODEL}`",
         ["", "seconds", "pairs/s", "ratio", "pairs/s under way"],
         [
-            [way, f"{seconds[way]:.0f}", f"{speed:.0f}", f"{speed / first:.2f}", f"{steady.get(way, speed):.0f}"]
+            [
+                way,
+                f"{seconds[way]:.0f}",
+                f"{speed:.0f}",
+                f"{speed / first:.2f}",
+                f"{steady[way]:.0f}" if way in steady else "",
+            ]
             for way, speed in speeds.items()
         ],
         ["Starting the processes counts, but for the last column. One worker on one core had a tenth of the pairs."],

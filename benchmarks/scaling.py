@@ -2,9 +2,8 @@
 
     python benchmarks/scaling.py [--core-hour 0.045] [--busy 0.7]
 
-Nothing is measured here: speed is from ``peers.py``, scaling from ``growth.py`` and on Ray from ``bulk.py``, memory
-from ``memory.py``, what a cache finds from ``zipf.py``, what that costs from ``cache.py``, and what tokenising costs
-from ``tokenizing.py``.
+Nothing is measured here: speed is from ``peers.py``, scaling from ``growth.py``, memory from ``memory.py``, what a
+cache finds from ``zipf.py``, what that costs from ``cache.py``, and what tokenising costs from ``tokenizing.py``.
 """
 
 from __future__ import annotations
@@ -116,15 +115,10 @@ def limits() -> dict[str, str]:
     body = CANDIDATES * words * BYTES_PER_WORD
     best = shares()["0.9"]["100000"]
     reading = result("tokenizing")
-    ray = result("bulk")["under_way"]
-    pair, alone = ray["`rerank bulk --engine ray`"], ray["`rerank bulk --engine ray --workers 1`"]
     slowest = min(each["tokenizer"] for each in reading.values())
     default, tiny = (reading[name]["model"] for name in ("rerank-mini-en-v1", "rerank-tiny-en-v1"))
     return {
         "speedup": f"{threads['1'] / threads['2']:.2f}",
-        "ray_pairs": f"{pair:.0f}",
-        "ray_one": f"{alone:.0f}",
-        "ray_speedup": f"{pair / alone:.2f}",
         "serial": f"{2 * threads['2'] / threads['1'] - 1:.0%}",
         "known": f"{1000 * seconds['in memory']:.1f}",
         "computed": f"{1000 * seconds['computed']:.0f}",

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 
 from rerank_core.models.source import BUNDLED
-from training.corpus import CHOOSE, TRAIN, Collection, Query
+from training.corpus import CHOOSE, TRAIN, Collection, Query, Triple
 from training.distillation.questions import number_through
-from training.distillation.refining import BEST, LABELLED, LEXICAL, RANDOM, judged, mined, start_of
+from training.distillation.refining import (
+    BEST,
+    FINISHED,
+    LABELLED,
+    LEXICAL,
+    RANDOM,
+    UNTRAINED,
+    choose,
+    judged,
+    material_of,
+    mined,
+    start_of,
+)
 from training.distillation.scoring import Reader
+from training.distillation.students import REFINED, fuse
 from training.distillation.texts import Texts
+from training.distillation.training import train
+from training.model import EncoderShape, RerankMini
 
 pytestmark = pytest.mark.torch
 
@@ -32,7 +50,10 @@ def collection(name: str, use: str, first: int) -> Collection:
 @pytest.fixture(scope="module")
 def corpus():
     parts = [collection("selqa", TRAIN, 0), collection("nq", TRAIN, 8), collection("pubmed_question", CHOOSE, 4)]
-    return number_through([*parts, collection("selqa", CHOOSE, 16)], [])
+    return number_through(
+        [*parts, collection("selqa", CHOOSE, 16)],
+        [Triple("number", f"how old is number {row}?", SENTENCES[row], SENTENCES[row + 1]) for row in range(6)],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +98,28 @@ def test_lists_to_choose_on_are_bm25s_and_the_sections(lists, corpus) -> None:
     for row, source in enumerate(choosing.sources):
         assert (choosing.grades[row] > 0).any()
         assert choosing.valid[row].sum() <= (3 if source == "selqa_judged" else BEST)
+
+
+def model_of(seed: int) -> RerankMini:
+    torch.manual_seed(seed)
+    shape = EncoderShape(vocab_size=30522, positions=512, layers=2, hidden=24, heads=3, intermediate=48)
+    model = RerankMini(np.ones(30522, np.float32), np.zeros(30522, np.uint8), gate=-1.0, shape=shape)
+    torch.nn.init.normal_(model.head.weight)
+    return fuse(model.eval(), fused=True)
+
+
+def test_a_student_learns_from_itself_and_the_labels_and_is_calibrated(lists, corpus, texts, tmp_path) -> None:
+    training, choosing = lists
+    student, start = (Reader(model_of(1), texts, 512) for _ in range(2))
+    torch.save(student.model.state_dict(), tmp_path / UNTRAINED)
+    plan = replace(REFINED, seconds=1e6, lists=4, candidates=6, few=4, triples=2, encoder_rate=1e-3, warm_up=1)
+    train(student, material_of(training, corpus, start), plan, tmp_path, block_tokens=512, steps=6)
+    figures = choose(student, choosing, corpus, plan, tmp_path)
+    assert figures["shares"].keys() == {"share", "0", "0.5", "1"}
+    assert figures["by_source"]["mean"] == pytest.approx(max(figures["shares"][share] for share in ("0", "0.5", "1")))
+    assert figures["calibration"]["scale"] == pytest.approx(student.model.scale.item())
+    again = torch.load(tmp_path / FINISHED, weights_only=True)
+    assert all(torch.equal(value, again[name]) for name, value in student.model.state_dict().items())
 
 
 def test_it_goes_on_from_the_first_stages_graph() -> None:

@@ -14,7 +14,7 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from .finishing import calibrate, choose_share, export, sample_inputs
 from .questions import Corpus, Part, Question, number_through
 from .run import ability
 from .scoring import Reader
-from .students import REFINED, SMALL, fuse
+from .students import REFINED, SMALL, Plan, fuse
 from .teacher import Teacher
 from .texts import Texts
 from .training import Material, train
@@ -111,56 +111,69 @@ def start_of(graph: Path, size: int) -> RerankMini:
     return read_bundled(graph, EncoderShape(vocab_size=size, layers=12))
 
 
+def material_of(training: Lists, corpus: Corpus, start: Reader) -> Material:
+    """What the student learns from: ``start`` is the teacher."""
+    device = start.texts.device
+    return Material(
+        training,
+        torch.zeros(training.candidates.shape, device=device),
+        LABELLED,
+        torch.tensor(corpus.triples, device=device),
+        corpus.kinds,
+        ITSELF,
+        start,
+        torch.zeros(0, device=device),
+    )
+
+
+def choose(student: Reader, choosing: Lists, corpus: Corpus, plan: Plan, states: Path) -> dict[str, Any]:
+    """Give ``student`` the best share of what was trained, and calibrate it; returns its figures."""
+    before, after = (
+        torch.load(states / file, weights_only=True, map_location=student.texts.device) for file in (UNTRAINED, TRAINED)
+    )
+    figures: dict[str, Any] = {"plan": asdict(plan)}
+    figures["shares"] = choose_share(student, before, after, plan.shares, choosing)
+    figures["by_source"] = by_source(student.score_lists(choosing), choosing)
+    collections = {part.name: part.rows for part in corpus.parts if not part.train}
+    collections[f"{SECTIONS}_judged"] = collections[SECTIONS]
+    figures["calibration"] = calibrate(student, choosing, collections)
+    torch.save(student.model.state_dict(), states / FINISHED)
+    return figures
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.distillation.refining", description="The second stage.")
     parser.add_argument("--corpus", type=Path, required=True, help="what training.corpus --labelled wrote")
     parser.add_argument("--start", type=Path, default=BUNDLED[SMALL], help="folder of the first stage's model")
     parser.add_argument("--out", type=Path, required=True, help="working folder; the model ends up in OUT/int8")
+    parser.add_argument("--seconds", type=float, default=REFINED.seconds, help="of training (default: %(default)g)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    able, out, states = ability(device), options.out, options.out / "states"
+    plan, able = replace(REFINED, seconds=options.seconds), ability(device)
+    out, states = options.out, options.out / "states"
     states.mkdir(parents=True, exist_ok=True)
 
     corpus = number_through(*read_corpus(options.corpus))
     own = Tokenizer.from_file(str(options.start / "tokenizer.json"))
     texts = Texts(own, corpus.texts, corpus.limits, device)
-    logger.info("%d texts, %d tokens", len(corpus.texts), int(texts.length.sum()))
-    torch.manual_seed(REFINED.seed)
+    torch.manual_seed(plan.seed)
     training, choosing = mined(corpus, texts, own.get_vocab_size())
     logger.info("lists: %d to train on, %d to choose on", len(training.sources), len(choosing.sources))
 
-    def reader() -> Reader:
+    def start() -> Reader:
         model = fuse(start_of(options.start / "model.onnx", own.get_vocab_size()), fused=True)
         return Reader(model.to(device), texts, able.reading, half=able.half)
 
-    student = reader()
-    figures: dict[str, Any] = {"plan": asdict(REFINED)}
+    student = start()
     if not (states / TRAINED).exists():
         torch.save(student.model.state_dict(), states / UNTRAINED)
-        material = Material(
-            training,
-            torch.zeros(training.candidates.shape, device=device),
-            LABELLED,
-            torch.tensor(corpus.triples, device=device),
-            corpus.kinds,
-            ITSELF,
-            reader(),
-            torch.zeros(0, device=device),
-        )
-        train(student, material, REFINED, states, block_tokens=able.training)
-    before, after = (torch.load(states / file, weights_only=True, map_location=device) for file in (UNTRAINED, TRAINED))
-    figures["shares"] = choose_share(student, before, after, REFINED.shares, choosing)
-    figures["by_source"] = by_source(student.score_lists(choosing), choosing)
-    logger.info("after: %s", figures["by_source"])
-    collections = {part.name: part.rows for part in corpus.parts if not part.train}
-    collections[f"{SECTIONS}_judged"] = collections[SECTIONS]
-    figures["calibration"] = calibrate(student, choosing, collections)
-    torch.save(student.model.state_dict(), states / FINISHED)
+        train(student, material_of(training, corpus, start()), plan, states, block_tokens=able.training)
+    figures = choose(student, choosing, corpus, plan, states)
     (out / "result.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     finished = fuse(student.model, fused=False).cpu()
-    logger.info("made: %s", export(finished, own, out, REFINED.base_model, sample_inputs(training, texts)))
+    logger.info("made: %s", export(finished, own, out, plan.base_model, sample_inputs(training, texts)))
 
 
 if __name__ == "__main__":
