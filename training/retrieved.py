@@ -36,7 +36,6 @@ KIND = {
     "pubmed_question": "medical",
     "pubmed_sentence": "medical",
     "selqa": "encyclopaedic",
-    "selqa_judged": "encyclopaedic",
 }
 """Which kind of text a source is; a choice counts every kind alike."""
 

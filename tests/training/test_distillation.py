@@ -434,6 +434,15 @@ def test_other_shares_than_the_first_stages_are_a_plans() -> None:
     assert chances.tolist() == pytest.approx([0.25, 0.25, 0.3, 0.2])
 
 
+def test_an_answer_is_drawn_before_the_sentences_near_it(material) -> None:
+    lists = material.lists
+    first = lists.grades.argmax(1)
+    grades = torch.full_like(lists.grades, 1).scatter(1, first[:, None], 3) * lists.valid
+    torch.manual_seed(0)
+    narrow = Draw(replace(material, lists=replace(lists, grades=grades), answers=lists.grades.shape[1]))
+    assert narrow(20, 1, 1).labelled.all()
+
+
 def test_sentences_near_an_answer_are_no_answers(material) -> None:
     lists = material.lists
     near = replace(lists, grades=lists.grades.clamp(max=1))

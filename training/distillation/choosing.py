@@ -13,6 +13,9 @@ from training.retrieved import KIND
 from .candidates import Lists
 
 KINDS = tuple(dict.fromkeys(KIND.values()))
+SECTIONS = "selqa"
+JUDGED = f"{SECTIONS}_judged"
+"""The source of lists that are the labelled sentences of a section, not what was retrieved."""
 CUTOFF = 10
 SHORT_LISTS, SHORT_DEPTH = 45, 50
 """Lists of a source, and candidates of a list, that students are measured on."""
@@ -42,7 +45,10 @@ def ndcg(scores: Tensor, lists: Lists) -> Tensor:
 
 def kinds_of(lists: Lists) -> Tensor:
     """The number in ``KINDS`` of every list, [lists]."""
-    return torch.tensor([KINDS.index(KIND[source]) for source in lists.sources], device=lists.queries.device)
+    return torch.tensor(
+        [KINDS.index(KIND[SECTIONS if source == JUDGED else source]) for source in lists.sources],
+        device=lists.queries.device,
+    )
 
 
 def mean_of_kinds(scores: Tensor, lists: Lists) -> float:

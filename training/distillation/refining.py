@@ -30,7 +30,7 @@ from training.train import TRAINED
 
 from .bundled import read_bundled
 from .candidates import NEVER, Lists, bm25_scores, bm25_weights, first_of_each, grades_of, in_columns, joined
-from .choosing import by_source, shortened
+from .choosing import JUDGED, SECTIONS, by_source, shortened
 from .finishing import calibrate, choose_share, export, sample_inputs
 from .questions import Corpus, Part, Question, number_through
 from .run import ability
@@ -50,7 +50,6 @@ CHOSEN_LISTS = 16
 """Lists of a source to choose on; of sections there are more."""
 QUERIES_AT_ONCE = 512
 UNTRAINED, FINISHED = "untrained.pt", "finished.pt"
-SECTIONS = "selqa"
 ITSELF = Teacher(torch.ones(1), torch.zeros(1), torch.ones(1))
 """The start's raw score."""
 
@@ -103,7 +102,7 @@ def judged(corpus: Corpus, device: torch.device) -> Lists:
         valid[number, :count] = True
         grades[number, :count] = torch.tensor([grade * (grade == ANSWER) for grade in asked.grades.values()])
     queries = torch.tensor([asked.row for asked in part.questions])
-    return Lists((f"{SECTIONS}_judged",) * len(queries), queries, rows, valid, grades).to(device)
+    return Lists((JUDGED,) * len(queries), queries, rows, valid, grades).to(device)
 
 
 def start_of(graph: Path, size: int) -> RerankMini:
@@ -135,7 +134,7 @@ def choose(student: Reader, choosing: Lists, corpus: Corpus, plan: Plan, states:
     figures["shares"] = choose_share(student, before, after, plan.shares, choosing)
     figures["by_source"] = by_source(student.score_lists(choosing), choosing)
     collections = {part.name: part.rows for part in corpus.parts if not part.train}
-    collections[f"{SECTIONS}_judged"] = collections[SECTIONS]
+    collections[JUDGED] = collections[SECTIONS]
     figures["calibration"] = calibrate(student, choosing, collections)
     torch.save(student.model.state_dict(), states / FINISHED)
     return figures

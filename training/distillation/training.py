@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 FLATTENING = 0.6
 """The power of a package's queries that it is drawn by."""
 FIRST = 1000.0
-"""How much likelier an answer is drawn than another candidate: practically always."""
+"""How much likelier an answer is drawn than what has another label, and that than a candidate without one: practically
+always."""
 QUERY_TOKENS = 64
 LEAST_RATE = 0.02
 """Of the peak."""
@@ -44,7 +45,7 @@ class Material:
     Attributes:
         lists: to train on.
         once: the teacher's score of every candidate without the first version's part; [lists, candidates].
-        answers: how many of the first columns of a list are labelled answers, where they are there.
+        answers: how many of the first columns of a list are labelled, where they are there.
         triples: rows of (query, answer, rival); [triples, 3].
         kinds: the rule that made each triple.
         teacher: the weights.
@@ -113,6 +114,7 @@ class Draw:
         rows = torch.multinomial(self.lists, lists, replacement=True)
         weights = found.valid[rows].float()
         weights[:, : material.answers] *= FIRST
+        weights[found.grades[rows] >= ANSWER] *= FIRST
         columns = torch.multinomial(weights.clamp(min=1e-9), min(candidates, weights.shape[1]))
         drawn = torch.multinomial(self.triples, triples, replacement=True)
 
