@@ -81,7 +81,7 @@ def main() -> None:
             job(folder, file, output, *how).wait()
             way = f"`rerank bulk --engine {' '.join(how)}`"
             seconds[way] = time.perf_counter() - started
-            if pairs / (10 if way.endswith(ONE_CORE) else 1) >= ENOUGH:
+            if share_of(pairs, way) >= ENOUGH:
                 steady[way] = under_way(folder / output)
         started = time.perf_counter()
         kills = killed(folder, rows=len(rows))
@@ -91,15 +91,20 @@ def main() -> None:
     equality_of(pairs, kills, found).keep(given.out)
 
 
+def share_of(pairs: int, way: str) -> float:
+    """How many of ``pairs`` a way has: one core a tenth of them."""
+    return pairs / 10 if way.endswith(ONE_CORE) else pairs
+
+
 def speed_of(pairs: int, seconds: dict[str, float], steady: dict[str, float]) -> Result:
     """How fast each way was.
 
     Args:
         pairs: of a whole job.
-        seconds: by way; ``ONE_CORE`` has a tenth of the pairs.
+        seconds: by way.
         steady: pairs a second under way, by way, of jobs that are long enough.
     """
-    speeds = {way: pairs / spent / (10 if way.endswith(ONE_CORE) else 1) for way, spent in seconds.items()}
+    speeds = {way: share_of(pairs, way) / spent for way, spent in seconds.items()}
     first = next(iter(speeds.values()))
     return Result(
         "bulk",

@@ -48,6 +48,8 @@ RAMBLING_SENTENCES, RAMBLING_TAKEN = 7, 3
 SHARED = 3
 """Words that a sentence shares with a question to be its answer."""
 
+SECTIONS = "selqa"
+"""The set of which people labelled every sentence of a section."""
 SET_ASIDE, QUESTIONS_ASIDE = 0.25, 300
 """The share of SelQA's topics that the second stage chooses on, and how many of their questions."""
 FEW_PACKAGES = ("python3.11-doc", "sqlite3-doc", "nodejs-doc", "cmake-doc")
@@ -224,7 +226,7 @@ def sections(rows: Sequence[Example], use: str, limit: int, generator: random.Ra
     """Questions with the sentences of a section, of which people said which answer."""
     texts = passages(list(rows))
     place = {text: row for row, text in enumerate(texts)}
-    found = Collection("selqa", use, texts)
+    found = Collection(SECTIONS, use, texts)
     for row in generator.sample(list(rows), min(limit, len(rows))):
         grades = {place[text]: ON_TOPIC for text in row.negatives} | {place[text]: ANSWER for text in row.positives}
         found.queries.append(Query(row.query, grades))
@@ -244,7 +246,7 @@ def build_labelled(data: Path, docs: Path, seed: int = 29) -> tuple[list[Collect
         read_set(data, name) for name in ("squad_dev36", "squad_train_sent", "nq_gold", "medquad")
     )
     tests = [text for folder in sorted((data / "eval").iterdir()) for text in eval_texts(folder)]
-    marked = split_by_topic([row for row in unseen(read_set(data, "selqa"), tests) if row.negatives], SET_ASIDE)
+    marked = split_by_topic([row for row in unseen(read_set(data, SECTIONS), tests) if row.negatives], SET_ASIDE)
     logger.info("selqa: %d questions to train on, %d to choose on", len(marked.training), len(marked.held_out))
     made = [
         sections(marked.training, TRAIN, len(marked.training), generator),
@@ -256,7 +258,7 @@ def build_labelled(data: Path, docs: Path, seed: int = 29) -> tuple[list[Collect
     made += [documentation(package, docs, generator) for package in FEW_PACKAGES]
     for collection in made[1:]:
         add_made_queries(collection, generator)
-    others = [part for part in to_choose_on(data, docs) if part.name != "selqa"]
+    others = [part for part in to_choose_on(data, docs) if part.name != SECTIONS]
     aside = sections(marked.held_out, CHOOSE, QUESTIONS_ASIDE, generator)
     return [*made, *others, aside], list(triples([*squad, *nq, *medquad[::3]], seed))
 

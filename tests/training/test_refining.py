@@ -11,14 +11,13 @@ from tokenizers import Tokenizer
 
 from rerank_core.models.source import BUNDLED
 from training.corpus import CHOOSE, TRAIN, Collection, Query, Triple
+from training.distillation.finishing import FINISHED, UNTRAINED
 from training.distillation.questions import number_through
 from training.distillation.refining import (
     BEST,
-    FINISHED,
     LABELLED,
     LEXICAL,
     RANDOM,
-    UNTRAINED,
     choose,
     judged,
     material_of,

@@ -23,7 +23,7 @@ from training.train import TRAINED
 
 from .candidates import Depths
 from .choosing import by_source, shortened
-from .finishing import calibrate, choose_mix, choose_share, export, sample_inputs
+from .finishing import FINISHED, UNTRAINED, before_and_after, calibrate, choose_mix, choose_share, export, sample_inputs
 from .questions import number_through
 from .run import Run, opened
 from .scoring import Reader
@@ -33,7 +33,6 @@ from .training import Draw, Material, train
 
 logger = logging.getLogger("training.distillation")
 
-UNTRAINED, FINISHED = "untrained.pt", "finished.pt"
 START_LISTS, START_CANDIDATES = 160, 16
 """What a student's first feature weights are fitted on."""
 
@@ -76,10 +75,7 @@ def make(run: Run, taught: Taught, name: str, plan: Plan, steps: int | None) -> 
     if not (states / TRAINED).exists():
         torch.save(student.model.state_dict(), states / UNTRAINED)
         train(student, material, plan, states, block_tokens=run.ability.training, steps=steps)
-    before, after = (
-        torch.load(states / file, weights_only=True, map_location=run.device) for file in (UNTRAINED, TRAINED)
-    )
-    figures["shares"] = choose_share(student, before, after, plan.shares, lists)
+    figures["shares"] = choose_share(student, *before_and_after(states, run.device), plan.shares, lists)
     figures["mix"] = choose_mix(student, lists)
     figures["by_source"] = by_source(student.score_lists(lists), lists)
     collections = {part.name: part.rows for part in run.corpus.parts}

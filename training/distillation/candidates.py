@@ -139,10 +139,15 @@ class FirstStages:
             self.mpnet[queries] @ self.mpnet[inside].T,
             self.e5[queries] @ self.e5[inside].T,
         )
-        for row, asked in enumerate(questions):
-            for scores in found:
-                scores[row, [place - part.rows.start for place in asked.excluded]] = NEVER
+        for scores in found:
+            exclude(scores, part, questions)
         return found
+
+
+def exclude(scores: Tensor, part: Part, questions: Sequence[Question]) -> None:
+    """Give ``NEVER`` to what must not be a candidate, in place; ``scores`` is [questions, texts of the collection]."""
+    for row, asked in enumerate(questions):
+        scores[row, [place - part.rows.start for place in asked.excluded]] = NEVER
 
 
 def grades_of(part: Part, questions: Sequence[Question], device: torch.device) -> Tensor:

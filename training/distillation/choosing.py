@@ -7,13 +7,13 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from training.corpus import SECTIONS
 from training.model import MASKED
 from training.retrieved import KIND
 
 from .candidates import Lists
 
 KINDS = tuple(dict.fromkeys(KIND.values()))
-SECTIONS = "selqa"
 JUDGED = f"{SECTIONS}_judged"
 """The source of lists that are the labelled sentences of a section, not what was retrieved."""
 CUTOFF = 10

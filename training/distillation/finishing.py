@@ -21,6 +21,7 @@ from training.model import RerankMini
 from training.retrieved import ANSWER
 from training.selection import DEVELOPMENT_TOKENS, interpolate
 from training.tokenizer import collate, pair_ids
+from training.train import TRAINED
 
 from .candidates import Lists
 from .choosing import across_kinds, by_source, fit_weights, mean_of_kinds
@@ -35,7 +36,16 @@ ANSWERS, BELOW, FURTHER_DOWN, ANYWHERE = 2, 8, 3, 3
 SAMPLES = {True: 16, False: 4}
 """Queries of a collection that the int8 rounding looks at, by whether it is a labelled one."""
 
+UNTRAINED, FINISHED = "untrained.pt", "finished.pt"
+"""What a run keeps beside ``TRAINED``."""
+
 State = Mapping[str, Tensor]
+
+
+def before_and_after(states: Path, device: torch.device) -> tuple[State, State]:
+    """The state dicts that a run kept before its training and after it."""
+    before, after = (torch.load(states / file, weights_only=True, map_location=device) for file in (UNTRAINED, TRAINED))
+    return before, after
 
 
 def choose_share(

@@ -23,15 +23,15 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from rerank_core.models.source import BUNDLED
-from training.corpus import read_corpus
+from training.corpus import SECTIONS, read_corpus
 from training.model import EncoderShape, RerankMini
 from training.retrieved import ANSWER
 from training.train import TRAINED
 
 from .bundled import read_bundled
-from .candidates import NEVER, Lists, bm25_scores, bm25_weights, first_of_each, grades_of, in_columns, joined
-from .choosing import JUDGED, SECTIONS, by_source, shortened
-from .finishing import calibrate, choose_share, export, sample_inputs
+from .candidates import NEVER, Lists, bm25_scores, bm25_weights, exclude, first_of_each, grades_of, in_columns, joined
+from .choosing import JUDGED, by_source, shortened
+from .finishing import FINISHED, UNTRAINED, before_and_after, calibrate, choose_share, export, sample_inputs
 from .questions import Corpus, Part, Question, number_through
 from .run import ability
 from .scoring import Reader
@@ -49,7 +49,6 @@ BEST = 20
 CHOSEN_LISTS = 16
 """Lists of a source to choose on; of sections there are more."""
 QUERIES_AT_ONCE = 512
-UNTRAINED, FINISHED = "untrained.pt", "finished.pt"
 ITSELF = Teacher(torch.ones(1), torch.zeros(1), torch.ones(1))
 """The start's raw score."""
 
@@ -58,8 +57,7 @@ def lists_of(part: Part, questions: Sequence[Question], words: Texts, weights: T
     """To train on: what is labelled, BM25's best and some at random. To choose on: BM25's best."""
     device, count = words.device, len(part.rows)
     scores = bm25_scores(weights, words, torch.tensor([asked.row for asked in questions], device=device))
-    for row, asked in enumerate(questions):
-        scores[row, [place - part.rows.start for place in asked.excluded]] = NEVER
+    exclude(scores, part, questions)
     grades = grades_of(part, questions, device)
     columns = [scores.topk(min(LEXICAL if part.train else BEST, count), dim=1).indices]
     if part.train:
@@ -127,11 +125,8 @@ def material_of(training: Lists, corpus: Corpus, start: Reader) -> Material:
 
 def choose(student: Reader, choosing: Lists, corpus: Corpus, plan: Plan, states: Path) -> dict[str, Any]:
     """Give ``student`` the best share of what was trained, and calibrate it; returns its figures."""
-    before, after = (
-        torch.load(states / file, weights_only=True, map_location=student.texts.device) for file in (UNTRAINED, TRAINED)
-    )
     figures: dict[str, Any] = {"plan": asdict(plan)}
-    figures["shares"] = choose_share(student, before, after, plan.shares, choosing)
+    figures["shares"] = choose_share(student, *before_and_after(states, student.texts.device), plan.shares, choosing)
     figures["by_source"] = by_source(student.score_lists(choosing), choosing)
     collections = {part.name: part.rows for part in corpus.parts if not part.train}
     collections[JUDGED] = collections[SECTIONS]
